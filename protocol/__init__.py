@@ -1,0 +1,5 @@
+"""What every side may say. Pure: no I/O, no clock, no loop.
+
+``rpc`` frames · ``errors`` names · ``worker`` daemon↔child · ``model`` nouns · ``methods`` verbs · ``events`` kinds.
+``rpc``, ``errors`` and ``worker`` import no pydantic: workers and the quick verbs of the CLI live on them.
+"""

@@ -1,0 +1,403 @@
+"""The verbs: one Params and one Result each, and the table METHODS that lists them all."""
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .model import (
+    After,
+    Checkpoint,
+    DurationMs,
+    Engine,
+    Item,
+    Label,
+    Noun,
+    PromptText,
+    Session,
+    SessionState,
+    Turn,
+    TurnState,
+    UnixMs,
+)
+
+PROTOCOL = 1
+"""Version of the wire protocol; it is not the version of the program."""
+
+
+class Params(BaseModel):
+    """What a request says. Unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Key = Annotated[
+    str | None,
+    Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="a key of the client's choice: the same key again returns the first result",
+    ),
+]
+SessionRef = Annotated[str, Field(min_length=1, max_length=128, description="id, unique start of an id, or name")]
+TurnRef = Annotated[str, Field(min_length=1, max_length=128, description="id or unique start of an id")]
+Count = Annotated[int, Field(ge=1, le=1000, description="at most this many")]
+Cursor = Annotated[int, Field(ge=0, description="`next` of the page before; 0 for the first")]
+EnvName = Annotated[str, Field(pattern=r"^[^=\x00]+$", max_length=256)]
+EnvValue = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=131072)]
+
+
+class Nothing(Params):
+    pass
+
+
+class Done(Noun):
+    """An empty result: it was done."""
+
+
+# --- the connection ---
+
+
+class ClientInfo(Params):
+    name: str = Field(max_length=64)
+    version: str = Field(default="", max_length=64)
+
+
+class HelloParams(Params):
+    protocol: int
+    client: ClientInfo
+
+
+class ServerInfo(Noun):
+    name: str
+    version: str
+
+
+class LimitsInfo(Noun):
+    frame: int = Field(description="bytes of one message")
+    nesting: int = Field(description="depth of arrays and maps")
+    pending: int = Field(description="requests of one connection that are not answered yet")
+    prompt: int = Field(description="bytes of one prompt in UTF-8")
+    result: int = Field(description="bytes of one result or event")
+    queue: int = Field(description="queued turns of one session")
+
+
+class HelloResult(Noun):
+    protocol: int
+    server: ServerInfo
+    capabilities: list[str]
+    limits: LimitsInfo
+
+
+class CancelParams(Params):
+    msgid: int = Field(ge=0)
+
+
+class DiscoverResult(Noun):
+    openrpc: dict[str, Any]
+
+
+# --- the daemon ---
+
+
+class StorageStatus(Noun):
+    ok: bool
+    path: str
+    problem: dict[str, Any] | None = Field(default=None, description="why writing fails, if it does")
+
+
+class DaemonStatusResult(Noun):
+    pid: int
+    version: str
+    phase: Literal["running", "stopping", "refused"]
+    started_at: UnixMs
+    uptime: DurationMs
+    state_directory: str
+    socket: str
+    storage: StorageStatus
+    sessions: int = Field(description="sessions with a child, or on the way to or from one")
+    running: int = Field(description="turns that run")
+    queued: int = Field(description="turns that wait, those on hold included")
+    held: int = Field(description="sessions on hold")
+    clients: int
+    subscriptions: int
+
+
+class DaemonStatsResult(Noun):
+    counters: dict[str, int] = Field(description="since the daemon started")
+    in_flight: dict[str, DurationMs] = Field(description="session → how long the queue runner has been driving it")
+
+
+class ShutdownParams(Params):
+    reason: str = Field(default="user", max_length=200)
+
+
+class EngineListResult(Noun):
+    engines: list[Engine]
+
+
+# --- sessions ---
+
+
+class SessionCreateParams(Params):
+    engine: str | None = Field(default=None, description="the default engine if left out")
+    name: Label | None = None
+    workspace: str = Field(min_length=1, max_length=4096, description="an absolute path of a directory")
+    env: dict[EnvName, EnvValue] = Field(default={}, description="variables for the children")
+    after: After = After()
+    key: Key = None
+
+
+class SessionParams(Params):
+    session: SessionRef
+
+
+class SessionResult(Noun):
+    session: Session
+
+
+class SessionListParams(Params):
+    archived: bool = Field(default=False, description="list the archived ones instead")
+    state: SessionState | None = Field(default=None, strict=False)
+    limit: Count = 200
+    cursor: str = Field(default="", max_length=128, description="`next` of the page before")
+
+
+class SessionListResult(Noun):
+    sessions: list[Session]
+    next: str | None
+
+
+class SessionUpdateParams(SessionParams):
+    name: Label | None = None
+    after: After | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "SessionUpdateParams":
+        if not self.model_fields_set - {"session"}:
+            raise ValueError("nothing to change was given: name, after")
+        return self
+
+
+class SessionStopParams(SessionParams):
+    force: bool = Field(default=False, description="do not ask the turn that runs first: end the child")
+
+
+class SessionDeleteParams(SessionParams):
+    force: bool = Field(default=False, description="also when a turn runs or waits")
+
+
+class SessionStateParams(SessionParams):
+    name: Label = Field(default="latest", description="of a checkpoint; `latest` asks a live child first")
+
+
+class SessionStateResult(Noun):
+    source: Literal["live", "checkpoint", "none"]
+    through_turn: str | None
+    at: UnixMs | None
+    state: Any
+
+
+class SessionCheckpointParams(SessionParams):
+    name: Label = "latest"
+
+
+class CheckpointResult(Noun):
+    checkpoint: Checkpoint
+
+
+class CheckpointListResult(Noun):
+    checkpoints: list[Checkpoint]
+
+
+class SessionWaitParams(SessionParams):
+    timeout: DurationMs | None = Field(default=None, description="ms; forever if left out")
+
+
+class SessionReleaseResult(Noun):
+    session: Session
+    released: int = Field(description="turns that go on")
+
+
+# --- turns ---
+
+
+class TurnSendParams(SessionParams):
+    input: PromptText
+    timeout: Annotated[int, Field(ge=1)] | None = Field(default=None, description="ms the turn may run")
+    idle_timeout: Annotated[int, Field(ge=1)] | None = Field(default=None, description="ms its child may be silent")
+    retry_of: TurnRef | None = None
+    key: Key = None
+
+
+class TurnSendResult(Noun):
+    turn: Turn
+    held: str | None = Field(description="why it does not run: the session's hold; null if it is not held")
+    ahead: int = Field(description="turns before it, the running one included")
+
+
+class TurnParams(Params):
+    turn: TurnRef
+
+
+class TurnGetParams(TurnParams):
+    after: Cursor = Field(default=0, description="items with a greater number")
+
+
+class TurnGetResult(Noun):
+    turn: Turn
+    items: list[Item]
+    next: int | None
+
+
+class TurnResult(Noun):
+    turn: Turn
+
+
+class TurnListParams(SessionParams):
+    state: TurnState | None = Field(default=None, strict=False)
+    limit: Count = 100
+    cursor: Cursor = 0
+    newest: bool = Field(default=False, description="newest first; queued turns are always in the order they will run")
+
+
+class TurnListResult(Noun):
+    turns: list[Turn]
+    next: int | None
+
+
+class TurnCancelParams(TurnParams):
+    reason: Literal["user", "timeout", "policy"] = "user"
+
+
+class TurnCancelResult(Noun):
+    turn: Turn
+    outcome: Literal["cancelled", "requested", "ended"] = Field(
+        description="cancelled: it had not started; requested: it was asked to end; ended: it had ended before"
+    )
+
+
+class TurnEditParams(TurnParams):
+    input: PromptText
+
+
+class TurnMoveParams(TurnParams):
+    before: TurnRef | None = Field(description="the queued turn it shall stand before; null: the end of the queue")
+
+
+class TurnWaitParams(TurnParams):
+    timeout: DurationMs | None = Field(default=None, description="ms; forever if left out")
+
+
+class ItemReadParams(Params):
+    item: str = Field(min_length=1, max_length=128)
+    offset: int = Field(default=0, ge=0, description="bytes")
+    limit: int = Field(default=262_144, ge=1, le=917_504, description="bytes")
+
+
+class ItemReadResult(Noun):
+    data: bytes = Field(description="UTF-8, cut at bytes, not at characters")
+    next: int | None = Field(description="the offset to go on at; null at the end")
+    bytes: int = Field(description="of the whole content, kept or not")
+    kept: int
+
+
+# --- events ---
+
+
+class Feed(Params):
+    session: SessionRef | None = Field(default=None, description="events of one session; `after` is a seq")
+    all: bool = Field(default=False, description="events of all sessions and the daemon; `after` is an offset")
+    kinds: list[str] | None = Field(default=None, max_length=64, description="only these kinds, or `noun.` prefixes")
+
+    @model_validator(mode="after")
+    def _one(self) -> "Feed":
+        if (self.session is None) != self.all:
+            raise ValueError("give session, or all = true")
+        return self
+
+
+class EventsReadParams(Feed):
+    after: int = Field(default=0, ge=0)
+    limit: Count = 256
+
+
+class EventsReadResult(Noun):
+    events: list[dict[str, Any]]
+    next: int = Field(description="`after` of the next page")
+    more: bool = Field(description="false: these were all there are now")
+
+
+class EventsSubscribeParams(Feed):
+    after: int | None = Field(default=None, ge=0, description="left out: only what happens from now on")
+    follow: bool = Field(default=True, description="false: end after what there is now")
+
+
+class EventsSubscribeResult(Noun):
+    subscription: str
+    after: int
+
+
+class EventsUnsubscribeParams(Params):
+    subscription: str
+
+
+class EventsEnd(Noun):
+    """The last message of a subscription."""
+
+    subscription: str
+    reason: Literal["unsubscribed", "complete", "session_deleted", "shutting_down", "failed"]
+    after: int = Field(description="the last event sent: subscribe again after it")
+    message: str = ""
+
+
+EVENT = "event"
+"""The notification that carries one event."""
+EVENTS_END = "events.end"
+"""The notification that ends a subscription."""
+
+
+class Method(NamedTuple):
+    params: type[Params]
+    result: type[Noun]
+    summary: str
+
+
+METHODS: dict[str, Method] = {
+    "hello": Method(HelloParams, HelloResult, "Say who you are, learn what the daemon can do and its limits."),
+    "rpc.discover": Method(Nothing, DiscoverResult, "This document, as OpenRPC."),
+    "rpc.cancel": Method(CancelParams, Done, "Withdraw a request: only the waiting ends, never the work."),
+    "daemon.status": Method(Nothing, DaemonStatusResult, "How the daemon is."),
+    "daemon.stats": Method(Nothing, DaemonStatsResult, "Counters, and what is in flight."),
+    "daemon.shutdown": Method(ShutdownParams, Done, "Stop as SIGTERM does; answered before it begins."),
+    "engine.list": Method(Nothing, EngineListResult, "The engines a session can have."),
+    "session.create": Method(SessionCreateParams, SessionResult, "Make a session; no child is started."),
+    "session.get": Method(SessionParams, SessionResult, "One session."),
+    "session.list": Method(SessionListParams, SessionListResult, "Sessions, oldest first."),
+    "session.update": Method(SessionUpdateParams, SessionResult, "Change its name or what follows a failed turn."),
+    "session.start": Method(SessionParams, SessionResult, "Have its child running; re-arms a failed session."),
+    "session.stop": Method(SessionStopParams, SessionResult, "Cancel what runs, save the state, end the child."),
+    "session.state": Method(SessionStateParams, SessionStateResult, "A copy of the engine's state."),
+    "session.clear": Method(SessionParams, SessionResult, "Empty the engine's state; the session stays."),
+    "session.checkpoint": Method(SessionCheckpointParams, CheckpointResult, "Save the engine's state under a name."),
+    "session.checkpoints": Method(SessionParams, CheckpointListResult, "The saved states."),
+    "session.archive": Method(SessionParams, SessionResult, "Put an idle session away; nothing is deleted."),
+    "session.unarchive": Method(SessionParams, SessionResult, "Take it back."),
+    "session.delete": Method(SessionDeleteParams, Done, "Delete it and all that it holds."),
+    "session.wait": Method(SessionWaitParams, SessionResult, "Wait until nothing runs and nothing can run."),
+    "session.release": Method(SessionParams, SessionReleaseResult, "Let queued turns on hold go on."),
+    "turn.send": Method(TurnSendParams, TurnSendResult, "Queue a prompt; durable before it is answered."),
+    "turn.get": Method(TurnGetParams, TurnGetResult, "One turn and its items."),
+    "turn.list": Method(TurnListParams, TurnListResult, "Turns of a session."),
+    "turn.cancel": Method(TurnCancelParams, TurnCancelResult, "Cancel a turn; asking twice is asking once."),
+    "turn.edit": Method(TurnEditParams, TurnResult, "Change the prompt of a queued turn."),
+    "turn.move": Method(TurnMoveParams, TurnResult, "Change a queued turn's place."),
+    "turn.remove": Method(TurnParams, TurnResult, "Take a queued turn out of the queue."),
+    "turn.wait": Method(TurnWaitParams, TurnResult, "Wait for a turn's end."),
+    "item.read": Method(ItemReadParams, ItemReadResult, "The whole content of an item, a piece at a time."),
+    "events.read": Method(EventsReadParams, EventsReadResult, "Events after a number."),
+    "events.subscribe": Method(
+        EventsSubscribeParams, EventsSubscribeResult, "Events after a number, then live, as `event` notifications."
+    ),
+    "events.unsubscribe": Method(EventsUnsubscribeParams, Done, "End a subscription."),
+}

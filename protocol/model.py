@@ -1,0 +1,229 @@
+"""The nouns: what a session, a turn, an item, a checkpoint and an engine are on the wire and in memory."""
+
+import secrets
+from base64 import b32encode
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def new_id(kind: Literal["s", "t", "i", "e"]) -> str:
+    """An id: the letter of its kind (``s`` session, ``t`` turn, ``i`` item) and 80 random bits in base32."""
+    return f"{kind}-{b32encode(secrets.token_bytes(10)).decode().lower()}"
+
+
+class Noun(BaseModel):
+    """A record the daemon owns. Clients ignore fields they do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_wire(self) -> dict[str, Any]:
+        return self.model_dump(mode="python")
+
+
+UnixMs = Annotated[int, Field(ge=0, description="unix time in milliseconds")]
+DurationMs = Annotated[int, Field(ge=0, le=2**53, description="milliseconds")]
+PromptText = Annotated[str, Field(min_length=1, description="the prompt")]
+Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class SessionState(StrEnum):
+    idle = "idle"
+    starting = "starting"
+    ready = "ready"
+    busy = "busy"
+    waiting = "waiting"
+    stopping = "stopping"
+    failed = "failed"
+
+
+class TurnState(StrEnum):
+    queued = "queued"
+    running = "running"
+    waiting = "waiting"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+    interrupted = "interrupted"
+
+
+class ItemState(StrEnum):
+    in_progress = "in_progress"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+    interrupted = "interrupted"
+
+
+class ItemKind(StrEnum):
+    user_message = "user_message"
+    agent_message = "agent_message"
+    thought = "thought"
+    tool_call = "tool_call"
+    command = "command"
+    file_change = "file_change"
+    plan = "plan"
+    status = "status"
+    error = "error"
+
+
+class EngineKind(StrEnum):
+    worker = "worker"
+    command = "command"
+
+
+class AfterEnd(StrEnum):
+    """What happens to the turns queued behind one that did not complete."""
+
+    proceed = "continue"
+    hold = "hold"
+    retry = "retry"
+
+
+class After(Noun):
+    """What follows a turn that did not complete. ``retry`` sends it once more, at most 3 times in all, then holds."""
+
+    failed: AfterEnd = AfterEnd.hold
+    interrupted: AfterEnd = AfterEnd.hold
+    cancelled: AfterEnd = AfterEnd.hold
+
+
+class Usage(Noun):
+    """Tokens used, and what they cost if the engine says so."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    cost: float | None = None
+
+
+class Author(Noun):
+    """Who asked: the peer's credentials as the kernel gave them, and the name the client gave itself."""
+
+    pid: int
+    uid: int
+    client: str = ""
+
+
+class Hold(Noun):
+    """Queued turns are parked until somebody releases them."""
+
+    reason: str
+    turn: str | None = Field(default=None, description="the turn whose end caused it")
+    at: UnixMs
+
+
+class Problem(Noun):
+    """An error as it is kept with a session or a turn: the same map that crosses the wire."""
+
+    name: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Session(Noun):
+    """A durable conversation with one engine in one workspace."""
+
+    id: str
+    name: str | None = None
+    engine: str
+    kind: EngineKind
+    workspace: str
+    state: SessionState = SessionState.idle
+    archived: bool = False
+    hold: Hold | None = None
+    after: After = After()
+    queued: int = Field(default=0, description="turns that wait to run")
+    turns: int = Field(default=0, description="turns ever sent")
+    turn: str | None = Field(default=None, description="the turn that runs now")
+    last_turn: str | None = Field(default=None, description="the turn that ended last")
+    last_turn_state: TurnState | None = None
+    interrupted: str | None = Field(
+        default=None, description="a turn that was cut off and of which the engine has not been told yet"
+    )
+    pid: int | None = Field(default=None, description="the live child's pid")
+    failure: Problem | None = Field(default=None, description="why the child last died or could not be started")
+    seq: int = Field(default=0, description="the last event's number in this session")
+    usage: Usage = Usage()
+    checkpoint_at: UnixMs | None = Field(default=None, description="when its state was last saved")
+    through_turn: str | None = Field(default=None, description="the last turn that the saved state holds")
+    created_at: UnixMs
+    updated_at: UnixMs
+    active_at: UnixMs = Field(description="when a turn was last sent or ended, or the session used")
+
+
+class Turn(Noun):
+    """One prompt and all that came of it."""
+
+    id: str
+    session: str
+    number: int = Field(description="from 1, in order of arrival")
+    state: TurnState
+    input: str
+    reason: str | None = Field(default=None, description="why it ended as it did: user, timeout, daemon_restart, …")
+    problem: Problem | None = None
+    cancelling: str | None = Field(default=None, description="the reason of a cancel that is under way")
+    cancelled_by: Author | None = None
+    exit_code: int | None = None
+    retry_of: str | None = None
+    timeout: DurationMs | None = Field(default=None, description="ms it may run")
+    idle_timeout: DurationMs | None = Field(default=None, description="ms its child may be silent")
+    author: Author | None = None
+    usage: Usage = Usage()
+    created_at: UnixMs
+    started_at: UnixMs | None = None
+    ended_at: UnixMs | None = None
+    duration: DurationMs | None = Field(default=None, description="ms from start to end, on the monotonic clock")
+
+
+class Item(Noun):
+    """A part of a turn. ``content`` is whole up to 256 KiB; beyond that it is the head, and ``tail`` the end."""
+
+    id: str
+    turn: str
+    session: str
+    number: int = Field(description="from 1 within the turn")
+    kind: ItemKind
+    state: ItemState
+    title: str = ""
+    content: str = ""
+    tail: str = ""
+    bytes: int = Field(default=0, description="of the whole content, in UTF-8")
+    kept: int = Field(default=0, description="bytes that item.read can give; less than bytes past max_output")
+    truncated: bool = Field(default=False, description="content and tail are not the whole: use item.read")
+    data: dict[str, Any] = {}
+    started_at: UnixMs
+    ended_at: UnixMs | None = None
+
+
+class Checkpoint(Noun):
+    """A saved copy of an engine's state for one session."""
+
+    session: str
+    name: str
+    through_turn: str | None = Field(default=None, description="the last turn that it holds")
+    bytes: int
+    at: UnixMs
+
+
+class Event(Noun):
+    """A numbered, durable record of something that happened."""
+
+    session: str | None = Field(description="null for the daemon's own")
+    seq: int = Field(description="from 1 within the session, without gap")
+    offset: int = Field(description="daemon-wide")
+    at: UnixMs
+    kind: str
+    turn: str | None = None
+    data: dict[str, Any]
+
+
+class Engine(Noun):
+    """A configured way to run a session's child."""
+
+    name: str
+    kind: EngineKind
+    command: list[str]
+    default: bool = False

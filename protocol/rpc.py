@@ -1,0 +1,275 @@
+"""MessagePack-RPC as a sans-IO connection: bytes in, messages out; messages in, bytes out; limits on all of it.
+
+Rules. 1. After a violation the connection is in error for ever: no later byte is looked at.
+2. A message that can be read but is wrong in its params is answered and the connection goes on.
+3. Nothing here knows which side it is, what a method means, or how bytes travel.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgpack
+
+from .errors import (
+    DuplicateMsgid,
+    FrameTooLarge,
+    InvalidParams,
+    InvalidRequest,
+    LocalProtocolError,
+    ProtocolViolation,
+    RoostError,
+    TooManyRequests,
+)
+
+REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
+MAX_MSGID = 2**32 - 1
+_HEAD_BYTES = 64  # enough for the array header, the type and the msgid of any frame
+
+
+class Limits(NamedTuple):
+    """What one connection accepts.
+
+    Attributes:
+        frame: bytes of one message. nesting: depth of arrays and maps. pending: requests not yet answered.
+        elements: members of one array or map.
+    """
+
+    frame: int = 16 * 1024 * 1024
+    nesting: int = 32
+    pending: int = 1024
+    elements: int = 262_144
+
+
+class Request(NamedTuple):
+    msgid: int
+    method: str
+    params: dict[str, Any]
+
+
+class Response(NamedTuple):
+    msgid: int
+    error: Any
+    result: Any
+
+
+class Notification(NamedTuple):
+    method: str
+    params: dict[str, Any]
+
+
+class Refused(NamedTuple):
+    """A request that must be answered with ``error`` and goes no further."""
+
+    msgid: int
+    error: RoostError
+
+
+class Violation(NamedTuple):
+    """The last message of a connection: answer ``msgid`` if there is one, then close."""
+
+    msgid: int | None
+    error: ProtocolViolation
+
+
+Message = Request | Response | Notification | Refused | Violation
+
+
+def _refuse_ext(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension type {code} is not part of the protocol")
+
+
+def pack(value: Any) -> bytes:
+    """MessagePack bytes of ``value``.
+
+    Raises:
+        LocalProtocolError: it holds something MessagePack cannot carry.
+    """
+    try:
+        return msgpack.packb(value, use_bin_type=True)
+    except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as exc:
+        raise LocalProtocolError(f"cannot be encoded: {exc}") from exc
+
+
+def unpack(data: bytes) -> Any:
+    """The value in ``data``, which this side packed itself (a store row, a checkpoint)."""
+    return msgpack.unpackb(data, raw=False, strict_map_key=False)
+
+
+def array_header(n: int) -> bytes:
+    """The bytes that start an array of ``n`` packed members, so that packed bytes can be joined, not packed again."""
+    return msgpack.Packer().pack_array_header(n)
+
+
+def request(msgid: int, method: str, params: dict[str, Any]) -> bytes:
+    return pack([REQUEST, msgid, method, [params]])
+
+
+def notification(method: str, params: dict[str, Any]) -> bytes:
+    return pack([NOTIFICATION, method, [params]])
+
+
+def notification_head(method: str) -> bytes:
+    """What precedes the packed params of a notification: ``notification_head(m) + pack(params)`` is one."""
+    return b"\x93\x02" + pack(method) + b"\x91"
+
+
+def result_head(msgid: int) -> bytes:
+    """What precedes the packed result of a response without error."""
+    return b"\x94\x01" + pack(msgid) + b"\xc0"
+
+
+def response(msgid: int, result: Any) -> bytes:
+    return result_head(msgid) + pack(result)
+
+
+def failure(msgid: int, error: RoostError) -> bytes:
+    return pack([RESPONSE, msgid, error.to_wire(), None])
+
+
+class Connection:
+    """One side of one connection. Feed it what was read; it yields messages in order."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.pending: set[int] = set()
+        """Inbound requests that are not answered yet."""
+        self.violated = False
+        self._last_msgid = 0
+        self._head = b""  # the first bytes of the frame that is not complete
+        self._fed = 0  # bytes of that frame that were fed
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            strict_map_key=True,
+            use_list=True,
+            ext_hook=_refuse_ext,
+            max_buffer_size=self.limits.frame + 1024 * 1024,
+            max_array_len=self.limits.elements,
+            max_map_len=self.limits.elements,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Connection pending={len(self.pending)}{' violated' if self.violated else ''}>"
+
+    def next_msgid(self) -> int:
+        """A msgid for an outbound request; they wrap at 2**32."""
+        self._last_msgid = self._last_msgid % MAX_MSGID + 1
+        return self._last_msgid
+
+    def answered(self, msgid: int) -> None:
+        """An inbound request was answered; its msgid may be used again."""
+        self.pending.discard(msgid)
+
+    def receive(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that ``data`` completes. Cut anywhere, the messages are the same."""
+        view = memoryview(data)
+        while view and not self.violated:
+            # Never more than the unpacker's headroom at once, so that its own buffer limit is not what trips.
+            piece, view = view[: 1024 * 1024], view[1024 * 1024 :]
+            yield from self._receive(bytes(piece))
+
+    def _receive(self, piece: bytes) -> Iterator[Message]:
+        unpacker = self._unpacker
+        before = unpacker.tell()
+        begun = self._fed
+        try:
+            unpacker.feed(piece)
+            for value in unpacker:
+                end = unpacker.tell()
+                size = end - before + begun
+                if size > self.limits.frame:
+                    yield self._violate(FrameTooLarge(_too_large(self.limits.frame), limit=self.limits.frame), piece)
+                    return
+                self._check(value, self.limits.nesting)
+                message = self._message(value)
+                consumed = end - before
+                piece, before, begun = piece[consumed:], end, 0
+                self._head, self._fed = b"", 0
+                yield message
+                if self.violated:
+                    return
+        except ProtocolViolation as exc:
+            yield self._violate(exc, piece)
+            return
+        except (ValueError, RecursionError, msgpack.UnpackException, msgpack.BufferFull) as exc:
+            yield self._violate(ProtocolViolation(f"this is not MessagePack-RPC: {exc}; reconnect"), piece)
+            return
+        self._fed = begun + len(piece)
+        if len(self._head) < _HEAD_BYTES:
+            self._head += piece[: _HEAD_BYTES - len(self._head)]
+        if self._fed > self.limits.frame:
+            yield self._violate(FrameTooLarge(_too_large(self.limits.frame), limit=self.limits.frame), b"")
+
+    def _message(self, value: Any) -> Message:
+        match value:
+            case [0, int(msgid), method, params] if not isinstance(msgid, bool) and 0 <= msgid <= MAX_MSGID:
+                return self._request(msgid, method, params)
+            case [1, int(msgid), error, result] if not isinstance(msgid, bool) and 0 <= msgid <= MAX_MSGID:
+                return Response(msgid, error, result)
+            case [2, str(method), params] if (named := _named(params)) is not None:
+                return Notification(method, named)
+        return self._violate(InvalidRequest(_SHAPE), pack(value) if isinstance(value, list) else b"")
+
+    def _request(self, msgid: int, method: Any, params: Any) -> Message:
+        if msgid in self.pending:
+            return Refused(msgid, DuplicateMsgid(f"msgid {msgid} is still in use; use another", msgid=msgid))
+        if not isinstance(method, str):
+            return self._violate(InvalidRequest(_SHAPE), pack([REQUEST, msgid]))
+        named = _named(params)
+        if named is None:
+            return Refused(msgid, InvalidParams("params must be an array of one map", method=method))
+        if len(self.pending) >= self.limits.pending:
+            text = f"{self.limits.pending} requests wait on this connection; read their answers first"
+            return Refused(msgid, TooManyRequests(text, limit=self.limits.pending))
+        self.pending.add(msgid)
+        return Request(msgid, method, named)
+
+    def _violate(self, error: ProtocolViolation, piece: bytes) -> Violation:
+        self.violated = True
+        head = (self._head + piece)[:_HEAD_BYTES]
+        return Violation(_msgid_of(head), error)
+
+    def _check(self, value: Any, depth: int) -> None:
+        """Refuse what is nested too deep, and timestamps (which never reach the ext hook)."""
+        if isinstance(value, list):
+            members: Any = value
+        elif isinstance(value, dict):
+            members = value.values()
+        elif isinstance(value, msgpack.Timestamp):
+            raise ProtocolViolation("extension types are not part of the protocol; send integers")
+        else:
+            return
+        if depth == 0:
+            raise ProtocolViolation(
+                f"nested deeper than {self.limits.nesting}; send flatter data", limit=self.limits.nesting
+            )
+        for member in members:
+            self._check(member, depth - 1)
+
+
+_SHAPE = "send [0, msgid, method, [params]], [1, msgid, error, result] or [2, method, [params]]; reconnect"
+
+
+def _too_large(limit: int) -> str:
+    return f"a frame of more than {limit} bytes; send smaller ones and reconnect"
+
+
+def _named(params: Any) -> dict[str, Any] | None:
+    match params:
+        case []:
+            return {}
+        case [dict(named)] if all(isinstance(key, str) for key in named):
+            return named
+    return None
+
+
+def _msgid_of(head: bytes) -> int | None:
+    """The msgid of a request whose first bytes are ``head``, if they tell."""
+    unpacker = msgpack.Unpacker(raw=True)
+    unpacker.feed(head)
+    try:
+        if unpacker.read_array_header() < 2 or unpacker.unpack() != REQUEST:
+            return None
+        msgid = unpacker.unpack()
+    except (ValueError, msgpack.UnpackException):
+        return None
+    return msgid if isinstance(msgid, int) and not isinstance(msgid, bool) and 0 <= msgid <= MAX_MSGID else None

@@ -1,0 +1,103 @@
+"""What daemon and worker say to each other over the worker's stdin and stdout: MessagePack-RPC, the same framing.
+
+Each message is a shape: field -> the types it may have; a name that ends in ``?`` may be left out. No pydantic: a
+worker must stay small. Both sides check what they hear with :func:`check`.
+"""
+
+from typing import Any
+
+from .errors import InvalidParams, MethodNotFound
+
+PROTOCOL = 1
+"""Version of the worker protocol."""
+
+Shape = dict[str, tuple[type, ...]]
+
+ANY: tuple[type, ...] = (object,)
+STR: tuple[type, ...] = (str,)
+INT: tuple[type, ...] = (int,)
+MAP: tuple[type, ...] = (dict,)
+NUMBER: tuple[type, ...] = (int, float)
+
+TO_WORKER: dict[str, Shape] = {
+    # interrupted: {turn, input, reason} of the turn that was cut off; history: the last turns, oldest first,
+    # each {turn, number, input, state}; limits: {frame, nesting}
+    "initialize": {
+        "protocol": INT,
+        "session": STR,
+        "workspace": STR,
+        "state?": ANY,
+        "history": (list,),
+        "interrupted?": MAP,
+        "limits": MAP,
+    },
+    "turn.run": {"turn": STR, "number": INT, "input": STR},
+    "turn.cancel": {"turn": STR, "reason": STR},
+    "state.get": {},
+    "state.clear": {},
+    "checkpoint": {},
+    "ping": {},
+    "shutdown": {},
+}
+"""Requests the daemon makes of a worker."""
+
+RESULTS: dict[str, Shape] = {
+    # capabilities: a list of "checkpoint" (it has a state that can be saved and restored) and "clear"
+    "initialize": {"protocol": INT, "capabilities": (list,), "name?": STR, "version?": STR},
+    # status: completed, failed or cancelled. state: left out = not part of this answer; null is a state
+    "turn.run": {"status": STR, "message?": STR, "exit_code?": (int, type(None)), "state?": ANY, "data?": MAP},
+    "turn.cancel": {},
+    "state.get": {"state": ANY},
+    "state.clear": {"state?": ANY},
+    "checkpoint": {"state": ANY},
+    "ping": {},
+    "shutdown": {},
+}
+"""What a worker answers."""
+
+TO_DAEMON: dict[str, Shape] = {
+    # item: an id of the worker's own choice, unique within the turn
+    "item.start": {"item": STR, "kind": STR, "title?": STR, "data?": MAP},
+    "item.delta": {"item": STR, "text": STR},
+    "item.end": {"item": STR, "state": STR, "data?": MAP},
+    "progress": {"message": STR, "fraction?": NUMBER},
+    # what was used since the last report
+    "usage": {
+        "input_tokens?": INT,
+        "output_tokens?": INT,
+        "reasoning_tokens?": INT,
+        "cached_tokens?": INT,
+        "cost?": NUMBER,
+    },
+}
+"""Notifications a worker sends while a turn runs."""
+
+TURN_STATUSES = ("completed", "failed", "cancelled")
+ITEM_STATES = ("completed", "failed", "cancelled")
+
+
+def check(table: dict[str, Shape], name: str, params: Any) -> dict[str, Any]:
+    """``params``, if they have the shape that ``table`` gives for ``name``.
+
+    Raises:
+        MethodNotFound: no such name in the table.
+        InvalidParams: not a map, a field is missing, unknown, or of a wrong type.
+    """
+    shape = table.get(name)
+    if shape is None:
+        raise MethodNotFound(f"there is no {name!r} in the worker protocol", method=name)
+    if not isinstance(params, dict):
+        raise InvalidParams(f"{name} takes a map", method=name)
+    for field, types in shape.items():
+        required = field.rstrip("?")
+        if required in params:
+            value = params[required]
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and types is not ANY):
+                wanted = " or ".join(t.__name__ for t in types)
+                raise InvalidParams(f"{name}: {required} must be {wanted}", method=name, field=required)
+        elif required == field:
+            raise InvalidParams(f"{name}: {field} is missing", method=name, field=field)
+    for field in params:
+        if field not in shape and f"{field}?" not in shape:
+            raise InvalidParams(f"{name}: unknown field {field!r}", method=name, field=str(field))
+    return params
