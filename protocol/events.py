@@ -4,9 +4,9 @@ They are typed dicts, so that the writer packs them as they are; ``turn`` stands
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypeVar
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 EVENTS: dict[str, Any] = {}
 """Every kind of event and the class of its data."""
