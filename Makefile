@@ -1,0 +1,53 @@
+# Needs python3 (3.11 or newer) with venv, and make. The first target that runs makes .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ROOMS := protocol daemon worker client
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench fmt clean
+
+demo: $(VENV)/.stamp-run
+	$(BIN)/python tests/end_to_end/demo.py
+
+test: $(VENV)/.stamp-test
+	$(BIN)/pytest
+
+check: export COVERAGE_FILE = .coverage-data/.coverage
+check: export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
+check: $(VENV)/.stamp-check
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	rm -rf .coverage-data && mkdir .coverage-data
+	$(BIN)/coverage run -m pytest -m "not container"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='protocol/*' --fail-under=90
+	$(BIN)/coverage report --include='daemon/*' --fail-under=90
+
+bench: $(VENV)/.stamp-test
+	$(BIN)/python -m bench
+
+fmt: $(VENV)/.stamp-check
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:
+	rm -rf $(VENV) .coverage-data .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# One environment, three sets of packages: what runs, what tests, what checks.
+$(VENV)/.stamp-run: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-run
+	$(PIP) --upgrade 'pip>=25.1'
+	$(PIP) --group test
+	@touch $@
+
+$(VENV)/.stamp-check: $(VENV)/.stamp-test
+	$(PIP) --group check
+	@touch $@
