@@ -53,3 +53,12 @@ def test_both_commands_are_there_and_lead_somewhere(wheel: zipfile.ZipFile) -> N
 
 def test_the_licence_is_shipped(wheel: zipfile.ZipFile) -> None:
     assert f"roost-{roost.__version__}.dist-info/licenses/LICENSE" in wheel.namelist()
+
+
+def test_an_editable_install_leads_to_src_and_nowhere_else(tmp_path: Path) -> None:
+    build = "import sys, hatchling.build; hatchling.build.build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True, timeout=120)
+    (path,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(path) as editable:
+        (pth,) = (name for name in editable.namelist() if ".dist-info/" not in name)
+        assert editable.read(pth).decode().split() == [str(ROOT / "src")]
