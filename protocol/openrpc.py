@@ -155,7 +155,8 @@ def _type(schema: Schema) -> str:
         return f"list of {_type(schema['items'])}"
     if isinstance(values := schema.get("additionalProperties"), dict) and values:
         return f"map of {_type(cast(Schema, values))}"
-    return {"object": "map", "array": "list"}.get(kind := schema.get("type", "anything"), kind)
+    kind = str(schema.get("type", "anything"))
+    return {"object": "map", "array": "list"}.get(kind, kind)
 
 
 if __name__ == "__main__":
