@@ -4,7 +4,9 @@ Strategy: a handler raises one of these and the server sends it; a client that r
 ``ProtocolViolation`` is the *peer's* mistake on the wire, ``LocalProtocolError`` is our own caller's.
 """
 
-from typing import Any, ClassVar
+from __future__ import annotations
+
+from .lean import Any, ClassVar
 
 
 class RoostError(Exception):

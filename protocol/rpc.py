@@ -5,8 +5,9 @@ Rules. 1. After a violation the connection is in error for ever: no later byte i
 3. Nothing here knows which side it is, what a method means, or how bytes travel.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import msgpack
 
@@ -20,6 +21,7 @@ from .errors import (
     RoostError,
     TooManyRequests,
 )
+from .lean import Any, NamedTuple
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 MAX_MSGID = 2**32 - 1
@@ -149,6 +151,11 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection pending={len(self.pending)}{' violated' if self.violated else ''}>"
+
+    @property
+    def incomplete(self) -> bool:
+        """The bytes fed so far end in the middle of a message."""
+        return self._fed > 0
 
     def next_msgid(self) -> int:
         """A msgid for an outbound request; they wrap at 2**32."""

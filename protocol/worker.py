@@ -4,9 +4,10 @@ Each message is a shape: field -> the types it may have; a name that ends in ``?
 worker must stay small. Both sides check what they hear with :func:`check`.
 """
 
-from typing import Any
+from __future__ import annotations
 
 from .errors import InvalidParams, MethodNotFound
+from .lean import Any
 
 PROTOCOL = 1
 """Version of the worker protocol."""
@@ -73,6 +74,7 @@ TO_DAEMON: dict[str, Shape] = {
 """Notifications a worker sends while a turn runs."""
 
 TURN_STATUSES = ("completed", "failed", "cancelled")
+ITEM_KINDS = ("agent_message", "thought", "tool_call", "command", "file_change", "plan", "status", "error")
 ITEM_STATES = ("completed", "failed", "cancelled")
 
 
