@@ -1,0 +1,222 @@
+"""The one file that knows all: it wires the rooms, opens the nurseries, and holds the order of start and stop."""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from .. import __version__
+from ..protocol import rpc
+from ..protocol.errors import DatabaseRefused, StorageGone
+from ..protocol.methods import LimitsInfo
+from ..protocol.model import Engine, EngineKind
+from .core.batches import Report
+from .guard import guarded
+from .place import Place
+from .process.leftovers import end_leftovers
+from .process.spawn import Identity
+from .server import Info, Server, bind
+from .sessions import Supervisor
+from .sessions.checkpoint import Shutdown
+from .sessions.janitor import Janitor, every
+from .settings import Settings
+from .store import Store, Tx, children, recovery
+from .systemd import Notifier, watchdog_interval
+
+log = logging.getLogger(__name__)
+
+RESULT_BYTES = 1024 * 1024
+LOOK = 1.0
+"""Seconds between two looks at whether lock, database and socket are still the files they were."""
+LOST, REFUSED = 9, 10
+"""Exit statuses: a state was lost at the stop; the database was refused."""
+
+
+class App:
+    """One run of the daemon, from a locked state directory to its exit status.
+
+    Args:
+        listener: the socket systemd handed over; None: the daemon binds, and unlinks, its own.
+    """
+
+    def __init__(self, settings: Settings, place: Place, listener: socket.socket | None, notifier: Notifier) -> None:
+        self.settings = settings
+        self.place = place
+        self.notifier = notifier
+        self._handed = listener
+        self._stop = trio.Event()
+        self._reason = "user"
+        self._shutdown: Shutdown | None = None
+
+    async def run(self, store: Store) -> int:
+        """Serve until asked to stop; the exit status."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            await nursery.start(self._signals)
+            supervisor = Supervisor(self.settings, store, str(self.settings.daemon.socket))
+            server = self._server(supervisor, store)
+            await self._recover(store)
+            await nursery.start(supervisor.registry.run)
+            listener = self._listen()
+            await nursery.start(server.serve, listener)
+            nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
+            nursery.start_soon(every, LOOK, "look at the files", lambda: self._look(store))
+            nursery.start_soon(self._ping)
+            self.notifier.ready()
+            self.notifier.status(f"serving {self.settings.daemon.socket}")
+            log.info("roostd %s serves %s", __version__, self.settings.daemon.socket)
+            await self._stop.wait()
+            report = await self._end(supervisor, server, store)
+            self._unlisten(listener)
+            nursery.cancel_scope.cancel()
+        store.close()
+        return report.status
+
+    async def refuse(self, error: DatabaseRefused) -> int:
+        """Stay up on a socket that systemd holds, and answer each call with why nothing can be done.
+
+        A daemon that exited would be started again by the next call, until systemd gives the socket up.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._signals)
+            server = self._server(None, None)
+            server.refuse_all(error)
+            await nursery.start(server.serve, self._listen())
+            nursery.start_soon(self._ping)
+            self.notifier.ready()
+            self.notifier.status(f"refused: {error.message}")
+            await self._stop.wait()
+            self.notifier.stopping()
+            await server.close("shutting_down")
+            nursery.cancel_scope.cancel()
+        return REFUSED
+
+    def request_stop(self, reason: str) -> None:
+        """Begin to stop; asked again while stopping, wait for nothing more."""
+        if not self._stop.is_set():
+            self._reason = reason
+            self._stop.set()
+        elif self._shutdown is not None:
+            log.warning("asked to stop again (%s): not waiting any longer", reason)
+            self._shutdown.hurry()
+
+    async def _signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            task_status.started()
+            async for number in received:
+                self.request_stop(signal.Signals(number).name)
+
+    def _server(self, supervisor: Supervisor | None, store: Store | None) -> Server:
+        limits = self.settings.limits
+        info = Info(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=time.time_ns() // 1_000_000,
+            state_directory=str(self.place.state_directory),
+            database=str(self.place.database),
+            socket=str(self.settings.daemon.socket),
+            engines=self._engines(),
+            limits=LimitsInfo(
+                frame=limits.request_frame,
+                nesting=rpc.Limits().nesting,
+                pending=rpc.Limits().pending,
+                prompt=limits.prompt,
+                result=RESULT_BYTES,
+                queue=limits.queue,
+            ),
+        )
+        return Server(
+            supervisor=supervisor,
+            store=store,
+            info=info,
+            limits=rpc.Limits(frame=limits.request_frame),
+            max_clients=limits.clients,
+            allowed_uids=frozenset(self.settings.daemon.allowed_uids),
+            request_shutdown=self.request_stop,
+        )
+
+    def _engines(self) -> list[Engine]:
+        default = self.settings.sessions.default_engine
+        return [
+            Engine(name=name, kind=EngineKind(one.kind), command=list(one.command), default=name == default)
+            for name, one in sorted(self.settings.engines.items())
+        ]
+
+    def _listen(self) -> socket.socket:
+        if self._handed is not None:
+            return self._handed
+        listener = bind(self.settings.daemon.socket)
+        self.place.watch(Path(self.settings.daemon.socket))
+        return listener
+
+    def _unlisten(self, listener: socket.socket) -> None:
+        """A socket that was handed over is systemd's: it is neither closed for others nor unlinked."""
+        listener.close()
+        if self._handed is None and self.place.changed() is None:
+            Path(self.settings.daemon.socket).unlink(missing_ok=True)
+
+    async def _recover(self, store: Store) -> None:
+        """End what a dead predecessor left, then say which turns it cut off; before the first request is served."""
+        left = await store.read(children.recorded)
+        ended = await end_leftovers([Identity(*child[1:]) for child in left])
+        interrupted: list[str] = []
+        for session_id in await store.read(recovery.unfinished):
+            interrupted += await store.write(_recovery(session_id))
+
+        def started(tx: Tx) -> None:
+            children.forget(tx)
+            data = {"pid": os.getpid(), "version": __version__, "interrupted": interrupted, "ended": ended}
+            tx.emit("", "daemon.started", data)
+
+        await store.write(started)
+        if interrupted or ended:
+            log.warning("recovered: %d turns interrupted, %d processes ended", len(interrupted), len(ended))
+
+    async def _look(self, store: Store) -> None:
+        changed = self.place.changed()
+        if changed is not None and store.gone is None:
+            store.gone = changed
+            gone = StorageGone(f"{changed} is gone or was replaced; put it back and restart roostd", path=changed)
+            log.error("%s", gone)
+            self.notifier.status(gone.message)
+
+    async def _ping(self) -> None:
+        interval = watchdog_interval(os.environ)
+        while interval is not None:
+            self.notifier.watchdog()
+            await trio.sleep(interval)
+
+    async def _end(self, supervisor: Supervisor, server: Server, store: Store) -> Report:
+        """The stop: nothing new, every state saved that can be, the report, then the clients."""
+        begun = trio.current_time()
+        self.notifier.stopping()
+        log.info("stopping: %s", self._reason)
+        server.stop_admitting(self._reason)
+        shutdown = self._shutdown = Shutdown(supervisor.registry, self._reason, self.notifier.status)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._extend)
+            report = await shutdown.run()
+            nursery.cancel_scope.cancel()
+        duration = round((trio.current_time() - begun) * 1000)
+        data = report.data(duration)
+        await guarded("report of the stop", store.write, lambda tx: tx.emit("", "daemon.stopped", data))
+        log.log(logging.ERROR if report.status else logging.INFO, "%s", report.line())
+        self.notifier.status(report.line())
+        await server.close("shutting_down")
+        return report
+
+    async def _extend(self) -> None:
+        """systemd's stop clock runs since STOPPING=1; our own deadline bounds this."""
+        with trio.move_on_after(self.settings.daemon.stop_deadline):
+            while True:
+                self.notifier.extend_timeout(10.0)
+                await trio.sleep(1.0)
+
+
+def _recovery(session_id: str) -> Callable[[Tx], list[str]]:
+    return lambda tx: recovery.recover(tx, session_id)

@@ -1,0 +1,67 @@
+"""What the queue runner decides: which sessions to drive now. Sessions are independent; a poke is never dropped."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+FIRST_DELAY = 0.5
+"""Seconds a session waits after its first failed drive; doubled for each further one."""
+LONGEST_DELAY = 30.0
+
+
+@dataclass
+class Drives:
+    """Times are seconds of one monotonic clock.
+
+    Attributes:
+        slots: drives that may be under way at once (``max_running_turns``).
+    """
+
+    slots: int
+    in_flight: dict[str, float] = field(default_factory=dict)
+    """Session → when its drive began."""
+    _poked: set[str] = field(default_factory=set)
+    _failures: dict[str, int] = field(default_factory=dict)
+    _not_before: dict[str, float] = field(default_factory=dict)
+
+    def poke(self, session: str) -> None:
+        """Work may have come for ``session``. While it is in flight this is remembered."""
+        self._poked.add(session)
+
+    def rearm(self, session: str) -> None:
+        """Somebody asked by hand: forget its failures."""
+        self._failures.pop(session, None)
+        self._not_before.pop(session, None)
+
+    def due(self, now: float, work: Iterable[str]) -> list[str]:
+        """The sessions to drive now, and note them as in flight.
+
+        Args:
+            work: every session that has a turn that may run, in the order in which they shall be looked at.
+        """
+        chosen: list[str] = []
+        for session in work:
+            if len(self.in_flight) >= self.slots:
+                break
+            if session in self.in_flight or self._not_before.get(session, now) > now:
+                continue
+            self.in_flight[session] = now
+            self._poked.discard(session)
+            chosen.append(session)
+        return chosen
+
+    def finished(self, session: str, now: float, *, ok: bool) -> bool:
+        """A drive has ended. Returns whether the session was poked meanwhile."""
+        self.in_flight.pop(session, None)
+        if ok:
+            self.rearm(session)
+        else:
+            failures = self._failures[session] = self._failures.get(session, 0) + 1
+            self._not_before[session] = now + min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
+        poked = session in self._poked
+        self._poked.discard(session)
+        return poked
+
+    def forget(self, session: str) -> None:
+        """The session is deleted."""
+        self.rearm(session)
+        self._poked.discard(session)

@@ -1,0 +1,119 @@
+"""Engine kind ``command``: a program per turn. Its output is an agent message, its exit status decides."""
+
+import codecs
+import signal
+
+import trio
+
+from ...protocol.errors import NotSupported, RoostError
+from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new_id
+from ..process.spawn import Child, spawn
+from ..store.items import Append, End, Start
+from .engine import Ended, Grace, Launch, Listener, died
+from .tail import Tail
+
+
+class CommandEngine:
+    """It has no child between turns, and no state."""
+
+    resident = False
+    saves = False
+
+    def __init__(self, launch: Launch, listener: Listener, grace: Grace, limiter: trio.CapacityLimiter) -> None:
+        self.gone = trio.Event()
+        self.problem: Problem | None = None
+        self._launch = launch
+        self._listener = listener
+        self._grace = grace
+        self._limiter = limiter
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await self.gone.wait()
+
+    async def run(self, turn: Turn) -> Ended:
+        try:
+            return await self._run(turn)
+        except RoostError as exc:
+            return Ended(TurnState.failed, Problem(name=exc.wire_name, message=exc.message, data=exc.data))
+        finally:
+            self._child = None
+
+    async def _run(self, turn: Turn) -> Ended:
+        launch = self._launch
+        by_stdin = launch.engine.prompt == "stdin"
+        command = list(launch.engine.command) if by_stdin else [*launch.engine.command, turn.input]
+        child = await spawn(command, cwd=launch.session.workspace, env=launch.env, limiter=self._limiter)
+        self._child = child
+        stderr = Tail()
+        try:
+            await self._listener.spawned(child.identity)
+            await child.until_drained(lambda: self._attend(child, stderr, turn.input.encode() if by_stdin else b""))
+            await child.wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                await child.aclose()
+                await self._listener.ended_child(child.identity)
+        code = child.returncode
+        if code == 0:
+            return Ended(TurnState.completed, exit_code=0)
+        problem = died(child, stderr.text())
+        return Ended(TurnState.failed, problem.model_copy(update={"name": "turn_failed"}), code)
+
+    async def _attend(self, child: Child, stderr: Tail, prompt: bytes) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stderr.fill, child.stderr)
+            nursery.start_soon(self._stream, child)
+            nursery.start_soon(_feed, child, prompt)
+
+    async def _stream(self, child: Child) -> None:
+        item = new_id("i")
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        await self._listener.heard(Start(item, ItemKind.agent_message, "", {}))
+        try:
+            while data := await child.stdout.receive_some(65536):
+                if text := decoder.decode(bytes(data)):
+                    await self._listener.heard(Append(item, text))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the child is being ended
+        if text := decoder.decode(b"", True):
+            await self._listener.heard(Append(item, text))
+        await self._listener.heard(End(item, ItemState.completed, {}))
+
+    async def cancel(self, turn: Turn, reason: str) -> None:
+        if self._child is not None:
+            self._child.signal_group(signal.SIGTERM)
+
+    async def state(self) -> bytes:
+        raise self._stateless()
+
+    async def clear(self) -> bytes | None:
+        raise self._stateless()
+
+    def _stateless(self) -> NotSupported:
+        name = self._launch.session.engine
+        return NotSupported(f"engine {name} is of kind command: it has no state", engine=name)
+
+    async def end(self) -> None:
+        if self._child is not None:
+            await self._child.end(self._grace.term)
+        self.gone.set()
+
+    def kill(self) -> None:
+        if self._child is not None:
+            self._child.signal_group(signal.SIGKILL)
+
+
+async def _feed(child: Child, data: bytes) -> None:
+    """Write the prompt and close: a program that does not read it is not wrong."""
+    try:
+        if data:
+            await child.stdin.send_all(data)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+    await child.stdin.aclose()

@@ -1,0 +1,115 @@
+"""What a session expects of its engine, whatever its kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import trio
+
+from ...protocol.model import Problem, Session, Turn, TurnState
+from ..process.spawn import Child, Identity
+from ..settings import EngineSettings, Settings
+from ..store.items import Change
+
+
+class Launch(NamedTuple):
+    """What an engine needs to start one session's child.
+
+    Attributes:
+        env: the whole environment, secrets resolved.
+        state: packed engine state to restore; None if there is none.
+        history: the session's last turns, oldest first. interrupted: the turn that was cut off, if one was.
+    """
+
+    session: Session
+    engine: EngineSettings
+    env: Mapping[str, str]
+    state: bytes | None
+    history: list[dict[str, Any]]
+    interrupted: dict[str, Any] | None
+
+
+@dataclass
+class Ended:
+    """How a turn ended as the engine tells it. ``engine_state`` None: it was not part of the answer."""
+
+    state: TurnState
+    problem: Problem | None = None
+    exit_code: int | None = None
+    engine_state: bytes | None = None
+
+
+class Listener(Protocol):
+    """What an engine reports while a turn runs, and when it has a child."""
+
+    async def heard(self, change: Change | None) -> None:
+        """Something of the running turn; None: only a sign of life. Waits while too much is unsaved."""
+
+    async def spawned(self, identity: Identity) -> None:
+        """A child was started; returns when that is on disk."""
+
+    async def ended_child(self, identity: Identity) -> None:
+        """That child and its group are gone."""
+
+
+class Engine(Protocol):
+    """One session's child. Every method may raise :class:`RoostError`; ``WorkerExited`` when the child is gone."""
+
+    resident: bool
+    """It has a child between turns."""
+    gone: trio.Event
+    """The child has ended and is reaped."""
+    problem: Problem | None
+    """Why it ended, if it was not asked to."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def saves(self) -> bool:
+        """It has a state that can be saved."""
+        ...
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Start the child, report when it is ready for turns, and return when it is gone."""
+
+    async def run(self, turn: Turn) -> Ended:
+        """Run one turn to its end."""
+
+    async def cancel(self, turn: Turn, reason: str) -> None:
+        """Ask it to end the turn; returns when it was asked."""
+
+    async def state(self) -> bytes:
+        """A packed copy of its state."""
+
+    async def clear(self) -> bytes | None:
+        """Empty its state; the packed empty state if it says it."""
+
+    async def end(self) -> None:
+        """Ask it to end, then make it; returns when :attr:`gone`."""
+
+    def kill(self) -> None:
+        """End it now; :attr:`gone` follows."""
+
+
+class Grace(NamedTuple):
+    """Seconds an engine is given, from the settings."""
+
+    start: float
+    stop: float
+    term: float
+    request: float = 30.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Grace":
+        return cls(settings.limits.start_timeout, settings.sessions.stop_grace, settings.sessions.term_grace)
+
+
+def died(child: Child, stderr: str) -> Problem:
+    """The problem to keep of a child that ended by itself."""
+    code = child.returncode
+    how = f"was ended by signal {-code}" if code is not None and code < 0 else f"exited with status {code}"
+    data: dict[str, Any] = {"pid": child.pid, "stderr": stderr}
+    data |= {"signal": -code} if code is not None and code < 0 else {"exit_code": code}
+    last = stderr.strip().splitlines()[-1:] or ["it wrote nothing to stderr"]
+    return Problem(name="worker_exited", message=f"the session's child {how}: {last[0]}; look at its stderr", data=data)

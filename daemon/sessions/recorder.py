@@ -1,0 +1,116 @@
+"""Writes what a running turn says: in order, merged for a moment, never more in memory than a bound."""
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from ...protocol.errors import OutcomeUnknown, RoostError, StorageFailed, StorageGone
+from ..store import Store, Tx
+from ..store.items import Append, Change, record
+
+log = logging.getLogger(__name__)
+
+MERGE_TIME = 0.032
+MERGE_BYTES = 16 * 1024
+MOST_UNSAVED = 1024 * 1024
+RETRY = 1.0
+
+
+async def persist(store: Store, operation: Callable[[Tx], object]) -> None:
+    """Write until it is on disk: what must not be lost waits for a full disk to have room again."""
+    while True:
+        try:
+            await store.write(operation)
+            return
+        except (StorageFailed, StorageGone) as exc:
+            log.error("not written yet, trying again: %s", exc)
+            await trio.sleep(RETRY)
+
+
+class Recorder:
+    """For one turn. ``run`` is the only one who writes."""
+
+    def __init__(self, store: Store, turn: str, max_output: int) -> None:
+        self.heard_at = trio.current_time()
+        self.problem: RoostError | None = None
+        """Why what the turn says can no longer be kept."""
+        self._store = store
+        self._turn = turn
+        self._room = max_output
+        self._pending: list[Change] = []
+        self._size = 0
+        self._more = trio.Event()
+        self._enough = trio.Event()
+        self._written = trio.Event()
+        self._closing = False
+
+    async def add(self, change: Change | None) -> None:
+        """Keep ``change``; waits while more than 1 MiB is unsaved, which slows the child by its own pipe."""
+        self.heard_at = trio.current_time()
+        if change is None or self.problem is not None:
+            return
+        if isinstance(change, Append):
+            change = self._fit(change)
+            self._size += len(change.text)
+            self._merge(change)
+        else:
+            self._size += 64
+            self._pending.append(change)
+        self._more.set()
+        if self._size >= MERGE_BYTES:
+            self._enough.set()
+        while self._size >= MOST_UNSAVED and self.problem is None:
+            await self._written.wait()
+
+    def _fit(self, change: Append) -> Append:
+        """Past ``max_output`` bytes of a turn, output is counted and not kept."""
+        if len(change.text) * 4 <= self._room:  # it fits whatever it holds: do not encode it to know
+            self._room -= len(change.text) if change.text.isascii() else len(change.text.encode())
+            return change
+        data = change.text.encode("utf-8", "replace")
+        text = data[: self._room].decode("utf-8", "ignore")
+        kept = len(text.encode())
+        self._room = self._room - kept if kept == len(data) else 0
+        return change._replace(text=text, dropped=len(data) - kept)
+
+    def _merge(self, change: Append) -> None:
+        last = self._pending[-1] if self._pending else None
+        if isinstance(last, Append) and last.item == change.item and len(last.text) + len(change.text) <= MERGE_BYTES:
+            merged = last._replace(text=last.text + change.text, dropped=last.dropped + change.dropped)
+            self._pending[-1] = merged
+        else:
+            self._pending.append(change)
+
+    async def run(self) -> None:
+        """Write until :meth:`close`. The first after a pause goes at once."""
+        wrote_at = -MERGE_TIME
+        while True:
+            await self._more.wait()
+            with trio.move_on_at(wrote_at + MERGE_TIME):
+                await self._enough.wait()
+            batch, self._pending, self._size = self._pending, [], 0
+            self._more, self._enough = trio.Event(), trio.Event()
+            if self._closing:
+                self._more.set()
+                self._enough.set()
+            if batch:
+                await self._write(batch)
+                wrote_at = trio.current_time()
+            written, self._written = self._written, trio.Event()
+            written.set()
+            if self._closing and not self._pending:
+                return
+
+    async def _write(self, batch: list[Change]) -> None:
+        try:
+            await persist(self._store, lambda tx: record(tx, self._turn, batch))
+        except OutcomeUnknown as exc:
+            # Sent again they might be doubled: the turn says so instead.
+            self.problem = exc
+
+    def close(self) -> None:
+        """No more will be added: ``run`` writes what is left and returns."""
+        self._closing = True
+        self._more.set()
+        self._enough.set()

@@ -1,0 +1,57 @@
+"""The queue runner: a start, a poke, a completion and a slow poll drive it; one drive in flight per session."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ..core.drives import Drives
+from ..guard import guarded
+from .records import Records
+
+log = logging.getLogger(__name__)
+
+
+class QueueRunner:
+    """Drives sessions that have a turn that may run. It keeps no queue of its own: a lost poke costs one poll."""
+
+    def __init__(self, records: Records, drive: Callable[[str], Awaitable[bool]], *, slots: int, poll: float) -> None:
+        self.drives = Drives(slots)
+        self.stopped = False
+        self._records = records
+        self._drive = drive
+        self._poll = poll
+        self._poked = trio.Event()
+
+    def poke(self, session: str) -> None:
+        """Work may have come for ``session``. Never fails, also when the runner is gone (S3.N11)."""
+        self.drives.poke(session)
+        self._poked.set()
+
+    def rearm(self, session: str) -> None:
+        self.drives.rearm(session)
+        self.poke(session)
+
+    def stop(self) -> None:
+        """Start no further drive."""
+        self.stopped = True
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while not self.stopped:
+                self._poked = trio.Event()
+                for session in self.drives.due(trio.current_time(), list(self._records.runnable)):
+                    nursery.start_soon(self._one, session)
+                with trio.move_on_after(self._poll):
+                    await self._poked.wait()
+
+    async def _one(self, session: str) -> None:
+        ok = False
+
+        async def drive() -> None:
+            nonlocal ok
+            ok = await self._drive(session)
+
+        await guarded(f"drive of {session}", drive)
+        self.drives.finished(session, trio.current_time(), ok=ok)
+        self._poked.set()

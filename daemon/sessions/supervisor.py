@@ -1,0 +1,275 @@
+"""Every verb on sessions and turns, as its owner does it. Whoever asked may leave: the work goes on."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from ...protocol import rpc
+from ...protocol.errors import EngineNotFound, InvalidParams, NotSupported, SessionNotFound
+from ...protocol.methods import (
+    SessionCreateParams,
+    SessionStateResult,
+    SessionUpdateParams,
+    TurnCancelResult,
+    TurnSendParams,
+    TurnSendResult,
+)
+from ...protocol.model import Author, Checkpoint, EngineKind, Session, SessionState, Turn
+from ..core.states import TURN
+from ..process.workspace import canonical
+from ..settings import EngineSettings, Settings
+from ..store import Store, Tx, checkpoints, reads, sessions, turns
+from .registry import Registry
+from .session import WORKSPACE_DEADLINE, LiveSession
+
+T = TypeVar("T")
+
+
+class Supervisor:
+    """The verbs. ``registry`` knows which sessions live."""
+
+    def __init__(self, settings: Settings, store: Store, socket: str) -> None:
+        self.registry = Registry(settings, store, socket)
+        self.records = self.registry.records
+        self.settings = settings
+        self.store = store
+
+    async def find(self, ref: str) -> Session:
+        return await self.registry.find(ref)
+
+    async def find_turn(self, ref: str) -> Turn:
+        """By id or unique start of an id; its session is in memory afterwards."""
+        turn = await self.store.read(lambda conn: reads.turn(conn, ref))
+        await self.find(turn.session)
+        return turn
+
+    async def load_all(self) -> None:
+        """Have every session in memory."""
+        if not self.records.complete:
+            self.records.loaded(await self.store.read(reads.all_sessions))
+            self.records.complete = True
+
+    def in_flight(self) -> dict[str, int]:
+        """Session → ms for which the queue runner has been driving it."""
+        now = trio.current_time()
+        return {s: round((now - began) * 1000) for s, began in self.registry.runner.drives.in_flight.items()}
+
+    # --- sessions ---
+
+    async def create(self, params: SessionCreateParams, author: Author) -> Session:
+        self.registry.admit()
+        name = params.engine or self.settings.sessions.default_engine
+        engine = self._engine(name)
+        workspace = await canonical(params.workspace, limiter=self.registry.house.files, deadline=WORKSPACE_DEADLINE)
+        return await self.store.write(
+            lambda tx: sessions.create(
+                tx,
+                name=params.name,
+                engine=name,
+                kind=EngineKind(engine.kind),
+                workspace=workspace,
+                env=params.env,
+                after=params.after,
+                key=params.key,
+                author=author,
+            )
+        )
+
+    def _engine(self, name: str) -> EngineSettings:
+        engine = self.settings.engines.get(name)
+        if engine is None:
+            known = ", ".join(sorted(self.settings.engines))
+            raise EngineNotFound(f"there is no engine {name!r}; there are: {known}", engine=name)
+        return engine
+
+    async def update(self, session_id: str, params: SessionUpdateParams) -> Session:
+        return await self.store.write(lambda tx: sessions.update(tx, session_id, name=params.name, after=params.after))
+
+    async def start(self, session_id: str) -> Session:
+        """Have its child running. Nothing to start for kind command."""
+        await self.registry.rearm(session_id)
+        await self._owned(self.registry.ensure, session_id)
+        return self._record(session_id)
+
+    async def stop(self, session_id: str, force: bool = False) -> Session:
+        await self._owned(self._stop, session_id, force)
+        return self._record(session_id)
+
+    async def _stop(self, session_id: str, force: bool) -> None:
+        live = self.registry.live.get(session_id)
+        if live is None:
+            return
+        if force and not live.started.is_set() and live.engine is not None:
+            live.engine.kill()
+        if not live.stopping:
+            await live.started.wait()
+            if not live.ended.is_set():
+                await live.ask(lambda: live.stop("user", force=force))
+        await live.ended.wait()
+
+    async def state(self, session_id: str, name: str) -> SessionStateResult:
+        record = self._record(session_id)
+        live = self.registry.live.get(session_id)
+        if name == "latest" and live is not None and live.resident and record.state in _ANSWERS:
+            packed = await live.ask(live.state)
+            return SessionStateResult(source="live", through_turn=record.last_turn, at=None, state=rpc.unpack(packed))
+        saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, name))
+        if saved is None:
+            if name != "latest":
+                raise checkpoints.not_found(session_id, name)
+            return SessionStateResult(source="none", through_turn=None, at=None, state=None)
+        kept, packed = saved
+        return SessionStateResult(
+            source="checkpoint", through_turn=kept.through_turn, at=kept.at, state=rpc.unpack(packed)
+        )
+
+    async def clear(self, session_id: str) -> Session:
+        if self._record(session_id).kind is EngineKind.command:
+            raise NotSupported(f"session {session_id} is of kind command: it has no state", session=session_id)
+        await self._owned(self._clear, session_id)
+        return self._record(session_id)
+
+    async def _clear(self, session_id: str) -> None:
+        live = self.registry.live.get(session_id)
+        if live is not None:
+            await live.started.wait()
+            if not live.stopping and not live.ended.is_set():
+                await live.ask(live.clear)
+                return
+            await live.ended.wait()
+        async with self.registry.alone(session_id):
+            await self.store.write(lambda tx: checkpoints.clear(tx, session_id, None))
+
+    async def checkpoint(self, session_id: str, name: str) -> Checkpoint:
+        """Save the live state under ``name``, or copy the latest saved one when there is no child."""
+        live = self.registry.live.get(session_id)
+        if live is not None and live.resident and not live.stopping:
+            await live.started.wait()
+            if not live.ended.is_set():
+                self._must_save(live)
+                return await live.ask(lambda: live.save(name))
+        saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, "latest"))
+        if saved is None:
+            raise checkpoints.not_found(session_id, "latest")
+        latest, packed = saved
+        if name == "latest":
+            return latest
+        return await self.store.write(
+            lambda tx: checkpoints.save(tx, session_id, name=name, state=packed, through_turn=latest.through_turn)
+        )
+
+    def _must_save(self, live: LiveSession) -> None:
+        if live.engine is None or not live.engine.saves:
+            raise NotSupported(f"the engine of session {live.id} has no state that can be saved", session=live.id)
+
+    async def archive(self, session_id: str) -> Session:
+        await self._owned(self._archive, session_id)
+        return self._record(session_id)
+
+    async def _archive(self, session_id: str) -> None:
+        async with self.registry.alone(session_id):
+            record = self._record(session_id)
+            if record.turn is None and not record.queued:
+                await self._stop(session_id, False)
+            await self.store.write(lambda tx: sessions.archive(tx, session_id))
+
+    async def unarchive(self, session_id: str) -> Session:
+        return await self.store.write(lambda tx: sessions.unarchive(tx, session_id))
+
+    async def delete(self, session_id: str, force: bool = False) -> None:
+        await self._owned(self._delete, session_id, force)
+
+    async def _delete(self, session_id: str, force: bool) -> None:
+        async with self.registry.alone(session_id):
+            record = self._record(session_id)
+            if force or (record.turn is None and not record.queued):
+                await self._stop(session_id, True)
+            await self.store.write(lambda tx: sessions.delete(tx, session_id, force=force))
+            self.registry.runner.drives.forget(session_id)
+
+    async def release(self, session_id: str) -> tuple[Session, int]:
+        self.registry.runner.rearm(session_id)
+        return await self.store.write(lambda tx: sessions.release(tx, session_id))
+
+    async def wait_settled(self, session_id: str) -> Session:
+        """Until nothing of it runs and nothing can run."""
+        while True:
+            record = self._record(session_id)
+            if record.state in _SETTLED and session_id not in self.records.runnable:
+                return record
+            await self.records.wait_changed(session_id)
+
+    # --- turns ---
+
+    async def send(self, params: TurnSendParams, author: Author) -> TurnSendResult:
+        self.registry.admit()
+        session = await self.find(params.session)
+        size, limit = len(params.input.encode("utf-8", "replace")), self.settings.limits.prompt
+        if size > limit:
+            text = f"the prompt has {size} bytes and may have {limit}; put the rest into a file of the workspace"
+            raise InvalidParams(text, field="input", bytes=size, limit=limit)
+        retry_of = (await self.find_turn(params.retry_of)).id if params.retry_of else None
+        turn, held, ahead = await self.store.write(
+            lambda tx: turns.send(
+                tx,
+                session.id,
+                input=params.input,
+                timeout=params.timeout,
+                idle_timeout=params.idle_timeout,
+                retry_of=retry_of,
+                key=params.key,
+                author=author,
+                limit=self.settings.limits.queue,
+            )
+        )
+        return TurnSendResult(turn=turn, held=held, ahead=ahead)
+
+    async def cancel(self, turn_id: str, reason: str, author: Author | None) -> TurnCancelResult:
+        turn, outcome = await self._owned(self._cancel, turn_id, reason, author)
+        return TurnCancelResult(turn=turn, outcome=outcome)
+
+    async def _cancel(self, turn_id: str, reason: str, author: Author | None) -> tuple[Turn, str]:
+        turn, outcome = await self.store.write(
+            lambda tx: turns.request_cancel(tx, turn_id, reason=reason, author=author)
+        )
+        if outcome == "requested" and (live := self.registry.live.get(turn.session)):
+            live.cancel(turn_id, turn.cancelling or reason)
+        return turn, outcome
+
+    async def edit(self, turn_id: str, input: str) -> Turn:
+        return await self.store.write(lambda tx: turns.edit(tx, turn_id, input))
+
+    async def move(self, turn_id: str, before: str | None) -> Turn:
+        return await self.store.write(lambda tx: turns.move(tx, turn_id, before))
+
+    async def remove(self, turn_id: str) -> Turn:
+        return await self.store.write(lambda tx: turns.remove(tx, turn_id))
+
+    async def wait_turn(self, turn_id: str) -> Turn:
+        """The turn once it has ended."""
+        while True:
+            event = self.records.turn_end(turn_id)
+            try:
+                turn = await self.store.read(lambda conn: reads.turn(conn, turn_id))
+                if TURN.terminal(turn.state):
+                    return turn
+                await event.wait()
+            finally:
+                self.records.leave_turn_end(turn_id)
+
+    # --- ownership ---
+
+    def _record(self, session_id: str) -> Session:
+        record = self.records.by_id(session_id)
+        if record is None:
+            raise SessionNotFound(f"there is no session {session_id!r}; `roost ls` lists them", session=session_id)
+        return record
+
+    async def _owned(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Do ``work`` in the registry's nursery; being cancelled here ends only the waiting."""
+        return await self.registry.owned(lambda: work(*args))
+
+
+_ANSWERS = (SessionState.ready, SessionState.busy, SessionState.waiting)
+_SETTLED = (SessionState.idle, SessionState.ready, SessionState.failed)

@@ -1,0 +1,143 @@
+"""One running turn: its engine, its recorder, its limits, its cancel, and its end in one commit."""
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from ...protocol.errors import InternalError, OutcomeUnknown, RoostError
+from ...protocol.model import Problem, Turn, TurnState
+from ..core.states import TURN
+from ..engines.engine import Ended, Engine
+from ..store import Store, Tx, turns
+from .recorder import Recorder, persist
+
+log = logging.getLogger(__name__)
+
+
+class RunningTurn:
+    """A turn that was claimed. ``run`` returns when its end is on disk."""
+
+    def __init__(self, turn: Turn, engine: Engine, store: Store, *, max_output: int, grace: float) -> None:
+        self.turn = turn
+        self.recorder = Recorder(store, turn.id, max_output)
+        self.done = trio.Event()
+        """Its end is on disk."""
+        self.ended: Ended | None = None
+        self._engine = engine
+        self._store = store
+        self._grace = grace
+        self._asked = trio.Event()
+        self._reason = ""
+        self._expired: Problem | None = None
+        self._interrupted: str | None = None
+        self._engine_scope = trio.CancelScope()
+
+    def cancel(self, reason: str) -> None:
+        """End it early; that it was asked is on disk. The first reason stays."""
+        if not self._asked.is_set():
+            self._reason = reason
+            self._asked.set()
+
+    def interrupt(self, reason: str) -> None:
+        """The daemon stops: the child is asked, and after its grace the turn ends without its answer."""
+        self._interrupted = reason
+        self.cancel(reason)
+
+    async def run(self) -> None:
+        begun = trio.current_time()
+        ended = Ended(TurnState.interrupted)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.recorder.run)
+            async with trio.open_nursery() as watchers:
+                watchers.start_soon(self._obey)
+                watchers.start_soon(self._limit, begun)
+                with self._engine_scope:
+                    ended = await self._engine_run()
+                watchers.cancel_scope.cancel()
+            self.recorder.close()
+        self.ended = ended
+        await self._settle(ended, round((trio.current_time() - begun) * 1000))
+        self.done.set()
+
+    async def _engine_run(self) -> Ended:
+        try:
+            return await self._engine.run(self.turn)
+        except Exception as exc:
+            log.exception("turn %s: a bug in its engine", self.turn.id)
+            self._engine.kill()
+            problem = InternalError(f"a bug in roostd ended this turn: {exc!r}; please report it with the log")
+            return Ended(TurnState.failed, Problem(name=problem.name, message=problem.message))
+
+    async def _obey(self) -> None:
+        """Ask the engine to end the turn; what does not within its grace is ended."""
+        await self._asked.wait()
+        with trio.move_on_after(self._grace):
+            try:
+                await self._engine.cancel(self.turn, self._reason)
+            except RoostError as exc:
+                log.info("turn %s: its child did not take the cancel: %s", self.turn.id, exc)
+            await trio.sleep_forever()
+        if self._interrupted:
+            self._engine_scope.cancel()  # the child is still wanted: its state is to be saved
+        else:
+            self._engine.kill()
+
+    async def _limit(self, begun: float) -> None:
+        """Cancel it when it runs too long, or when its child is silent too long."""
+        turn = self.turn
+        latest = begun + turn.timeout / 1000 if turn.timeout else float("inf")
+        while True:
+            silent = self.recorder.heard_at + turn.idle_timeout / 1000 if turn.idle_timeout else float("inf")
+            if (first := min(latest, silent)) > trio.current_time():
+                await trio.sleep_until(first)
+                continue
+            break
+        which = "timeout" if latest <= silent else "idle_timeout"
+        text = {
+            "timeout": f"the turn ran longer than its timeout of {turn.timeout} ms",
+            "idle_timeout": f"the turn's child was silent for longer than its idle_timeout of {turn.idle_timeout} ms",
+        }[which]
+        self._expired = Problem(name="timed_out", message=text, data={"limit": which})
+        await persist(self._store, lambda tx: turns.request_cancel(tx, turn.id, reason="timeout", author=None))
+        self.cancel("timeout")
+
+    async def _settle(self, ended: Ended, duration: int) -> None:
+        while True:
+            try:
+                return await persist(self._store, self._end(ended, duration))
+            except OutcomeUnknown:
+                continue  # done twice is done once: the operation looks first
+
+    def _end(self, ended: Ended, duration: int) -> Callable[[Tx], None]:
+        def operation(tx: Tx) -> None:
+            now = tx.turn(self.turn.id)
+            if TURN.terminal(now.state):
+                return
+            state, reason, problem = self._verdict(now, ended)
+            turns.end(
+                tx,
+                now.id,
+                state=state,
+                reason=reason,
+                problem=problem,
+                exit_code=ended.exit_code,
+                duration=duration,
+                engine_state=ended.engine_state,
+                alive=self._engine.resident and not self._engine.gone.is_set(),
+            )
+
+        return operation
+
+    def _verdict(self, now: Turn, ended: Ended) -> tuple[TurnState, str | None, Problem | None]:
+        """What the turn ended as. A turn that roost cancelled is cancelled, whatever its engine answered."""
+        if self._interrupted:
+            return TurnState.interrupted, self._interrupted, None
+        if now.cancelling:
+            return TurnState.cancelled, now.cancelling, self._expired
+        if lost := self.recorder.problem:
+            return TurnState.failed, lost.name, Problem(name=lost.name, message=lost.message, data=lost.data)
+        reason = ended.problem.name if ended.problem else None
+        if ended.state is TurnState.cancelled:
+            reason = reason or "engine"
+        return ended.state, reason, ended.problem
