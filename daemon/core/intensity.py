@@ -30,5 +30,5 @@ def backoff(failures: int, jitter: float) -> float:
     if failures <= 0:
         return 0.0
     # 2 ** 16 is far past LONGEST; a float overflows at 2 ** 1024.
-    full = min(LONGEST, FIRST * 2 ** min(failures - 1, 16))
+    full = min(LONGEST, FIRST * 2.0 ** min(failures - 1, 16))
     return full * (0.5 + jitter / 2)

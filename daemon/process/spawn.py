@@ -1,0 +1,199 @@
+"""Starting a child in a session and process group of its own, waiting for it, and ending it with its group."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import IO, NamedTuple
+
+import trio
+
+from ...protocol.errors import EngineFailed, RoostError, WorkspaceInvalid
+from . import proc
+
+DRAIN = 1.0
+"""Seconds for which the pipes are still read after a child's end: what it started may hold them for ever."""
+PARTING = 1.0
+"""Seconds given to a child to vanish after SIGKILL, when nobody has the time to wait for it."""
+
+
+class Identity(NamedTuple):
+    """What tells a process from every other one there was. ``start_time`` in clock ticks since boot."""
+
+    pid: int
+    start_time: int
+    boot_id: str
+    pgid: int
+    sid: int
+
+
+class Child:
+    """A process that :func:`spawn` started. Whoever has it ends it with :meth:`end` or :meth:`aclose`.
+
+    Its zombie is kept until then, so that its pid, and with it its group's number, is nobody else's.
+
+    Attributes:
+        returncode: exit status, or the negative number of the signal it died of; None while nobody saw it end.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._looking = trio.Lock()
+        self._reaped = False
+        self.returncode: int | None = None
+        self.pid = process.pid
+        self.identity = _identity(process.pid)
+        self.stdin = _stream(process.stdin)
+        self.stdout = _stream(process.stdout)
+        self.stderr = _stream(process.stderr)
+        self._pidfd = os.pidfd_open(process.pid)
+
+    def __repr__(self) -> str:
+        return f"<Child pid={self.pid} returncode={self.returncode}>"
+
+    async def __aenter__(self) -> "Child":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def wait(self) -> int:
+        """The returncode, as soon as the child has ended. Any number of tasks may wait."""
+        # Trio lets one task at a time wait for a descriptor.
+        async with self._looking:
+            if self.returncode is None:
+                await trio.lowlevel.wait_readable(self._pidfd)
+                self.returncode = _returncode(self.pid)
+        return self.returncode
+
+    def signal_group(self, sig: signal.Signals) -> None:
+        """Signal the child and all that stayed in its group; nothing once :meth:`end` has reaped it."""
+        if not self._reaped:
+            # What has changed its user is not ours to signal, and no reason to spare the others.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.identity.pgid, sig)
+
+    async def end(self, term_grace: float) -> int:
+        """Close stdin, SIGTERM to the group, SIGKILL after ``term_grace`` seconds; the returncode once it is gone.
+
+        What is left of the group is killed when the child is dead. Cancelled, it kills at once. May be repeated.
+        """
+        try:
+            self.stdin.close()
+            self.signal_group(signal.SIGTERM)
+            with trio.move_on_after(term_grace):
+                await self.wait()
+            self.signal_group(signal.SIGKILL)
+            return await self.wait()
+        except trio.Cancelled:
+            self.signal_group(signal.SIGKILL)
+            with trio.move_on_after(PARTING, shield=True):
+                await self.wait()
+            raise
+        finally:
+            self._reap()
+
+    async def until_drained(self, read: Callable[[], Awaitable[object]]) -> None:
+        """Run ``read``, which reads the pipes to their end; given up :data:`DRAIN` seconds after the child's end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_up, nursery.cancel_scope)
+            await read()
+            nursery.cancel_scope.cancel()
+
+    async def aclose(self) -> None:
+        """Kill the group if the child is still there, and close the pipes."""
+        try:
+            await self.end(0)
+        finally:
+            for pipe in (self.stdin, self.stdout, self.stderr):
+                pipe.close()
+
+    async def _give_up(self, reading: trio.CancelScope) -> None:
+        await self.wait()
+        reading.deadline = trio.current_time() + DRAIN
+
+    def _reap(self) -> None:
+        if self.returncode is not None and not self._reaped:
+            self._reaped = True
+            self._process.poll()
+            os.close(self._pidfd)
+
+
+async def spawn(command: Sequence[str], *, cwd: str, env: Mapping[str, str], limiter: trio.CapacityLimiter) -> Child:
+    """Start ``command`` with three pipes; ``env`` is all of its environment, and its PATH is searched.
+
+    Cancelled while it starts, what comes out is ended.
+
+    Args:
+        limiter: how many start at once. Not Trio's own: a stuck spawn would stop whoever shares it.
+
+    Raises:
+        EngineFailed: there is no such program, or it cannot be started.
+        WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
+    """
+    child = await trio.to_thread.run_sync(_start, command, cwd, env, limiter=limiter)
+    try:
+        # run_sync does not look again after its thread. No await stands between the process and its owner.
+        await trio.lowlevel.checkpoint_if_cancelled()
+    except trio.Cancelled:
+        await child.aclose()
+        raise
+    return child
+
+
+def _start(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, env=env, start_new_session=True
+        )
+    except OSError as error:
+        raise _explained(error, command[0], cwd, env) from error
+    except ValueError as error:
+        text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
+        raise EngineFailed(text, program=command[0]) from error
+    try:
+        return Child(process)
+    except OSError as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise _explained(error, command[0], cwd, env) from error
+
+
+def _explained(error: OSError, program: str, cwd: str, env: Mapping[str, str]) -> RoostError:
+    if not (os.path.isdir(cwd) and os.access(cwd, os.X_OK)):
+        text = f"the workspace {cwd} cannot be entered: {error.strerror}; name a directory that can"
+        return WorkspaceInvalid(text, workspace=cwd, reason=error.strerror)
+    reason, advice = error.strerror, "correct the engine's command"
+    if error.errno == errno.E2BIG:
+        advice = 'give the prompt by stdin (prompt = "stdin"), or shorten the environment'
+    elif error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+        advice = "stop sessions, or raise the limits of the daemon"
+    elif error.errno == errno.ENOENT and shutil.which(program, path=env.get("PATH")):
+        reason = "the interpreter in its first line does not exist"
+    return EngineFailed(f"cannot start {program}: {reason}; {advice}", program=program, reason=reason)
+
+
+def _stream(pipe: IO[bytes] | None) -> trio.lowlevel.FdStream:
+    assert pipe is not None
+    # The stream closes the descriptor that it is given, and so would the file.
+    with pipe:
+        return trio.lowlevel.FdStream(os.dup(pipe.fileno()))
+
+
+def _identity(pid: int) -> Identity:
+    found = proc.stat(pid)
+    assert found is not None, "a child that nobody has reaped stands in /proc"
+    return Identity(pid, found.start_time, proc.boot_id(), found.pgid, found.sid)
+
+
+def _returncode(pid: int) -> int:
+    seen = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert seen is not None, "its pidfd said that it has ended"
+    return seen.si_status if seen.si_code == os.CLD_EXITED else -seen.si_status

@@ -1,0 +1,45 @@
+"""The directory that a child works in, looked at without trusting the file system to answer."""
+
+import os
+
+import trio
+
+from ...protocol.errors import WorkspaceInvalid
+
+
+async def canonical(path: str, *, limiter: trio.CapacityLimiter, deadline: float) -> str:
+    """``path`` without symbolic links; it is a directory that can be entered.
+
+    Args:
+        limiter: how many look at once. A look that is given up keeps its place until the file system answers.
+        deadline: seconds after which it is given up.
+
+    Raises:
+        WorkspaceInvalid: names the path and what is wrong with it.
+    """
+    with trio.move_on_after(deadline):
+        return await trio.to_thread.run_sync(_canonical, path, limiter=limiter, abandon_on_cancel=True)
+    raise _invalid(path, f"its file system did not answer within {deadline:g} s")
+
+
+def _canonical(path: str) -> str:
+    if not path.startswith("/"):
+        raise _invalid(path, "it is not absolute")
+    try:
+        real = os.path.realpath(path, strict=True)
+        real.encode()
+        searchable = os.path.isdir(real) and os.access(real, os.X_OK)
+    except UnicodeEncodeError as error:
+        raise _invalid(path, "it is not UTF-8") from error
+    except (OSError, ValueError) as error:
+        raise _invalid(path, getattr(error, "strerror", None) or str(error)) from error
+    if not searchable:
+        raise _invalid(path, "it may not be entered" if os.path.isdir(real) else "it is not a directory")
+    return real
+
+
+def _invalid(path: str, reason: str) -> WorkspaceInvalid:
+    # What cannot be said in UTF-8 cannot be sent either.
+    shown = path.encode(errors="backslashreplace").decode()
+    text = f"the workspace {shown} cannot be used: {reason}; name another directory"
+    return WorkspaceInvalid(text, workspace=shown, reason=reason)
