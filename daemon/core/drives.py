@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-FIRST_DELAY = 0.5
-"""Seconds a session waits after its first failed drive; doubled for each further one."""
-LONGEST_DELAY = 30.0
+from .intensity import backoff
 
 
 @dataclass
@@ -49,14 +47,14 @@ class Drives:
             chosen.append(session)
         return chosen
 
-    def finished(self, session: str, now: float, *, ok: bool) -> bool:
-        """A drive has ended. Returns whether the session was poked meanwhile."""
+    def finished(self, session: str, now: float, *, ok: bool, jitter: float = 0.0) -> bool:
+        """A drive has ended; after one that failed the session waits. Returns whether it was poked meanwhile."""
         self.in_flight.pop(session, None)
         if ok:
             self.rearm(session)
         else:
             failures = self._failures[session] = self._failures.get(session, 0) + 1
-            self._not_before[session] = now + min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
+            self._not_before[session] = now + backoff(failures, jitter)
         poked = session in self._poked
         self._poked.discard(session)
         return poked

@@ -163,7 +163,7 @@ class WorkerEngine:
             channel.close()
         self._answers.clear()
 
-    async def _call(self, method: str, params: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+    async def _call(self, method: str, params: dict[str, Any], within: float | None) -> dict[str, Any]:
         """Ask the worker.
 
         Raises:
@@ -173,11 +173,11 @@ class WorkerEngine:
         send, receive = trio.open_memory_channel[rpc.Response](1)
         self._answers[msgid] = send
         try:
-            with trio.fail_after(timeout if timeout is not None else float("inf")):
+            with trio.fail_after(float("inf") if within is None else within):
                 await self._send(rpc.request(msgid, method, params))
                 response = await receive.receive()
         except trio.TooSlowError:
-            text = f"the session's child did not answer {method} within {timeout:g} s; stop the session if it hangs"
+            text = f"the session's child did not answer {method} within {within:g} s; stop the session if it hangs"
             raise TimedOut(text, method=method, pid=self.pid) from None
         except (trio.EndOfChannel, trio.ClosedResourceError):
             # The child may have ended before its end is understood: wait for the reason, it is near.

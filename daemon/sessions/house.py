@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ...protocol.errors import InternalError, RoostError
+from ...protocol.errors import EngineNotFound, InternalError, RoostError
 from ...protocol.model import Problem, Session
 from ..engines.command import CommandEngine
 from ..engines.engine import Engine, Grace, Launch, Listener
 from ..engines.worker import WorkerEngine
-from ..settings import Settings
+from ..settings import EngineSettings, Settings
 from ..store import Store
 from .records import Records
 
@@ -38,6 +38,18 @@ class House:
             WorkerEngine if launch.engine.kind == "worker" else CommandEngine
         )
         return kind(launch, listener, Grace.of(self.settings), self.spawning)
+
+    def engine_settings(self, name: str) -> EngineSettings:
+        """The configured engine.
+
+        Raises:
+            EngineNotFound: names those that there are.
+        """
+        engine = self.settings.engines.get(name)
+        if engine is None:
+            known = ", ".join(sorted(self.settings.engines))
+            raise EngineNotFound(f"there is no engine {name!r}; there are: {known}", engine=name)
+        return engine
 
     def record(self, session_id: str) -> Session:
         """The record of a session that is known to be in memory."""

@@ -5,7 +5,7 @@ from bisect import bisect_right, insort
 import trio
 
 from ...protocol import rpc
-from ...protocol.model import Session, SessionState, Turn
+from ...protocol.model import Session, SessionState
 from ..core.states import TURN
 from ..store import Commit
 
@@ -42,7 +42,7 @@ class Records:
         """Ids, oldest first, and the cursor of the next page. Only when :attr:`complete`."""
         at = bisect_right(self._order, _position(cursor)) if cursor else 0
         ids: list[str] = []
-        for created_at, session_id in self._order[at:]:
+        for _created_at, session_id in self._order[at:]:
             session = self._sessions[session_id]
             if session.archived != archived or (state is not None and session.state != state):
                 continue

@@ -161,7 +161,8 @@ class Registry:
         ok, times = allowed(self._deaths.get(live.id, ()), now, limits.restart_intensity, limits.restart_period)
         self._deaths[live.id] = times
         record = self.records.by_id(live.id)
-        if not ok and record is not None and record.state is SessionState.idle and live.failure is not None:
+        over = not ok or len(times) >= limits.restart_intensity
+        if over and record is not None and record.state is SessionState.idle and live.failure is not None:
             problem = problem_of(live.failure)
             await persist(
                 self.store,

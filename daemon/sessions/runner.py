@@ -1,6 +1,7 @@
 """The queue runner: a start, a poke, a completion and a slow poll drive it; one drive in flight per session."""
 
 import logging
+import random
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -53,5 +54,5 @@ class QueueRunner:
             ok = await self._drive(session)
 
         await guarded(f"drive of {session}", drive)
-        self.drives.finished(session, trio.current_time(), ok=ok)
+        self.drives.finished(session, trio.current_time(), ok=ok, jitter=random.random())
         self._poked.set()

@@ -148,7 +148,7 @@ class LiveSession:
     async def _launch(self) -> Launch:
         """Everything the child needs, read before it is spawned."""
         house, record = self.house, self.house.record(self.id)
-        engine = house.settings.engine(record.engine)
+        engine = house.engine_settings(record.engine)
         await canonical(record.workspace, limiter=house.files, deadline=WORKSPACE_DEADLINE)
         own_env, saved, history, cut_off = await house.store.read(lambda conn: self._read(conn, record))
         env = {
@@ -241,7 +241,7 @@ class LiveSession:
 
     async def unload(self, reason: str) -> bool:
         """Stop, if nothing runs and its state is saved first. False: not now."""
-        if self.turn is not None or self.house.record(self.id).queued and self.id in self.house.records.runnable:
+        if self.turn is not None or (self.house.record(self.id).queued and self.id in self.house.records.runnable):
             return False
         if self.dirty:
             await self.save()

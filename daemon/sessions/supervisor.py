@@ -6,7 +6,7 @@ from typing import TypeVar
 import trio
 
 from ...protocol import rpc
-from ...protocol.errors import EngineNotFound, InvalidParams, NotSupported, SessionNotFound
+from ...protocol.errors import InvalidParams, NotSupported, SessionNotFound
 from ...protocol.methods import (
     SessionCreateParams,
     SessionStateResult,
@@ -18,8 +18,8 @@ from ...protocol.methods import (
 from ...protocol.model import Author, Checkpoint, EngineKind, Session, SessionState, Turn
 from ..core.states import TURN
 from ..process.workspace import canonical
-from ..settings import EngineSettings, Settings
-from ..store import Store, Tx, checkpoints, reads, sessions, turns
+from ..settings import Settings
+from ..store import Store, checkpoints, reads, sessions, turns
 from .registry import Registry
 from .session import WORKSPACE_DEADLINE, LiveSession
 
@@ -60,7 +60,7 @@ class Supervisor:
     async def create(self, params: SessionCreateParams, author: Author) -> Session:
         self.registry.admit()
         name = params.engine or self.settings.sessions.default_engine
-        engine = self._engine(name)
+        engine = self.registry.house.engine_settings(name)
         workspace = await canonical(params.workspace, limiter=self.registry.house.files, deadline=WORKSPACE_DEADLINE)
         return await self.store.write(
             lambda tx: sessions.create(
@@ -75,13 +75,6 @@ class Supervisor:
                 author=author,
             )
         )
-
-    def _engine(self, name: str) -> EngineSettings:
-        engine = self.settings.engines.get(name)
-        if engine is None:
-            known = ", ".join(sorted(self.settings.engines))
-            raise EngineNotFound(f"there is no engine {name!r}; there are: {known}", engine=name)
-        return engine
 
     async def update(self, session_id: str, params: SessionUpdateParams) -> Session:
         return await self.store.write(lambda tx: sessions.update(tx, session_id, name=params.name, after=params.after))
