@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..protocol.errors import InvalidSettings
 
@@ -58,10 +58,16 @@ def read(environ: Mapping[str, str], sections: Collection[str]) -> Configuration
     variables: dict[Key, str] = {}
     for name, value in environ.items():
         key = _key(name, sections)
-        if key and value and isinstance(section := table.setdefault(key[0], {}), dict):
-            section[key[1]] = value if name in SHORT else _scalar(value)
+        if key and value:
+            section(table, key[0])[key[1]] = value if name in SHORT else _scalar(value)
             variables[key] = name
     return Configuration(table, variables, file if text is not None else None, text or "")
+
+
+def section(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """The table of that name, made if there is none; what is no table is left where it is, to be refused."""
+    found = table.setdefault(name, {})
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 
 
 def line_of(text: str, key: Key) -> int:
@@ -82,13 +88,11 @@ def line_of(text: str, key: Key) -> int:
     return found
 
 
-def _depth(table: Any, key: Key) -> int:
-    """How many steps of ``key`` there are in ``table``."""
-    for depth, step in enumerate(key):
-        if not isinstance(table, dict) or step not in table:
-            return depth
-        table = table[step]
-    return len(key)
+def _depth(value: Any, key: Key) -> int:
+    """How many steps of ``key`` there are in ``value``."""
+    if not key or not isinstance(value, dict) or key[0] not in value:
+        return 0
+    return 1 + _depth(cast(Any, value[key[0]]), key[1:])
 
 
 def _file(environ: Mapping[str, str]) -> tuple[Path | None, bool]:
@@ -143,8 +147,8 @@ def _key(variable: str, sections: Collection[str]) -> tuple[str, str] | None:
     if variable in SHORT:
         return SHORT[variable]
     prefix, _, rest = variable.partition("_")
-    section, _, name = rest.lower().partition("_")
-    return (section, name) if prefix == "ROOST" and name and section in sections else None
+    head, _, name = rest.lower().partition("_")
+    return (head, name) if prefix == "ROOST" and name and head in sections else None
 
 
 def _scalar(value: str) -> Any:

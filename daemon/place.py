@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class Place:
 
 
 @contextmanager
-def _usable(directory: Path) -> Iterator[None]:
+def _usable(directory: Path) -> Generator[None]:
     """The border where an OSError becomes ours."""
     try:
         yield
@@ -102,7 +102,10 @@ def _unusable(directory: Path, reason: str) -> StateDirectoryUnusable:
 
 
 def _prepare(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _unusable(directory, "it is not a directory") from None
     found = directory.stat()
     if found.st_uid != os.geteuid():
         raise _unusable(directory, f"it belongs to user {found.st_uid}")

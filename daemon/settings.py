@@ -175,22 +175,18 @@ def load(
 
 def _complete(table: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Add what has no constant default: the paths and the built-in engines."""
-    daemon = table.setdefault("daemon", {})
-    if isinstance(daemon, dict):
-        home = environ.get("HOME", "")
-        for name in ("state_directory", "socket"):
-            if isinstance(value := daemon.get(name), str) and value.startswith("~/"):
-                daemon[name] = home + value[1:]
-        socket = daemon.get("socket")
-        # A directory that only the file names leaves the socket where clients, who do not read it, look for it.
-        resolved = paths.resolve(environ, socket=socket if isinstance(socket, str) else None, service=True)
-        daemon.setdefault("state_directory", resolved.state)
-        daemon.setdefault("socket", resolved.socket)
-    engines = table.setdefault("engines", {})
-    if isinstance(engines, dict):
-        for name in ("shell", "thinking"):
-            if isinstance(mine := engines.get(name, {}), dict):
-                engines[name] = {"command": [sys.executable, "-m", f"roost.worker.{name}"], **mine}
+    daemon = configuration.section(table, "daemon")
+    for name in ("state_directory", "socket"):
+        if isinstance(value := daemon.get(name), str) and value.startswith("~/"):
+            daemon[name] = environ.get("HOME", "") + value[1:]
+    socket = daemon.get("socket")
+    # A directory that only the file names leaves the socket where clients, who do not read the file, look for it.
+    resolved = paths.resolve(environ, socket=socket if isinstance(socket, str) else None, service=True)
+    daemon.setdefault("state_directory", resolved.state)
+    daemon.setdefault("socket", resolved.socket)
+    for name in ("shell", "thinking"):
+        engine = configuration.section(configuration.section(table, "engines"), name)
+        engine.setdefault("command", [sys.executable, "-m", f"roost.worker.{name}"])
 
 
 def _refused(found: Configuration, key: Key, kind: str, message: str) -> InvalidSettings:
