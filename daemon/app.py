@@ -84,15 +84,14 @@ class App:
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._signals)
-            server = self._server(None, None)
-            server.refuse_all(error)
+            server = self._server(None, None, refused=error)
             await nursery.start(server.serve, self._listen())
             nursery.start_soon(self._ping)
             self.notifier.ready()
             self.notifier.status(f"refused: {error.message}")
             await self._stop.wait()
             self.notifier.stopping()
-            await server.close("shutting_down")
+            await server.close(self._reason)
             nursery.cancel_scope.cancel()
         return REFUSED
 
@@ -111,7 +110,9 @@ class App:
             async for number in received:
                 self.request_stop(signal.Signals(number).name)
 
-    def _server(self, supervisor: Supervisor | None, store: Store | None) -> Server:
+    def _server(
+        self, supervisor: Supervisor | None, store: Store | None, refused: DatabaseRefused | None = None
+    ) -> Server:
         limits = self.settings.limits
         info = Info(
             version=__version__,
@@ -138,6 +139,7 @@ class App:
             max_clients=limits.clients,
             allowed_uids=frozenset(self.settings.daemon.allowed_uids),
             request_shutdown=self.request_stop,
+            refused=refused,
         )
 
     def _engines(self) -> list[Engine]:
@@ -196,7 +198,7 @@ class App:
         begun = trio.current_time()
         self.notifier.stopping()
         log.info("stopping: %s", self._reason)
-        server.stop_admitting(self._reason)
+        server.admit(unless=self._reason)
         shutdown = self._shutdown = Shutdown(supervisor.registry, self._reason, self.notifier.status)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._extend)
@@ -207,7 +209,7 @@ class App:
         await guarded("report of the stop", store.write, lambda tx: tx.emit("", "daemon.stopped", data))
         log.log(logging.ERROR if report.status else logging.INFO, "%s", report.line())
         self.notifier.status(report.line())
-        await server.close("shutting_down")
+        await server.close(self._reason)
         return report
 
     async def _extend(self) -> None:

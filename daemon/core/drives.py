@@ -1,4 +1,4 @@
-"""What the queue runner decides: which sessions to drive now. Sessions are independent; a poke is never dropped."""
+"""What the queue runner decides: which sessions to drive now. It looks at what there is to do, so no poke can be lost."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,16 +17,11 @@ class Drives:
     slots: int
     in_flight: dict[str, float] = field(default_factory=dict)
     """Session → when its drive began."""
-    _poked: set[str] = field(default_factory=set)
     _failures: dict[str, int] = field(default_factory=dict)
     _not_before: dict[str, float] = field(default_factory=dict)
 
-    def poke(self, session: str) -> None:
-        """Work may have come for ``session``. While it is in flight this is remembered."""
-        self._poked.add(session)
-
     def rearm(self, session: str) -> None:
-        """Somebody asked by hand: forget its failures."""
+        """Forget its failures: somebody asked by hand, or it is deleted."""
         self._failures.pop(session, None)
         self._not_before.pop(session, None)
 
@@ -43,23 +38,14 @@ class Drives:
             if session in self.in_flight or self._not_before.get(session, now) > now:
                 continue
             self.in_flight[session] = now
-            self._poked.discard(session)
             chosen.append(session)
         return chosen
 
-    def finished(self, session: str, now: float, *, ok: bool, jitter: float = 0.0) -> bool:
-        """A drive has ended; after one that failed the session waits. Returns whether it was poked meanwhile."""
+    def finished(self, session: str, now: float, *, ok: bool, jitter: float = 0.0) -> None:
+        """A drive has ended; after one that failed the session waits."""
         self.in_flight.pop(session, None)
         if ok:
             self.rearm(session)
         else:
             failures = self._failures[session] = self._failures.get(session, 0) + 1
             self._not_before[session] = now + backoff(failures, jitter)
-        poked = session in self._poked
-        self._poked.discard(session)
-        return poked
-
-    def forget(self, session: str) -> None:
-        """The session is deleted."""
-        self.rearm(session)
-        self._poked.discard(session)

@@ -67,9 +67,8 @@ class Registry:
 
     def _committed(self, commit: Commit) -> None:
         self.records.apply(commit)
-        for session_id in commit.sessions:
-            if session_id in self.records.runnable:
-                self.runner.poke(session_id)
+        if not self.records.runnable.keys().isdisjoint(commit.sessions):
+            self.runner.poke()
 
     def admit(self) -> None:
         """Raises ShuttingDown when nothing new is taken any more."""

@@ -24,14 +24,14 @@ class QueueRunner:
         self._poll = poll
         self._poked = trio.Event()
 
-    def poke(self, session: str) -> None:
-        """Work may have come for ``session``. Never fails, also when the runner is gone (S3.N11)."""
-        self.drives.poke(session)
+    def poke(self) -> None:
+        """Work may have come: look now. Never fails, also when the runner is gone (S3.N11)."""
         self._poked.set()
 
     def rearm(self, session: str) -> None:
+        """Forget the session's failures, and look."""
         self.drives.rearm(session)
-        self.poke(session)
+        self.poke()
 
     def stop(self) -> None:
         """Start no further drive."""

@@ -179,7 +179,7 @@ class Supervisor:
             if force or (record.turn is None and not record.queued):
                 await self._stop(session_id, True)
             await self.store.write(lambda tx: sessions.delete(tx, session_id, force=force))
-            self.registry.runner.drives.forget(session_id)
+            self.registry.runner.drives.rearm(session_id)
 
     async def release(self, session_id: str) -> tuple[Session, int]:
         self.registry.runner.rearm(session_id)
