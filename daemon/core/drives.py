@@ -1,4 +1,4 @@
-"""What the queue runner decides: which sessions to drive now. It looks at what there is to do, so no poke can be lost."""
+"""What the queue runner decides: which sessions to drive now. It looks at what there is to do: no poke can be lost."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

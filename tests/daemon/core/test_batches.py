@@ -1,6 +1,7 @@
 """The batches of a stop and the truth about them (S0.D1-D4)."""
 
 import pytest
+
 from roost.daemon.core.batches import Report, split
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from roost.daemon.core import states
 from roost.daemon.core.states import ITEM, SESSION, TURN, ItemEvent, SessionEvent, Table, TurnEvent
 from roost.protocol.errors import IllegalTransition
