@@ -1,0 +1,71 @@
+"""Read-only connections, on threads and under a limit of their own: a slow read never delays a write."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from ...protocol.errors import ShuttingDown
+from .database import connect, ours
+
+T = TypeVar("T")
+READERS = 4
+
+
+class Readers:
+    """A pool of connections that only read."""
+
+    def __init__(self, path: Path, first: sqlite3.Connection) -> None:
+        self._path = path
+        self._idle = [first]
+        self._closed = False
+        self._limiter = trio.CapacityLimiter(READERS)
+
+    async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """``query`` in one read transaction, which is over when it returns.
+
+        Raises:
+            ShuttingDown: the pool is closed.
+            StorageFailed, DatabaseDamaged
+        """
+        return await trio.to_thread.run_sync(self._query, query, limiter=self._limiter, abandon_on_cancel=True)
+
+    def close(self) -> None:
+        """Close what is idle; a connection that is at work closes itself."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed:
+            raise ShuttingDown("the store is closed; start the daemon again")
+        try:
+            conn = self._take()
+            try:
+                conn.execute("BEGIN")
+                result = query(conn)
+            finally:
+                self._give_back(conn)
+        except sqlite3.Error as exc:
+            raise ours(exc, self._path) from exc
+        return result
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return connect(self._path, "ro")
+
+    def _give_back(self, conn: sqlite3.Connection) -> None:
+        """End the transaction: an open one would pin the WAL."""
+        try:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+        except sqlite3.Error:
+            conn.close()
+            raise
+        self._idle.append(conn)
+        if self._closed:
+            self.close()

@@ -1,0 +1,151 @@
+"""Queries: sessions and turns by what people type, lists by the page. Each takes a connection in one transaction."""
+
+import sqlite3
+from typing import Any
+
+from ...protocol.errors import AmbiguousId, ItemNotFound, SessionNotFound, TurnNotFound
+from ...protocol.model import Item, ItemState, Session, Turn, TurnState
+from . import content
+from .log import events, last
+from .rows import ITEMS, SESSIONS, TURNS
+
+__all__ = [
+    "all_sessions",
+    "events",
+    "history",
+    "item_bytes",
+    "items",
+    "last",
+    "session",
+    "turn",
+    "turns",
+    "with_work",
+]
+
+MAX_BYTES = 900_000
+"""Of one page; a single record may be longer."""
+CANDIDATES = 10
+"""Ids that an ambiguous one names."""
+HISTORY_CHARS = 2000
+
+
+def session(conn: sqlite3.Connection, ref: str) -> Session:
+    """The session with this id, this name, or the only one whose id starts like this.
+
+    Raises:
+        SessionNotFound, AmbiguousId
+    """
+    found = SESSIONS.get(conn, ref) or _named(conn, ref) or SESSIONS.get(conn, _unique(conn, "sessions", ref))
+    if found is None:
+        raise SessionNotFound(f"there is no session {ref!r}; `roost ls` lists them", session=ref)
+    return found
+
+
+def _named(conn: sqlite3.Connection, name: str) -> Session | None:
+    """By name; one that is not archived comes first, then the youngest."""
+    found = SESSIONS.all(conn, "WHERE name = ? ORDER BY archived, n DESC LIMIT 1", (name,))
+    return found[0] if found else None
+
+
+def turn(conn: sqlite3.Connection, ref: str) -> Turn:
+    """The turn with this id, or the only one whose id starts like this.
+
+    Raises:
+        TurnNotFound, AmbiguousId
+    """
+    found = TURNS.get(conn, ref) or TURNS.get(conn, _unique(conn, "turns", ref))
+    if found is None:
+        raise TurnNotFound(f"there is no turn {ref!r}; `roost show SESSION` lists them", turn=ref)
+    return found
+
+
+def _unique(conn: sqlite3.Connection, table: str, start: str) -> str:
+    """The only id that starts like this; '' if none does."""
+    sql = f"SELECT id FROM {table} WHERE id >= ? AND id < ? ORDER BY id LIMIT {CANDIDATES + 1}"
+    found = [id for (id,) in conn.execute(sql, (start, start + chr(0x10FFFF)))]
+    if len(found) > 1:
+        some = ", ".join(found[:CANDIDATES]) + (", …" if len(found) > CANDIDATES else "")
+        raise AmbiguousId(f"{start!r} could be {some}; type more of it", ref=start, candidates=found[:CANDIDATES])
+    return found[0] if found else ""
+
+
+def all_sessions(conn: sqlite3.Connection) -> list[Session]:
+    """Every session, oldest first, archived ones too."""
+    return SESSIONS.all(conn, "ORDER BY n")
+
+
+def with_work(conn: sqlite3.Connection) -> list[Session]:
+    """Sessions that have queued turns, on hold or not; by a partial index."""
+    return SESSIONS.all(conn, "WHERE queued > 0")
+
+
+def turns(
+    conn: sqlite3.Connection,
+    session: str,
+    state: TurnState | None = None,
+    limit: int = 100,
+    cursor: int = 0,
+    newest: bool = False,
+) -> tuple[list[Turn], int | None]:
+    """A page of the session's turns in the order they ran and will run, and the cursor of the next page.
+
+    Args:
+        session: an id. cursor: 0 for the first page. newest: the other way round, except for queued turns alone.
+    """
+    down = newest and state is not TurnState.queued
+    where, params = ["session = ?"], [session]
+    if state is not None:
+        where.append(f"state = '{state}'")
+    if cursor:
+        where.append(f"place {'<' if down else '>'} {int(cursor)}")
+    columns = TURNS.select.replace(" FROM ", ", place FROM ", 1)
+    sql = f"{columns} WHERE {' AND '.join(where)} ORDER BY place {'DESC' if down else 'ASC'} LIMIT ?"
+    page: list[Turn] = []
+    size = 0
+    for *row, place in conn.execute(sql, (*params, limit + 1)):
+        turn = TURNS.load(tuple(row))
+        size += len(turn.input.encode()) + 500
+        if page and (len(page) == limit or size > MAX_BYTES):
+            return page, cursor
+        page.append(turn)
+        cursor = place
+    return page, None
+
+
+def items(conn: sqlite3.Connection, turn: str, after: int = 0) -> tuple[list[Item], int | None]:
+    """A page of the turn's items with a greater number than ``after``, and ``after`` of the next page."""
+    page: list[Item] = []
+    size = 0
+    for row in conn.execute(f"{ITEMS.select} WHERE turn = ? AND number > ? ORDER BY number", (turn, after)):
+        item = ITEMS.load(row)
+        if item.state is ItemState.in_progress:
+            item = content.grown(conn, item)
+        size += len(item.content.encode()) + len(item.tail.encode()) + 500
+        if page and size > MAX_BYTES:
+            return page, page[-1].number
+        page.append(item)
+    return page, None
+
+
+def item_bytes(conn: sqlite3.Connection, item: str, offset: int, limit: int) -> tuple[bytes, int | None, int, int]:
+    """A piece of an item's content: the bytes, the offset to go on at (None at the end), its size, and what is kept.
+
+    Raises:
+        ItemNotFound
+    """
+    found = ITEMS.get(conn, item)
+    if found is None:
+        raise ItemNotFound(f"there is no item {item}; `roost show` lists them", item=item)
+    data = content.read(conn, found, offset, min(offset + limit, found.kept))
+    end = offset + len(data)
+    return data, end if end < found.kept and data else None, found.bytes, found.kept
+
+
+def history(conn: sqlite3.Connection, session: str, n: int) -> list[dict[str, Any]]:
+    """The session's last ``n`` turns that have ended, oldest first, their prompts cut."""
+    sql = f"""
+        SELECT id, number, substr(input, 1, {HISTORY_CHARS}), state FROM turns
+        WHERE session = ? AND state NOT IN ('queued', 'running', 'waiting') ORDER BY place DESC LIMIT ?
+    """
+    rows = conn.execute(sql, (session, n)).fetchall()
+    return [{"turn": id, "number": number, "input": text, "state": state} for id, number, text, state in reversed(rows)]

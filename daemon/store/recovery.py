@@ -1,0 +1,44 @@
+"""What a daemon that died left unfinished, settled one session a transaction, children first. Twice is once."""
+
+import sqlite3
+
+from ...protocol.model import ItemState, SessionState, Turn, TurnState
+from ..core.states import SessionEvent
+from . import after, items, sessions, turns
+from .rows import ITEMS, TURNS
+from .tx import Tx
+
+
+def unfinished(conn: sqlite3.Connection) -> list[str]:
+    """Sessions of which something is not settled. Three partial indexes answer: the cost is that of what is found."""
+    return [id for (id,) in conn.execute(_UNFINISHED)]
+
+
+_UNFINISHED = """
+    SELECT id FROM sessions WHERE state NOT IN ('idle', 'failed')
+    UNION SELECT session FROM turns WHERE state IN ('running', 'waiting')
+    UNION SELECT session FROM items WHERE state = 'in_progress'
+"""
+
+
+def recover(tx: Tx, session_id: str, *, reason: str = "daemon_restart") -> list[str]:
+    """Interrupt what ran in a session. Queued turns stay queued. Returns the turns that were interrupted, oldest first.
+
+    Raises:
+        SessionNotFound
+    """
+    live = "WHERE session = ? AND state IN ('running', 'waiting') ORDER BY number"
+    interrupted = [_interrupt(tx, turn, reason) for turn in TURNS.all(tx.conn, live, (session_id,))]
+    for item in ITEMS.all(tx.conn, "WHERE session = ? AND state = 'in_progress'", (session_id,)):
+        items.close(tx, item, ItemState.interrupted, {})
+    if tx.session(session_id).state not in (SessionState.idle, SessionState.failed):
+        sessions.change(tx, session_id, SessionEvent.gone, reason=reason)
+    if interrupted:
+        after.follow(tx, interrupted[-1])
+    return [turn.id for turn in interrupted]
+
+
+def _interrupt(tx: Tx, turn: Turn, reason: str) -> Turn:
+    # The wall clock may have been set back since the turn started
+    duration = max(0, tx.now - (turn.started_at or tx.now))
+    return turns.close(tx, turn.id, TurnState.interrupted, reason, duration=duration)

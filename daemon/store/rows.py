@@ -1,0 +1,125 @@
+"""Rows of the database as records of ``protocol.model`` and back. Cheap: what we wrote is not checked again."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ...protocol.model import (
+    After,
+    Author,
+    EngineKind,
+    Hold,
+    Item,
+    ItemKind,
+    ItemState,
+    Noun,
+    Problem,
+    Session,
+    SessionState,
+    Turn,
+    TurnState,
+    Usage,
+)
+from ...protocol.rpc import pack, unpack
+
+N = TypeVar("N", bound=Noun)
+Row = tuple[Any, ...]
+
+
+class Codec(NamedTuple):
+    """How one field stands in its column; NULL and None are each other and never reach it."""
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+class Table(Generic[N]):
+    """One table whose columns are the fields of ``noun``; the first is its ``id``."""
+
+    def __init__(self, name: str, noun: type[N], codecs: Mapping[str, Codec]) -> None:
+        self.fields = tuple(noun.model_fields)
+        columns = [f'"{field}"' for field in self.fields]
+        self.select = f"SELECT {', '.join(columns)} FROM {name}"
+        self._codecs = tuple((self.fields.index(field), field, *codec) for field, codec in codecs.items())
+        self._blank = noun.model_construct(**dict.fromkeys(self.fields))  # copying it is twice as fast as making one
+        self._get = f"{self.select} WHERE id = ?"
+        self._update = f"UPDATE {name} SET {', '.join(f'{column} = ?' for column in columns)} WHERE id = ?"
+        self._insert = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+    def load(self, row: Row) -> N:
+        values = dict(zip(self.fields, row, strict=True))
+        for index, field, _, decode in self._codecs:
+            if row[index] is not None:
+                values[field] = decode(row[index])
+        return self._blank.model_copy(update=values)
+
+    def dump(self, record: N) -> list[Any]:
+        row = [getattr(record, field) for field in self.fields]
+        for index, _, encode, _ in self._codecs:
+            if row[index] is not None:
+                row[index] = encode(row[index])
+        return row
+
+    def get(self, conn: sqlite3.Connection, key: str) -> N | None:
+        row = conn.execute(self._get, (key,)).fetchone()
+        return None if row is None else self.load(row)
+
+    def all(self, conn: sqlite3.Connection, rest: str, params: Iterable[Any] = ()) -> list[N]:
+        """Records of the rows that ``rest`` (from WHERE on) selects."""
+        return [self.load(row) for row in conn.execute(f"{self.select} {rest}", tuple(params))]
+
+    def put(self, conn: sqlite3.Connection, record: N) -> bool:
+        """Write ``record`` over its row, or as a new one; True if it is new."""
+        row = self.dump(record)
+        if conn.execute(self._update, (*row, row[0])).rowcount:
+            return False
+        conn.execute(self._insert, row)
+        return True
+
+
+def _enum(kind: type[StrEnum]) -> Codec:
+    return Codec(str, {member.value: member for member in kind}.__getitem__)
+
+
+def _noun(noun: type[Noun], cached: bool = False) -> Codec:
+    def decode(data: bytes) -> Noun:
+        return noun.model_validate(unpack(data))
+
+    def encode(record: Noun) -> bytes:
+        return pack(record.to_wire())
+
+    # Few different values, and frozen: one object serves all
+    return Codec(lru_cache(512)(encode), lru_cache(512)(decode)) if cached else Codec(encode, decode)
+
+
+_BOOL = Codec(int, bool)
+_MAP = Codec(pack, unpack)
+
+SESSIONS = Table(
+    "sessions",
+    Session,
+    {
+        "kind": _enum(EngineKind),
+        "state": _enum(SessionState),
+        "archived": _BOOL,
+        "hold": _noun(Hold),
+        "after": _noun(After, cached=True),
+        "last_turn_state": _enum(TurnState),
+        "failure": _noun(Problem),
+        "usage": _noun(Usage, cached=True),
+    },
+)
+TURNS = Table(
+    "turns",
+    Turn,
+    {
+        "state": _enum(TurnState),
+        "problem": _noun(Problem),
+        "cancelled_by": _noun(Author, cached=True),
+        "author": _noun(Author, cached=True),
+        "usage": _noun(Usage, cached=True),
+    },
+)
+ITEMS = Table("items", Item, {"kind": _enum(ItemKind), "state": _enum(ItemState), "truncated": _BOOL, "data": _MAP})

@@ -1,0 +1,230 @@
+"""Operations on a session: made, changed, put away, deleted."""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from ...protocol.errors import NameTaken, SessionBusy, SessionNotFound
+from ...protocol.model import After, Author, EngineKind, Problem, Session, SessionState, new_id
+from ...protocol.rpc import pack, unpack
+from ..core.states import SESSION, SessionEvent
+from . import keys
+from .tx import Tx
+
+MAX_DELETED = 10_000
+"""Deleted sessions whose last event is kept."""
+
+_SETTLED = (SessionState.idle, SessionState.failed)
+
+
+def create(
+    tx: Tx,
+    *,
+    name: str | None,
+    engine: str,
+    kind: EngineKind,
+    workspace: str,
+    env: Mapping[str, str],
+    after: After,
+    key: str | None,
+    author: Author | None,
+) -> Session:
+    """Make an idle session; with a key that was used before, the session it made then.
+
+    Raises:
+        NameTaken, KeyConflict, SessionNotFound: what the key made was deleted.
+    """
+    content = [name, engine, workspace, dict(env), after.to_wire()]
+    if made := keys.recall(tx, "session", key, content):
+        return tx.session(made)
+    _refuse_taken(tx, name)
+    now = tx.now
+    session = Session(
+        id=new_id("s"),
+        name=name,
+        engine=engine,
+        kind=kind,
+        workspace=workspace,
+        after=after,
+        created_at=now,
+        updated_at=now,
+        active_at=now,
+    )
+    tx.put_session(session)
+    by = pack(author.to_wire()) if author else None
+    tx.conn.execute("INSERT INTO environments VALUES (?, ?, ?)", (session.id, pack(dict(env)), by))
+    keys.remember(tx, "session", key, content, session.id)
+    tx.emit(session.id, "session.created", {"session": session.model_copy(update={"seq": 1}).to_wire()})
+    return tx.session(session.id)
+
+
+def _refuse_taken(tx: Tx, name: str | None) -> None:
+    """Names are unique among the sessions that are not archived."""
+    row = tx.conn.execute("SELECT id FROM sessions WHERE name = ? AND archived = 0", (name,)).fetchone()
+    if row is not None:
+        text = f"the session {row[0]} is called {name!r} already; choose another name or archive that one"
+        raise NameTaken(text, name=name, session=row[0])
+
+
+def update(tx: Tx, id: str, *, name: str | None = None, after: After | None = None) -> Session:
+    """Change what is given.
+
+    Raises:
+        SessionNotFound, NameTaken
+    """
+    session = tx.session(id)
+    changed: dict[str, Any] = {}
+    if name is not None and name != session.name:
+        if not session.archived:
+            _refuse_taken(tx, name)
+        changed["name"] = name
+    if after is not None and after != session.after:
+        changed["after"] = after
+    if changed:
+        tx.put_session(session.model_copy(update=changed))
+        shown = {field: value.to_wire() if isinstance(value, After) else value for field, value in changed.items()}
+        tx.emit(id, "session.updated", {"changed": shown})
+    return tx.session(id)
+
+
+def change(
+    tx: Tx,
+    id: str,
+    event: SessionEvent,
+    *,
+    reason: str,
+    pid: int | None = None,
+    problem: Problem | None = None,
+) -> Session:
+    """Take one step of the session's machine.
+
+    Raises:
+        SessionNotFound, IllegalTransition
+    """
+    session = tx.session(id)
+    state = SESSION.next(session.state, event)
+    fields: dict[str, Any] = {"state": state}
+    if event is SessionEvent.start:
+        fields["pid"] = pid
+    elif event in (SessionEvent.gone, SessionEvent.give_up):
+        fields["pid"] = None
+    if problem is not None:
+        fields["failure"] = problem
+    elif event is SessionEvent.ready:
+        fields["failure"] = None
+    tx.put_session(session.model_copy(update=fields))
+    if state != session.state:
+        data: dict[str, Any] = {"old": session.state, "new": state, "reason": reason}
+        if pid is not None:
+            data["pid"] = pid
+        if problem is not None:
+            data["problem"] = problem.to_wire()
+        tx.emit(id, "session.state_changed", data)
+    return tx.session(id)
+
+
+def release(tx: Tx, id: str, reason: str = "user") -> tuple[Session, int]:
+    """Lift the hold. Returns the session and how many turns go on: 0 if there was no hold.
+
+    Raises:
+        SessionNotFound
+    """
+    session = tx.session(id)
+    if session.hold is None:
+        return session, 0
+    tx.put_session(session.model_copy(update={"hold": None}))
+    tx.emit(id, "session.released", {"reason": reason, "queued": session.queued})
+    return tx.session(id), session.queued
+
+
+def archive(tx: Tx, id: str) -> Session:
+    """Put an idle or failed session away; done twice is done once.
+
+    Raises:
+        SessionNotFound, SessionBusy
+    """
+    session = tx.session(id)
+    if session.archived:
+        return session
+    if session.state not in _SETTLED or session.turn or session.queued:
+        text = f"session {id} is {session.state} with {session.queued} queued turns; stop it and empty its queue first"
+        raise SessionBusy(text, session=id, state=session.state, queued=session.queued)
+    tx.put_session(session.model_copy(update={"archived": True}))
+    tx.emit(id, "session.archived", {})
+    return tx.session(id)
+
+
+def unarchive(tx: Tx, id: str) -> Session:
+    """Take an archived session back.
+
+    Raises:
+        SessionNotFound, NameTaken: its name was given to another meanwhile; rename it first.
+    """
+    session = tx.session(id)
+    if not session.archived:
+        return session
+    _refuse_taken(tx, session.name)
+    tx.put_session(session.model_copy(update={"archived": False}))
+    tx.emit(id, "session.unarchived", {})
+    return tx.session(id)
+
+
+def delete(tx: Tx, id: str, *, force: bool) -> None:
+    """Remove the session and all it holds. What stays is its last event, and a gap where the others were.
+
+    Raises:
+        SessionNotFound, SessionBusy: a turn runs, or some are queued and ``force`` is not set.
+    """
+    session = tx.session(id)
+    if session.turn is not None or (session.queued and not force):
+        what = f"turn {session.turn} runs" if session.turn else f"{session.queued} turns are queued"
+        raise SessionBusy(f"session {id} cannot be deleted: {what}; stop it or use force", session=id)
+    conn = tx.conn
+    conn.execute(
+        "DELETE FROM chunks WHERE item IN (SELECT items.id FROM turns JOIN items ON items.turn = turns.id"
+        " WHERE turns.session = ?)",
+        (id,),
+    )
+    tx.drop_session(id)
+    conn.execute("DELETE FROM keys WHERE scope = 'session' AND result = ?", (id,))
+    conn.execute(
+        "INSERT OR REPLACE INTO gaps SELECT session, seq, offset, at FROM events"
+        " WHERE session = ? ORDER BY seq DESC LIMIT 1",
+        (id,),
+    )
+    conn.execute("DELETE FROM events WHERE session = ?", (id,))
+    tx.emit(id, "session.deleted", {"name": session.name})
+    _forget_oldest(tx, id)
+
+
+def _forget_oldest(tx: Tx, id: str) -> None:
+    conn = tx.conn
+    n = conn.execute("INSERT INTO deleted (session) VALUES (?)", (id,)).lastrowid or 0
+    for (oldest,) in conn.execute("SELECT session FROM deleted WHERE n <= ? LIMIT 2", (n - MAX_DELETED,)).fetchall():
+        conn.execute("DELETE FROM events WHERE session = ?", (oldest,))
+        conn.execute("DELETE FROM gaps WHERE session = ?", (oldest,))
+        conn.execute("DELETE FROM deleted WHERE session = ?", (oldest,))
+
+
+def env(conn: sqlite3.Connection | Tx, id: str) -> dict[str, str]:
+    """The variables that the session's children get.
+
+    Raises:
+        SessionNotFound
+    """
+    conn = conn.conn if isinstance(conn, Tx) else conn
+    row = conn.execute("SELECT env FROM environments WHERE session = ?", (id,)).fetchone()
+    if row is None:
+        raise SessionNotFound(f"there is no session {id}; see `roost ls`", session=id)
+    found: dict[str, str] = unpack(row[0])
+    return found
+
+
+def told(tx: Tx, id: str) -> Session:
+    """The engine knows now which turn was cut off.
+
+    Raises:
+        SessionNotFound
+    """
+    session = tx.session(id)
+    return tx.put_session(session.model_copy(update={"interrupted": None})) if session.interrupted else session

@@ -1,0 +1,205 @@
+"""The store as the daemon's loop sees it: hand operations in, hear of commits in order, read on the side."""
+
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+import trio
+
+from ...protocol.errors import OutcomeUnknown, RoostError, ShuttingDown, StorageFailed, StorageGone
+from .database import ours, prepare
+from .readers import Readers
+from .tx import Commit, Tx
+from .writer import Job, Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+GROUP = 1000
+"""Operations of one commit, at most."""
+END_SECONDS = 10.0
+"""How long a cancelled ``run`` waits for the writer's thread."""
+
+
+class Store:
+    """All that lasts. One thread writes, with group commit; reads have connections and threads of their own.
+
+    Attributes:
+        problem: the last write failure; None while writes work. gone: which file was unlinked or replaced under us.
+        offset: the last one committed and delivered. on_commit: called in the Trio thread, in commit order, once an
+        operation, before its ``write`` returns.
+    """
+
+    def __init__(self, path: Path, writer: Writer, readers: Readers) -> None:
+        self.path = path
+        self.problem: RoostError | None = None
+        self.gone: str | None = None
+        self.offset = writer.offset
+        self.on_commit: list[Callable[[Commit], None]] = []
+        self._counts: Counter[str] = Counter()
+        self._writer = writer
+        self._readers = readers
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._closed = False
+        self._running = False
+        self._ended = trio.Event()
+
+    @classmethod
+    def open(cls, path: Path, *, used: bool) -> "Store":
+        """Open the database at ``path``, made anew only if ``used`` says that this directory never had one. Blocking.
+
+        Raises:
+            DatabaseMissing, DatabaseDamaged, DatabaseNewer, DatabaseRefused, StorageFailed
+        """
+        reader, conn = prepare(path, used=used)
+        try:
+            return cls(path, Writer(path, conn), Readers(path, reader))
+        except sqlite3.Error as exc:
+            reader.close()
+            conn.close()
+            raise ours(exc, path) from exc
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What it has done since it was opened."""
+        return {**self._writer.counts, **self._counts, "waiting": self._jobs.qsize()}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Write what is handed in, until ``close``."""
+        self._running = True
+        token = trio.lowlevel.current_trio_token()
+        Thread(target=self._serve, args=(token,), name="roost-store", daemon=True).start()
+        task_status.started()
+        try:
+            await self._ended.wait()
+        finally:
+            if not self._ended.is_set():
+                self._end()
+                with trio.move_on_after(END_SECONDS, shield=True):
+                    await self._ended.wait()
+
+    async def write(self, operation: Callable[[Tx], T]) -> T:
+        """The operation's result, once its commit is durable and delivered. To be cancelled ends only the waiting.
+
+        Raises:
+            RoostError: the operation's own; StorageFailed, StorageGone, OutcomeUnknown, InternalError, ShuttingDown.
+        """
+        done = trio.Event()
+        job = self._hand_in(operation, lambda _: done.set())
+        await done.wait()
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
+        return result
+
+    def write_nowait(self, operation: Callable[[Tx], Any]) -> None:
+        """Hand in an operation that nobody waits for; its failure is logged and counted.
+
+        Raises:
+            StorageGone, ShuttingDown
+        """
+        self._hand_in(operation, self._note)
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``query`` answers, in one short read transaction. It must not hand out rows still to be fetched.
+
+        Raises:
+            RoostError: the query's own; StorageFailed, DatabaseDamaged, ShuttingDown.
+        """
+        self._counts["reads"] += 1
+        return await self._readers.run(query)
+
+    async def close(self) -> None:
+        """End, after all that was handed in is committed. Only the first call does anything."""
+        if self._closed:
+            return
+        self._end()
+        if self._running:
+            await self._ended.wait()
+        else:
+            self._writer.close()
+
+    def _end(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._readers.close()
+            self._jobs.put(None)
+
+    def _hand_in(self, operation: Callable[[Tx], Any], done: Callable[[Job], None]) -> Job:
+        if self.gone is not None:
+            raise StorageGone(
+                f"{self.gone} was removed or replaced; stop the daemon and start it again", path=self.gone
+            )
+        if self._closed:
+            raise ShuttingDown("the store is closed; start the daemon again")
+        job = Job(operation, done)
+        self._jobs.put(job)
+        return job
+
+    def _note(self, job: Job) -> None:
+        if job.error is not None:
+            self._counts["unheard_failures"] += 1
+            log.warning("a write that nobody waits for failed: %s", job.error.message)
+
+    def _serve(self, token: trio.lowlevel.TrioToken) -> None:
+        """The writer's thread."""
+        try:
+            while jobs := self._next_group():
+                self._deliver_soon(token, self._writer.run(jobs))
+                self._writer.rest()
+        finally:
+            self._writer.close()
+            self._soon(token, self._ended.set)
+
+    def _next_group(self) -> list[Job]:
+        """What arrived while the last group was committed; empty at the end."""
+        job = self._jobs.get()
+        jobs: list[Job] = []
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == GROUP:
+                return jobs
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return jobs
+        if jobs:
+            self._jobs.put(None)  # the end comes after this group
+        return jobs
+
+    def _deliver_soon(self, token: trio.lowlevel.TrioToken, jobs: list[Job]) -> None:
+        self._soon(token, lambda: self._deliver(jobs))
+
+    @staticmethod
+    def _soon(token: trio.lowlevel.TrioToken, fn: Callable[[], None]) -> None:
+        try:
+            token.run_sync_soon(fn)
+        except trio.RunFinishedError:
+            log.warning("the daemon's loop ended before the store's last commits were delivered")
+
+    def _deliver(self, jobs: list[Job]) -> None:
+        """In the Trio thread: tell of each commit, then whoever waits for it."""
+        for job in jobs:
+            if job.commit is not None:
+                self._tell(job.commit)
+            if isinstance(job.error, StorageFailed | OutcomeUnknown):
+                self.problem = job.error
+                self._counts["storage_failures"] += 1
+            elif job.commit is not None:
+                self.problem = None
+            job.done(job)
+
+    def _tell(self, commit: Commit) -> None:
+        if commit.events:
+            self.offset = commit.events[-1].offset
+        for listener in self.on_commit:
+            try:
+                listener(commit)
+            except Exception:
+                self._counts["listener_failures"] += 1
+                log.exception("a listener failed on a commit")

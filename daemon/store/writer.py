@@ -1,0 +1,266 @@
+"""The writer's side of the store, all on one thread: operations in groups, one commit a group.
+
+Rule 1: a job that failed leaves nothing, and its numbers are given out again. Rule 2: a job fails for its own reasons
+only: when a group is rolled back as a whole, each of its jobs runs again alone. Rule 3: after a failed COMMIT nothing
+is believed until the database was opened anew and the number of its last commit read.
+"""
+
+import logging
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ...protocol.errors import InternalError, OutcomeUnknown, RoostError, StorageFailed
+from ...protocol.model import Session
+from .database import connect, ours
+from .tx import Commit, Counters, Tx
+
+log = logging.getLogger(__name__)
+
+KNOWN_SESSIONS = 1024
+"""Session records kept at hand, so that an operation need not read what the one before wrote."""
+LARGE_WAL = 32 * 1024 * 1024
+TRUNCATE_SECONDS = 1.0
+"""Between two attempts to empty a large WAL; one that is read at that moment stays."""
+
+
+class Job:
+    """One operation that was handed in, and what became of it. ``done`` is called on the thread that delivers."""
+
+    def __init__(self, operation: Callable[[Tx], Any], done: Callable[["Job"], None]) -> None:
+        self.operation = operation
+        self.done = done
+        self.result: Any = None
+        self.error: RoostError | None = None
+        self.commit: Commit | None = None
+
+    def fail(self, error: RoostError) -> None:
+        self.result, self.commit, self.error = None, None, error
+
+
+class _Undone(Exception):
+    """Nothing of the group is in the database."""
+
+    def __init__(self, error: RoostError) -> None:
+        self.error = error
+
+
+class _Doubt:
+    """A group whose COMMIT failed: it may be in the database or not."""
+
+    def __init__(self, jobs: list[Job], marker: int) -> None:
+        self.marker = marker
+        self.commits = [job.commit for job in jobs if job.commit]
+
+
+class Writer:
+    """The one connection that writes."""
+
+    def __init__(self, path: Path, conn: sqlite3.Connection) -> None:
+        self.path = path
+        self.counts: Counter[str] = Counter()
+        self._conn: sqlite3.Connection | None = conn
+        self._counters = _stored(conn)
+        self._known: dict[str, Session] = {}
+        self._doubt: _Doubt | None = None
+        self._concluded: list[Job] = []
+        self._wal = path.with_name(path.name + "-wal")
+        self._truncate_at = 0.0
+
+    @property
+    def offset(self) -> int:
+        return self._counters.offset
+
+    def run(self, jobs: list[Job]) -> list[Job]:
+        """Commit ``jobs``. Returns them with their outcome, and what else is to be delivered, in commit order."""
+        self._concluded = []
+        self._group(jobs)
+        self.counts["operations"] += len(jobs)
+        return self._concluded
+
+    def rest(self) -> None:
+        """Between two groups: empty the WAL if it is large and nobody reads in it."""
+        now = time.monotonic()
+        if self._conn is None or now < self._truncate_at or _size(self._wal) < LARGE_WAL:
+            return
+        self._truncate_at = now + TRUNCATE_SECONDS
+        with suppress(sqlite3.Error):
+            self._conn.execute("PRAGMA busy_timeout = 0")
+            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error):
+            self._conn.execute("PRAGMA busy_timeout = 5000")
+
+    def close(self) -> None:
+        if self._conn is not None:
+            with suppress(sqlite3.Error):
+                self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._conn.close()
+            self._conn = None
+
+    def _group(self, jobs: list[Job]) -> None:
+        try:
+            conn = self._opened()
+            self._fill(conn, jobs)
+            self._commit(conn, jobs)
+        except _Undone as undone:
+            self.counts["rollbacks"] += 1
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._group([job])
+                return
+            jobs[0].fail(undone.error)
+        self._concluded += jobs
+
+    def _fill(self, conn: sqlite3.Connection, jobs: list[Job]) -> None:
+        """Everything of a group up to its COMMIT."""
+        start = self._counters.copy()
+        try:
+            conn.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                self._operate(conn, job)
+            self._counters.marker += 1
+            counters = self._counters
+            values = (counters.offset, counters.daemon_seq, counters.marker)
+            conn.execute("UPDATE meta SET last_offset = ?, daemon_seq = ?, marker = ?", values)
+        except (sqlite3.Error, _Undone) as exc:
+            _roll_back(conn)
+            self._counters = start
+            self._known.clear()
+            raise exc if isinstance(exc, _Undone) else _Undone(ours(exc, self.path)) from exc
+
+    def _operate(self, conn: sqlite3.Connection, job: Job) -> None:
+        """Run one operation in its savepoint.
+
+        Raises:
+            _Undone: it took the whole transaction with it.
+        """
+        start = self._counters.copy()
+        conn.execute("SAVEPOINT operation")
+        tx = Tx(conn, time.time_ns() // 1_000_000, self._counters, self._known)
+        try:
+            job.result = job.operation(tx)
+            job.commit = tx.finish()
+        except Exception as exc:
+            job.fail(self._blame(exc))
+            self._counters = start
+        # SQLite may end the whole transaction by itself, even under an operation that swallowed the error
+        if not conn.in_transaction:
+            raise _Undone(job.error or StorageFailed(f"{self.path} could not be written", path=str(self.path)))
+        if job.commit is None:
+            conn.execute("ROLLBACK TO operation")
+        else:
+            self._remember(job.commit)
+        conn.execute("RELEASE operation")
+
+    def _blame(self, exc: Exception) -> RoostError:
+        """An operation's error in our words; a mistake of ours goes to the log with its traceback."""
+        if isinstance(exc, RoostError):
+            return exc
+        error = ours(exc, self.path) if isinstance(exc, sqlite3.Error) else None
+        if error is None or isinstance(error, InternalError):
+            log.error("an operation of the store failed by a mistake in it", exc_info=exc)
+        return error or InternalError(f"the daemon made a mistake: {exc!r}; its log has the traceback")
+
+    def _remember(self, commit: Commit) -> None:
+        if len(self._known) > KNOWN_SESSIONS:
+            self._known.clear()
+        for id, session in commit.sessions.items():
+            if session is None:
+                self._known.pop(id, None)
+            else:
+                self._known[id] = session
+
+    def _commit(self, conn: sqlite3.Connection, jobs: list[Job]) -> None:
+        try:
+            conn.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._doubt = _Doubt(jobs, self._counters.marker)
+            self._conn = None
+            _roll_back(conn)
+            conn.close()
+            self._look(jobs, ours(exc, self.path))
+            return
+        self.counts["commits"] += 1
+        self.counts["events"] += sum(len(job.commit.events) for job in jobs if job.commit)
+
+    def _look(self, jobs: list[Job], error: RoostError) -> None:
+        """Whether a group whose COMMIT failed is there after all.
+
+        Raises:
+            _Undone: it is not, and never will be.
+        """
+        commits = self._doubt.commits if self._doubt else []
+        try:
+            there = self._reopen()
+        except (sqlite3.Error, StorageFailed):
+            text = f"{error.message}. Whether this was done cannot be known now: ask again with the same key"
+            for job in jobs:
+                if job.error is None:
+                    job.fail(OutcomeUnknown(text, path=str(self.path)))
+            return
+        if not there:
+            raise _Undone(error)
+        self.counts["commits"] += 1
+        self.counts["events"] += sum(len(commit.events) for commit in commits)
+
+    def _opened(self) -> sqlite3.Connection:
+        """The connection; one that a failure closed is opened again, and what was in doubt delivered if it is there."""
+        if self._conn is None:
+            commits = self._doubt.commits if self._doubt else []
+            try:
+                if self._reopen():
+                    self._concluded += [_late(commit) for commit in commits]
+            except (sqlite3.Error, StorageFailed) as exc:
+                raise _Undone(ours(exc, self.path) if isinstance(exc, sqlite3.Error) else exc) from exc
+        assert self._conn is not None
+        return self._conn
+
+    def _reopen(self) -> bool:
+        """Open the database anew and settle the doubt: whether the group in doubt is there, durably.
+
+        A commit follows, for else a crash could bring the failed one back: its frames may stand in the WAL.
+        """
+        conn = connect(self.path, "rw")
+        try:
+            counters = _stored(conn)
+            conn.execute("UPDATE meta SET settled = settled + 1")
+            busy = conn.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]
+            if busy:
+                raise StorageFailed(f"{self.path} is in use and cannot be checked; try again", path=str(self.path))
+        except (sqlite3.Error, StorageFailed):
+            conn.close()
+            raise
+        there = self._doubt is not None and self._doubt.marker == counters.marker
+        self._conn, self._counters, self._doubt = conn, counters, None
+        self._known.clear()
+        return there
+
+
+def _late(commit: Commit) -> Job:
+    """A job that was answered already, with what is to be delivered of it."""
+    job = Job(lambda tx: None, lambda job: None)
+    job.commit = commit
+    return job
+
+
+def _stored(conn: sqlite3.Connection) -> Counters:
+    return Counters(*conn.execute("SELECT last_offset, daemon_seq, marker FROM meta").fetchone())
+
+
+def _roll_back(conn: sqlite3.Connection) -> None:
+    """End the transaction, if SQLite has not done so itself."""
+    with suppress(sqlite3.Error):
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
