@@ -25,11 +25,11 @@ class Stat(NamedTuple):
 
 
 def stat(pid: int) -> Stat | None:
-    """None: there is no such process."""
+    """None: there is no such process, or it is hidden from us."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             line = file.read()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The name before the last parenthesis is the program's own choice: it may hold blanks and parentheses.
     field = line[line.rindex(b")") + 2 :].split()

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -128,42 +129,75 @@ class Child:
 async def spawn(command: Sequence[str], *, cwd: str, env: Mapping[str, str], limiter: trio.CapacityLimiter) -> Child:
     """Start ``command`` with three pipes; ``env`` is all of its environment, and its PATH is searched.
 
-    Cancelled while it starts, what comes out is ended.
+    Cancelled, it comes back at once, even if the file system of ``cwd`` hangs; what still starts is killed.
 
     Args:
-        limiter: how many start at once. Not Trio's own: a stuck spawn would stop whoever shares it.
+        limiter: how many start at once. Not Trio's own: a stuck start would stop whoever shares it.
 
     Raises:
         EngineFailed: there is no such program, or it cannot be started.
         WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
     """
-    child = await trio.to_thread.run_sync(_start, command, cwd, env, limiter=limiter)
+    order = _Order()
     try:
-        # run_sync does not look again after its thread. No await stands between the process and its owner.
-        await trio.lowlevel.checkpoint_if_cancelled()
+        # No await stands between the process and its owner: the thread leaves it in the order.
+        return await trio.to_thread.run_sync(order.fill, command, cwd, env, limiter=limiter, abandon_on_cancel=True)
     except trio.Cancelled:
-        await child.aclose()
+        if child := order.withdraw():
+            await child.aclose()
         raise
-    return child
 
 
-def _start(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
+class _Order:
+    """A child on its way from the thread that starts it to the task that asked for it, unless that has gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._withdrawn = False
+        self._child: Child | None = None
+
+    def fill(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
+        try:
+            process = _started(command, cwd, env)
+            with self._lock:
+                if not self._withdrawn:
+                    self._child = _adopted(process)
+                    return self._child
+        except OSError as error:
+            raise _explained(error, command[0], cwd, env) from error
+        _discard(process)
+        raise RuntimeError("nobody waits for this child any more")
+
+    def withdraw(self) -> Child | None:
+        """The child, if it is there; if it comes later, the thread kills it."""
+        with self._lock:
+            self._withdrawn = True
+            return self._child
+
+
+def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, env=env, start_new_session=True
         )
-    except OSError as error:
-        raise _explained(error, command[0], cwd, env) from error
     except ValueError as error:
         text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
         raise EngineFailed(text, program=command[0]) from error
+
+
+def _adopted(process: subprocess.Popen[bytes]) -> Child:
     try:
         return Child(process)
-    except OSError as error:
+    except OSError:
+        _discard(process)
+        raise
+
+
+def _discard(process: subprocess.Popen[bytes]) -> None:
+    # Leaving the block closes the pipes and waits.
+    with process:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise _explained(error, command[0], cwd, env) from error
 
 
 def _explained(error: OSError, program: str, cwd: str, env: Mapping[str, str]) -> RoostError:
