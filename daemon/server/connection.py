@@ -1,0 +1,209 @@
+"""One client's connection: reads requests and has their handlers answer.
+
+A handler that need not wait is a plain function and is called inline; one that waits returns a coroutine, which gets a
+task here. What it waits for belongs to somebody else: ending the task ends only the waiting.
+"""
+
+import logging
+import socket
+import sqlite3
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from ...protocol import rpc
+from ...protocol.errors import InternalError, RequestCancelled, RoostError, ShuttingDown
+from ...protocol.model import Author
+from .answer import Result, Then, encode
+from .outgoing import UNSENT, Outgoing
+from .params import shown, validated
+from .socket import Peer
+from .subscription import Subscription
+
+if TYPE_CHECKING:
+    from .server import Server
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 32 * 1024
+PAGES_AT_ONCE = 4
+"""Pages of one client that are read from the store at the same time."""
+FAREWELL = 1.0
+"""Seconds a client has to take what is left for it."""
+
+T = TypeVar("T")
+
+
+class Connection:
+    """A client, as its handlers see it.
+
+    Attributes:
+        author: who is recorded as the author of what it does.
+        out: what it has not taken yet.
+        subscriptions: by id.
+    """
+
+    def __init__(self, server: "Server", sock: socket.socket, peer: Peer) -> None:
+        self.server = server
+        self.author = Author(pid=peer.pid, uid=peer.uid)
+        self.subscriptions: dict[str, Subscription] = {}
+        self.out = Outgoing(sock, self._start_writer, self._broken)
+        self._sock = sock
+        self._rpc = rpc.Connection(server.limits)
+        self._waits: dict[int, trio.CancelScope] = {}
+        self._pages = trio.Semaphore(PAGES_AT_ONCE)
+        self._reading = trio.CancelScope()
+        self._closing = False
+        self._a_wait_ended = trio.lowlevel.ParkingLot()
+        self._nursery: trio.Nursery
+
+    def __repr__(self) -> str:
+        return f"<Connection of {self.author.client or 'a client'}, pid {self.author.pid}, {self._rpc}>"
+
+    # --- its life ---
+
+    async def serve(self) -> None:
+        """Until the client leaves or violates the protocol, or :meth:`close` is called."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                with self._reading:
+                    await self._converse()
+                with trio.move_on_after(FAREWELL):
+                    await self._farewell()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            for subscription in tuple(self.subscriptions.values()):
+                subscription.forget()
+            self._sock.close()
+
+    def close(self) -> None:
+        """Tell each subscription and each request that waits, then end, within a second."""
+        self._closing = True
+        for subscription in tuple(self.subscriptions.values()):
+            subscription.end("shutting_down")
+        for scope in self._waits.values():
+            scope.cancel()
+        self._reading.cancel()
+
+    async def _converse(self) -> None:
+        while not self._rpc.violated:
+            data = await self._receive()
+            if not data:
+                return
+            for message in self._rpc.receive(data):
+                self._take(message)
+                if self.out.size > UNSENT:
+                    await self.out.wait_room()
+            self.out.flush()
+
+    async def _receive(self) -> bytes:
+        """What the client sent; nothing when it has left."""
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                return self._sock.recv(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return b""
+
+    async def _farewell(self) -> None:
+        while self._closing and self._waits:
+            await self._a_wait_ended.park()
+        self.out.flush()
+        await self.out.wait_sent()
+        if self._rpc.violated:
+            # A client that is still sending can read our answer only when it has sent everything.
+            self._sock.shutdown(socket.SHUT_WR)
+            while await self._receive():
+                pass
+
+    def _start_writer(self) -> None:
+        self._nursery.start_soon(self.out.write)
+
+    def _broken(self) -> None:
+        self._nursery.cancel_scope.cancel()
+
+    # --- requests ---
+
+    def _take(self, message: rpc.Message) -> None:
+        match message:
+            case rpc.Request(msgid, method, params):
+                self._request(msgid, method, params)
+            case rpc.Refused(msgid, error):
+                self.out.put(rpc.failure(msgid, error))
+            case rpc.Notification("rpc.cancel", {"msgid": int(msgid)}):
+                self.withdraw(msgid)
+            case rpc.Violation(msgid, error):
+                log.info("%r: %s", self, error)
+                if msgid is not None:
+                    self.out.put(rpc.failure(msgid, error))
+            case _:
+                log.debug("%r sent a notification or a response that nobody waits for", self)
+
+    def _request(self, msgid: int, method: str, raw: dict[str, Any]) -> None:
+        try:
+            route = self.server.route(method)
+            result = route.handler(self, validated(method, route.params, raw))
+            if isinstance(result, Coroutine):
+                scope = self._waits[msgid] = trio.CancelScope()
+                self._nursery.start_soon(self._wait, msgid, method, result, scope)
+            else:
+                self._answer(msgid, method, result)
+        except Exception as exc:
+            self._fail(msgid, method, exc)
+
+    async def _wait(self, msgid: int, method: str, work: Coroutine[Any, Any, Result], scope: trio.CancelScope) -> None:
+        result: Result | None = None
+        try:
+            with scope:
+                result = await work
+            await self.out.wait_room()
+            if result is None:
+                raise self._withdrawn(msgid, method)
+            self._answer(msgid, method, result)
+        except Exception as exc:
+            self._fail(msgid, method, exc)
+        finally:
+            del self._waits[msgid]
+            self._a_wait_ended.unpark_all()
+        self.out.flush()
+
+    def _answer(self, msgid: int, method: str, result: Result) -> None:
+        follow_up = None
+        if isinstance(result, Then):
+            result, follow_up = result
+        self.out.put(encode(msgid, method, result))
+        self._rpc.answered(msgid)
+        if follow_up is not None:
+            self.out.flush()
+            follow_up()
+
+    def _fail(self, msgid: int, method: str, exc: Exception) -> None:
+        if not isinstance(exc, RoostError):
+            log.error("%s failed: %r", shown(method), exc, exc_info=exc)
+            exc = InternalError(f"a mistake in the daemon's {shown(method)}; its log has more", method=shown(method))
+        self.out.put(rpc.failure(msgid, exc))
+        self._rpc.answered(msgid)
+
+    def _withdrawn(self, msgid: int, method: str) -> RoostError:
+        if self._closing:
+            return ShuttingDown(f"roostd is stopping; what {method} waits for goes on where it can: ask again later")
+        return RequestCancelled(f"request {msgid} was withdrawn; what {method} asked for goes on", msgid=msgid)
+
+    def withdraw(self, msgid: int) -> None:
+        """End the waiting of a request of this client; one that is answered already stays so."""
+        if scope := self._waits.get(msgid):
+            scope.cancel()
+
+    # --- for handlers and subscriptions ---
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """A page from the store: only when the client takes what it got, and a few at a time."""
+        async with self._pages:
+            await self.out.wait_room()
+            return await self.server.store.read(query)
+
+    def start(self, subscription: Subscription, last: int, follow: bool) -> None:
+        self._nursery.start_soon(subscription.run, last, follow)

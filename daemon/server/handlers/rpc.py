@@ -1,0 +1,45 @@
+"""``hello`` and ``rpc.*``: the connection itself."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import trio
+
+from ....protocol import rpc
+from ....protocol.errors import ProtocolMismatch
+from ....protocol.methods import PROTOCOL, CancelParams, Done, HelloParams, HelloResult, Nothing, ServerInfo
+from ..answer import Packed
+
+if TYPE_CHECKING:
+    from ..connection import Connection
+
+
+def hello(client: "Connection", params: HelloParams) -> HelloResult:
+    if params.protocol != PROTOCOL:
+        text = f"the client speaks protocol {params.protocol} and this daemon {PROTOCOL}; run `roost daemon restart`"
+        raise ProtocolMismatch(text, client=params.protocol, daemon=PROTOCOL)
+    client.author = client.author.model_copy(update={"client": params.client.name})
+    info = client.server.info
+    return HelloResult(
+        protocol=PROTOCOL,
+        server=ServerInfo(name="roostd", version=info.version),
+        capabilities=list(info.capabilities),
+        limits=info.limits,
+    )
+
+
+async def rpc_discover(client: "Connection", params: Nothing) -> Packed:
+    return Packed(await trio.to_thread.run_sync(_openrpc))
+
+
+@cache
+def _openrpc() -> bytes:
+    # Imported, and made, by who asks: both take longer than the loop may stand still.
+    from ....protocol.openrpc import document
+
+    return rpc.pack({"openrpc": document()})
+
+
+def rpc_cancel(client: "Connection", params: CancelParams) -> Done:
+    client.withdraw(params.msgid)
+    return Done()

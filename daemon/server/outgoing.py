@@ -1,0 +1,82 @@
+"""Bytes on their way to one client: sent at once if the socket takes them, kept in bounds if not."""
+
+import socket
+from collections.abc import Callable
+
+import trio
+
+UNSENT = 1024 * 1024
+"""Bytes a client may leave unread before nothing more is done for it."""
+
+
+class Outgoing:
+    """What one client has not taken yet.
+
+    Args:
+        sock: connected, not blocking.
+        start_writer: have a task run :meth:`write`; called when the socket is full.
+        on_broken: the client is gone; called once.
+    """
+
+    def __init__(self, sock: socket.socket, start_writer: Callable[[], None], on_broken: Callable[[], None]) -> None:
+        self.size = 0
+        """Bytes not sent."""
+        self.blocked = False
+        """The socket is full and the writer waits for it."""
+        self._sock = sock
+        self._start_writer = start_writer
+        self._on_broken = on_broken
+        self._chunks: list[bytes | memoryview] = []
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    def put(self, data: bytes) -> None:
+        """Keep ``data`` for the next :meth:`flush`, so that what is put together is sent together."""
+        self._chunks.append(data)
+        self.size += len(data)
+
+    def flush(self) -> None:
+        """Send what was put, as far as the socket takes it now; the writer sends the rest."""
+        if self._chunks and not self.blocked and not self._send():
+            self.blocked = True
+            self._start_writer()
+
+    def _send(self) -> bool:
+        """Whether all is sent (or nobody is there to take it)."""
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._forget()
+            self._on_broken()
+            return True
+        if sent == len(data):
+            self._forget()
+            return True
+        self._chunks = [memoryview(data)[sent:]]
+        self.size = len(data) - sent
+        return False
+
+    def _forget(self) -> None:
+        self._chunks = []
+        self.size = 0
+
+    async def write(self) -> None:
+        """Send the rest as the client takes it; wake who waits for room."""
+        while self.blocked:
+            await trio.lowlevel.wait_writable(self._sock)
+            self.blocked = not self._send()
+            self._waiting.unpark_all()
+
+    async def wait_room(self) -> None:
+        """Until the client has taken all but a bounded rest."""
+        while self.size > UNSENT:
+            self.flush()
+            if self.blocked:
+                await self._waiting.park()
+
+    async def wait_sent(self) -> None:
+        """Until the socket has taken everything."""
+        while self.blocked:
+            await self._waiting.park()

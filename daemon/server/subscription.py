@@ -1,0 +1,203 @@
+"""One client's ordered, lossless feed: history, then live, with no gap and no double between the two.
+
+Reading: pages come from the store, and what commits meanwhile is set aside, in bounds. Live: the last page was read
+and what was set aside has followed it; commits go straight to the socket. When the client is slow, they are set aside
+again; past the bound that is dropped and the feed goes back to reading. So nothing is lost and nobody waits.
+"""
+
+import logging
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from ...protocol import rpc
+from ...protocol.errors import RoostError, SessionNotFound
+from ...protocol.methods import EVENTS_END, EventsEnd
+from ...protocol.model import new_id
+from ..store import Stored, reads
+from .hub import Burst, frames
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+log = logging.getLogger(__name__)
+
+ASIDE_SESSION, ASIDE_ALL = 256, 4096
+"""Events set aside for a subscriber, at most."""
+ASIDE_BYTES = 1024 * 1024
+"""Bytes of them, at most."""
+PAGE, PAGE_BYTES = 1000, 256 * 1024
+
+Reason = Literal["unsubscribed", "complete", "session_deleted", "shutting_down", "failed"]
+
+
+class Kinds:
+    """A filter: these kinds, or all that begin with ``noun.``; None lets all through."""
+
+    def __init__(self, kinds: list[str] | None) -> None:
+        self.listed = kinds
+        self._exact = frozenset(kinds or ())
+        self._prefixes = tuple(kind for kind in kinds or () if kind.endswith("."))
+
+    def of(self, events: list[Stored]) -> list[Stored]:
+        if self.listed is None:
+            return events
+        return [e for e in events if e.kind in self._exact or e.kind.startswith(self._prefixes)]
+
+
+class Subscription:
+    """What one client follows. From when it is made the hub tells it what happens; :meth:`run` is its task.
+
+    Args:
+        session: an id; None is all sessions and the daemon.
+    """
+
+    def __init__(self, connection: "Connection", session: str | None, kinds: list[str] | None) -> None:
+        self.id = new_id("e")
+        self.session = session
+        self.cursor = 0
+        """The last event sent, or passed over because it was not asked for: a seq, an offset when session is None."""
+        self._connection = connection
+        self._out = connection.out
+        self._kinds = Kinds(kinds)
+        self._number = attrgetter("offset" if session is None else "seq")
+        self._most = ASIDE_ALL if session is None else ASIDE_SESSION
+        # From the first moment on, so that no commit falls between looking for the last event and the first step.
+        self._aside: list[Stored] | None = []
+        self._aside_bytes = 0
+        self._live = False
+        self._deleted = False
+        self._ended = False
+        self._news = trio.lowlevel.ParkingLot()
+        self._scope = trio.CancelScope()
+        connection.subscriptions[self.id] = self
+        connection.server.hub.add(self)
+
+    def __repr__(self) -> str:
+        phase = "live" if self._live else "reading" if self._aside is None else "joining"
+        return f"<Subscription {self.id} to {self.session or 'all'} {phase} at {self.cursor}>"
+
+    # --- what the hub tells ---
+
+    def offer(self, burst: Burst) -> None:
+        """This has been committed: send it if the client keeps up, else set it aside. Never raises, never waits."""
+        if self._live and not self._out.blocked:
+            self._send(burst)
+        elif self._aside is not None:
+            self._live = False
+            self._set_aside(burst)
+            self._news.unpark_all()
+
+    def session_deleted(self) -> None:
+        """Its last events were offered."""
+        self._deleted = True
+        self._news.unpark_all()
+
+    def _set_aside(self, burst: Burst) -> None:
+        assert self._aside is not None
+        self._aside_bytes += burst.size
+        if len(self._aside) + len(burst.events) > self._most or self._aside_bytes > ASIDE_BYTES:
+            self._aside = None
+        else:
+            self._aside += burst.events
+
+    # --- its task ---
+
+    async def run(self, last: int, follow: bool) -> None:
+        """Send what is after ``cursor`` up to ``last``, the last event there was, and then go on, or not."""
+        try:
+            with self._scope:
+                await (self._follow(last) if follow else self._read_until(last))
+        except Exception as exc:
+            self.fail(exc)
+
+    async def _read_until(self, last: int) -> None:
+        more = True
+        while more and self.cursor < last:
+            more = await self._page()
+        self.end("complete")
+
+    async def _follow(self, last: int) -> None:
+        if self.cursor < last:
+            self._aside = None
+        while not self._ended:
+            if self._aside is None:
+                await self._catch_up()
+            elif self._aside:
+                await self._out.wait_sent()
+                self._send_aside()
+            elif self._deleted:
+                self.end("session_deleted")
+            else:
+                self._live = True
+                await self._news.park()
+
+    async def _catch_up(self) -> None:
+        """Read pages until one was the last and all that has happened since it is set aside."""
+        more = True
+        while more or self._aside is None:
+            await self._out.wait_sent()
+            if self._aside is None:
+                self._aside, self._aside_bytes = [], 0
+            more = await self._page()
+
+    async def _page(self) -> bool:
+        """Read and send one page; whether there are more."""
+        after, kinds = self.cursor, self._kinds.listed
+        events, last, more = await self._connection.read(
+            lambda conn: reads.events(conn, self.session, after, PAGE, kinds, PAGE_BYTES)
+        )
+        self._put(frames(events))
+        self.cursor = max(after, last)
+        return more and last > after
+
+    def _send_aside(self) -> None:
+        if self._aside is None:  # it grew past the bound while the socket was full
+            return
+        aside, self._aside, self._aside_bytes = self._aside, [], 0
+        if aside:
+            self._send(Burst(aside))
+
+    def _send(self, burst: Burst) -> None:
+        """All of it, less what a page had already: a page may be ahead of the news."""
+        if self._number(burst.events[0]) <= self.cursor:
+            fresh = [event for event in burst.events if self._number(event) > self.cursor]
+            if not fresh:
+                return
+            burst = Burst(fresh)
+        self.cursor = self._number(burst.events[-1])
+        wanted = self._kinds.of(burst.events)
+        self._put(burst.frames if wanted is burst.events else frames(wanted))
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            self._out.put(data)
+            self._out.flush()
+
+    # --- its end ---
+
+    def forget(self) -> None:
+        """Nothing more is offered to it."""
+        self._ended = True
+        self._connection.server.hub.remove(self)
+        self._connection.subscriptions.pop(self.id, None)
+
+    def fail(self, exc: Exception) -> None:
+        """End it with why it cannot go on."""
+        if isinstance(exc, SessionNotFound):
+            self.end("session_deleted")
+        elif isinstance(exc, RoostError):
+            self.end("failed", exc.message)
+        else:
+            log.error("%r failed: %r", self, exc, exc_info=exc)
+            self.end("failed", "a mistake in the daemon; its log has more; subscribe again")
+
+    def end(self, reason: Reason, message: str = "") -> None:
+        """Say why, and be forgotten. A second end is none."""
+        if self._ended:
+            return
+        self.forget()
+        end = EventsEnd(subscription=self.id, reason=reason, after=self.cursor, message=message)
+        self._put(rpc.notification(EVENTS_END, end.to_wire()))
+        self._scope.cancel()

@@ -1,0 +1,176 @@
+"""A real server on a real socket over a real store, in this process; and a client of it that sends raw bytes."""
+
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import trio
+
+from roost.daemon.server import Info, Server, bind
+from roost.daemon.sessions import Supervisor
+from roost.daemon.settings import load
+from roost.daemon.store import Store, Tx
+from roost.protocol import rpc
+from roost.protocol.errors import RoostError, from_wire
+from roost.protocol.methods import LimitsInfo
+from roost.protocol.model import Engine, EngineKind
+
+DEADLINE = 20.0
+LIMITS = LimitsInfo(
+    frame=16 * 1024 * 1024, nesting=32, pending=1024, prompt=1_000_000, result=1024 * 1024, queue=50_000
+)
+
+
+class Served(NamedTuple):
+    """What a test needs of it. ``shutdowns``: the reasons with which a stop was asked for."""
+
+    server: Server
+    store: Store
+    supervisor: Supervisor
+    path: Path
+    shutdowns: list[str]
+    nursery: trio.Nursery
+
+    async def emit(self, session: str, count: int, kind: str = "session.held", size: int = 0) -> None:
+        """``count`` events in one commit; '' is the daemon."""
+        text = "x" * size
+
+        def operation(tx: Tx) -> None:
+            for _ in range(count):
+                tx.emit(session, kind, {"reason": text, "queued": 0})
+
+        await self.store.write(operation)
+
+
+@asynccontextmanager
+async def served(tmp_path: Path, **options: Any) -> AsyncGenerator[Served]:
+    """A server on ``tmp_path/run/roost.sock``; ``options`` are the server's own."""
+    path = tmp_path / "run" / "roost.sock"
+    settings = load({"HOME": str(tmp_path)}, state_directory=str(tmp_path / "state"), socket=str(path))
+    (tmp_path / "state").mkdir(mode=0o700, exist_ok=True)
+    store = Store.open(tmp_path / "state" / "roost.db", used=False)
+    shutdowns: list[str] = []
+    with trio.fail_after(DEADLINE * 3), bind(path) as listener:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            supervisor = Supervisor(settings, store, str(path))
+            defaults: dict[str, Any] = {
+                "supervisor": supervisor,
+                "store": store,
+                "info": info(tmp_path, path),
+                "limits": rpc.Limits(),
+                "request_shutdown": shutdowns.append,
+            }
+            server = Server(**{**defaults, **options})
+            await nursery.start(supervisor.registry.run)
+            await nursery.start(server.serve, listener)
+            yield Served(server, store, supervisor, path, shutdowns, nursery)
+            await server.close("the test is over")
+            await store.close()
+            nursery.cancel_scope.cancel()
+
+
+def info(tmp_path: Path, path: Path) -> Info:
+    return Info(
+        version="1.2.3",
+        pid=4242,
+        started_at=1,
+        state_directory=str(tmp_path / "state"),
+        database=str(tmp_path / "state" / "roost.db"),
+        socket=str(path),
+        engines=[Engine(name="shell", kind=EngineKind.worker, command=["sh"], default=True)],
+        limits=LIMITS,
+    )
+
+
+class Client:
+    """One connection. Requests may overlap; what comes is kept in order until it is asked for."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.rpc = rpc.Connection()
+        self.notes: deque[rpc.Notification] = deque()
+        self.answers: dict[int, rpc.Response] = {}
+        self.order: list[rpc.Response | rpc.Notification] = []
+        self.ended = False
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def ask(self, method: str, **params: Any) -> int:
+        """Send a request; its msgid."""
+        msgid = self.rpc.next_msgid()
+        await self.send(rpc.request(msgid, method, params))
+        return msgid
+
+    async def call(self, method: str, **params: Any) -> Any:
+        return await self.answer(await self.ask(method, **params))
+
+    async def answer(self, msgid: int) -> Any:
+        """The result of a request; its error is raised."""
+        with trio.fail_after(DEADLINE):
+            while msgid not in self.answers:
+                assert await self.receive(), f"the connection ended before request {msgid} was answered"
+        answer = self.answers.pop(msgid)
+        if answer.error is not None:
+            raise from_wire(answer.error)
+        return answer.result
+
+    async def error(self, method: str, **params: Any) -> RoostError:
+        try:
+            result = await self.call(method, **params)
+        except RoostError as exc:
+            return exc
+        raise AssertionError(f"{method} was not refused: {result!r}")
+
+    async def note(self) -> rpc.Notification:
+        """The next notification."""
+        with trio.fail_after(DEADLINE):
+            while not self.notes:
+                assert await self.receive(), "the connection ended before the next notification"
+        return self.notes.popleft()
+
+    async def events(self, count: int) -> list[dict[str, Any]]:
+        """The next ``count`` events; nothing else may come between."""
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            note = await self.note()
+            assert note.method == "event", note
+            found.append(note.params)
+        return found
+
+    async def receive(self) -> bool:
+        """Take in what has come; False at the end of the stream."""
+        try:
+            data = await self.stream.receive_some(65536)
+        except trio.BrokenResourceError:
+            data = b""
+        for message in self.rpc.receive(data):
+            assert isinstance(message, rpc.Response | rpc.Notification), message
+            self.order.append(message)
+            if isinstance(message, rpc.Response):
+                self.answers[message.msgid] = message
+            else:
+                self.notes.append(message)
+        self.ended = not data
+        return bool(data)
+
+    async def wait_closed(self) -> None:
+        with trio.fail_after(DEADLINE):
+            while await self.receive():
+                pass
+
+
+@asynccontextmanager
+async def connected(path: Path) -> AsyncGenerator[Client]:
+    async with await trio.open_unix_socket(str(path)) as stream:
+        yield Client(stream)
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Until ``condition`` holds; looked at on each turn of the loop."""
+    with trio.fail_after(DEADLINE):
+        while not condition():
+            await trio.lowlevel.checkpoint()
