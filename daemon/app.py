@@ -73,8 +73,8 @@ class App:
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
             self._unlisten(listener)
+            await store.close()
             nursery.cancel_scope.cancel()
-        store.close()
         return report.status
 
     async def refuse(self, error: DatabaseRefused) -> int:
@@ -171,7 +171,8 @@ class App:
             interrupted += await store.write(_recovery(session_id))
 
         def started(tx: Tx) -> None:
-            children.forget(tx)
+            for child in left:
+                children.ended(tx, child.session, child.pid)
             data = {"pid": os.getpid(), "version": __version__, "interrupted": interrupted, "ended": ended}
             tx.emit("", "daemon.started", data)
 

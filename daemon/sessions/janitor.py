@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from ...protocol.errors import SessionNotFound
 from ..guard import guarded
 from ..store import reads, retention
 from .registry import Registry
@@ -41,14 +42,22 @@ class Janitor:
 
     async def sweep_events(self) -> None:
         """Remove what is beyond the limits of age and count, a session at a time."""
-        store, limits = self._registry.store, self._registry.settings.retention
-        older_than = None if limits.max_age is None else round(limits.max_age * 1000)
-        for session_id in await store.read(lambda conn: reads.prunable(conn, limits.events_per_session, older_than)):
-            await store.write(_prune(session_id, limits.events_per_session, older_than, limits.turns_per_session))
+        limits = self._registry.settings.retention
+        age = None if limits.max_age is None else round(limits.max_age * 1000)
+        await self._prune(retention.prune, "", keep=limits.events_per_session, older_than_ms=age)
+        for session in await self._registry.store.read(reads.all_sessions):
+            if age is not None or session.seq > limits.events_per_session:
+                await self._prune(retention.prune, session.id, keep=limits.events_per_session, older_than_ms=age)
+            if session.turns > limits.turns_per_session:
+                await self._prune(retention.prune_turns, session.id, keep=limits.turns_per_session)
 
-
-def _prune(session_id: str, events: int, older_than_ms: int | None, turns: int) -> Callable[..., None]:
-    return lambda tx: retention.prune(tx, session_id, keep=events, older_than_ms=older_than_ms, keep_turns=turns)
+    async def _prune(self, prune: Callable[..., int], session_id: str, **limits: int | None) -> None:
+        """Piece by piece, so that what waits behind it waits for one piece only."""
+        try:
+            while await self._registry.store.write(lambda tx: prune(tx, session_id, **limits)):
+                pass
+        except SessionNotFound:
+            return  # it was deleted meanwhile
 
 
 async def every(period: float, name: str, sweep: Callable[[], Awaitable[None]]) -> None:

@@ -24,7 +24,7 @@ from ..core.states import TURN, SessionEvent
 from ..core.unload import Candidate, choose
 from ..guard import guarded
 from ..settings import Settings
-from ..store import Commit, Store, Tx, reads, sessions, turns
+from ..store import Commit, Store, Tx, queue, reads, sessions, turns
 from .house import House, problem_of
 from .letter import Letter
 from .recorder import persist
@@ -254,7 +254,7 @@ class Registry:
         problem = problem_of(error)
 
         def operation(tx: Tx) -> None:
-            if turn := turns.first_queued(tx, session_id):
+            if turn := queue.first(tx, session_id):
                 turns.fail_queued(tx, turn.id, problem)
 
         await self.store.write(operation)

@@ -6,7 +6,7 @@ from typing import TypeVar
 import trio
 
 from ...protocol import rpc
-from ...protocol.errors import InvalidParams, NotSupported, SessionNotFound
+from ...protocol.errors import CheckpointNotFound, InvalidParams, NotSupported, SessionNotFound
 from ...protocol.methods import (
     SessionCreateParams,
     SessionStateResult,
@@ -110,7 +110,7 @@ class Supervisor:
         saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, name))
         if saved is None:
             if name != "latest":
-                raise checkpoints.not_found(session_id, name)
+                raise _no_checkpoint(session_id, name)
             return SessionStateResult(source="none", through_turn=None, at=None, state=None)
         kept, packed = saved
         return SessionStateResult(
@@ -144,7 +144,7 @@ class Supervisor:
                 return await live.ask(lambda: live.save(name))
         saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, "latest"))
         if saved is None:
-            raise checkpoints.not_found(session_id, "latest")
+            raise _no_checkpoint(session_id, "latest")
         latest, packed = saved
         if name == "latest":
             return latest
@@ -222,7 +222,7 @@ class Supervisor:
         turn, outcome = await self._owned(self._cancel, turn_id, reason, author)
         return TurnCancelResult(turn=turn, outcome=outcome)
 
-    async def _cancel(self, turn_id: str, reason: str, author: Author | None) -> tuple[Turn, str]:
+    async def _cancel(self, turn_id: str, reason: str, author: Author | None) -> tuple[Turn, turns.Outcome]:
         turn, outcome = await self.store.write(
             lambda tx: turns.request_cancel(tx, turn_id, reason=reason, author=author)
         )
@@ -262,6 +262,11 @@ class Supervisor:
     async def _owned(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """Do ``work`` in the registry's nursery; being cancelled here ends only the waiting."""
         return await self.registry.owned(lambda: work(*args))
+
+
+def _no_checkpoint(session_id: str, name: str) -> CheckpointNotFound:
+    text = f"session {session_id} has no checkpoint {name!r}; `roost checkpoint {session_id} --list` lists them"
+    return CheckpointNotFound(text, session=session_id, checkpoint=name)
 
 
 _ANSWERS = (SessionState.ready, SessionState.busy, SessionState.waiting)

@@ -1,0 +1,302 @@
+"""A session is a process: started once, restored, unloaded, ended; what breaks one breaks no other."""
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.daemon import Daemon, alive, pids_with, wait_until
+from helpers.engines import engines
+from roost.protocol.errors import RoostError, SessionArchived, SessionBusy, SessionFailed
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Any:
+    daemon = Daemon(tmp_path / "s", engines("[sessions]\ncancel_grace = '500ms'\nterm_grace = '500ms'\n"))
+    yield daemon.start()
+    daemon.close()
+
+
+def children(daemon: Daemon, session: str) -> set[int]:
+    return pids_with(f"ROOST_SESSION={session}")
+
+
+def test_first_requests_at_once_start_one_child(daemon: Daemon) -> None:
+    """S0.R1-R4, not S2 weakness 1: K first requests, one child, and all K are answered by it."""
+    session = daemon.create("thinking")
+    with ThreadPoolExecutor(20) as pool:
+        calls = [
+            pool.submit(daemon.call, "session.start", session=session)
+            if n % 2
+            else pool.submit(daemon.run, session, f"thought {n}")
+            for n in range(20)
+        ]
+        for call in calls:
+            call.result()
+    assert len(children(daemon, session)) == 1
+    started = [e for e in daemon.events(session) if e["kind"] == "session.state_changed" and e["data"]["new"] == "ready"]
+    assert sum(e["data"]["reason"] == "started" for e in started) == 1
+
+
+def test_a_client_that_leaves_in_the_middle_changes_nothing(daemon: Daemon) -> None:
+    """S0.A9 and section 3: no work lives in a connection's cancel scope."""
+    session = daemon.create("thinking")
+    leaver, stayer = daemon.connect(), daemon.connect()
+    leaver.send("session.start", {"session": session})
+    waiting = stayer.send("session.start", {"session": session})
+    leaver.send("turn.send", {"session": session, "input": "left behind"})
+    leaver.close()
+    assert stayer.result(waiting, timeout=30)["session"]["state"] == "ready"
+    stayer.close()
+    turns = wait_until(lambda: daemon.call("turn.list", session=session)["turns"], "the turn was taken")
+    assert daemon.wait(turns[0]["id"])["state"] == "completed"
+    assert len(turns) == 1 and len(children(daemon, session)) == 1
+
+
+def test_200_sessions_run_a_turn_at_the_same_moment(daemon: Daemon) -> None:
+    sessions = [daemon.create() for _ in range(200)]
+    gate = daemon.workspace / "gate"
+    os.mkfifo(gate)
+    turns = [daemon.send(session, f"read line < {gate}; echo $ROOST_SESSION") for session in sessions]
+    wait_until(lambda: daemon.call("daemon.status")["running"] == 200, "200 turns run", 120)
+    pids = [daemon.session(session)["pid"] for session in sessions]
+    assert len(set(pids)) == 200 and all(alive(pid) for pid in pids)
+    for session, pid in zip(sessions, pids, strict=True):
+        environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert f"ROOST_SESSION={session}".encode() in environ
+    hold = os.open(gate, os.O_RDWR)
+    os.write(hold, b"go\n" * 200)
+    for session, turn in zip(sessions, turns, strict=True):
+        assert daemon.wait(turn)["state"] == "completed"
+        assert daemon.output(turn).strip() == session
+    os.close(hold)
+
+
+def test_a_stopped_worker_delays_nobody_else(odd: Daemon) -> None:
+    frozen, other = odd.create("odd"), odd.create("odd")
+    odd.run(frozen, "say hello")
+    os.kill(odd.session(frozen)["pid"], signal.SIGSTOP)
+    stuck = odd.send(frozen, "say nothing")
+    for n in range(50):
+        assert odd.run(other, f"say {n}")["state"] == "completed"
+    assert odd.call("turn.get", turn=stuck)["turn"]["state"] == "running"
+    os.kill(odd.session(frozen)["pid"], signal.SIGCONT)
+    assert odd.wait(stuck)["state"] == "completed"
+
+
+def test_a_child_that_dies_fails_its_turn_with_its_last_words(odd: Daemon) -> None:
+    """S0.A11, S0.R6: the turn says how its child died; the next one gets a new child."""
+    session = odd.create("odd")
+    turn = odd.run(session, "die 7")
+    assert (turn["state"], turn["problem"]["name"]) == ("failed", "worker_exited")
+    assert turn["problem"]["data"]["exit_code"] == 7
+    assert "odd: last words" in turn["problem"]["data"]["stderr"]
+    assert odd.session(session)["state"] == "idle"
+    assert odd.run(session, "say again")["state"] == "completed"
+    killed = odd.run(session, "kill")
+    assert killed["problem"]["data"]["signal"] == signal.SIGKILL
+
+
+@pytest.mark.parametrize("prompt", ["rubbish", "unknown", "item", "wrong"])
+def test_a_worker_that_breaks_the_protocol_is_ended_alone(odd: Daemon, prompt: str) -> None:
+    session, other = odd.create("odd"), odd.create("odd")
+    turn = odd.run(session, prompt)
+    assert (turn["state"], turn["problem"]["name"]) == ("failed", "worker_violation")
+    assert odd.run(other, "say unharmed")["state"] == "completed"
+    assert odd.run(session, "say anew")["state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [
+        ("odd-rubbish", "worker_violation"),
+        ("odd-exit", "worker_exited"),
+        ("odd-old", "worker_violation"),
+        ("missing", "engine_failed"),
+    ],
+)
+def test_an_engine_that_cannot_start_fails_its_turn(odd: Daemon, engine: str, name: str) -> None:
+    """S2.U5: the turn is failed with the reason, its end is sent, and the session is free again."""
+    session = odd.create(engine)
+    turn = odd.run(session, "hello")
+    assert (turn["state"], turn["problem"]["name"]) == ("failed", name)
+    assert len(turn["problem"]["message"]) > 20
+    with pytest.raises(RoostError) as caught:
+        odd.call("session.start", session=session)
+    assert caught.value.name == name
+    assert odd.session(session)["state"] == "idle"
+
+
+def test_a_mute_worker_is_given_up_after_its_time(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "s", engines("[limits]\nstart_timeout = '1s'\n"))
+    try:
+        turn = daemon.start().run(daemon.create("odd-mute"), "hello")
+        assert (turn["state"], turn["problem"]["name"]) == ("failed", "timed_out")
+    finally:
+        daemon.close()
+
+
+def test_a_crash_loop_ends_in_the_open_and_can_be_rearmed(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "s", engines("[sessions]\nrestart_intensity = 3\n"))
+    try:
+        daemon.start()
+        session = daemon.create("odd-exit", after={"failed": "continue"})
+        for n in range(6):
+            daemon.send(session, f"try {n}")
+        wait_until(lambda: daemon.session(session)["state"] == "failed", "it is given up")
+        record = daemon.session(session)
+        assert record["queued"] == 3 and "exits at once" in record["failure"]["data"]["stderr"]
+        assert len([t for t in daemon.call("turn.list", session=session)["turns"] if t["state"] == "failed"]) == 3
+        with pytest.raises(RoostError):
+            daemon.call("session.start", session=session)
+        assert daemon.session(session)["state"] in ("idle", "starting", "failed")
+    finally:
+        daemon.close()
+
+
+def test_stop_keeps_the_state_and_the_next_turn_restores_it(odd: Daemon) -> None:
+    """S0.R2, S0.T4, not S0 weakness 4: the saved copy is kept when it was restored."""
+    session = odd.create("odd")
+    odd.run(session, "one")
+    pid = odd.session(session)["pid"]
+    assert odd.call("session.stop", session=session)["session"]["state"] == "idle"
+    assert not alive(pid)
+    assert odd.call("session.state", session=session)["state"] == ["one"]
+    odd.run(session, "two")
+    assert odd.call("session.state", session=session)["state"] == ["one", "two"]
+    assert odd.call("session.checkpoints", session=session)["checkpoints"][0]["name"] == "latest"
+
+
+def test_stop_cancels_the_running_turn(odd: Daemon) -> None:
+    session = odd.create("odd")
+    turn = odd.send(session, "wait")
+    wait_until(lambda: odd.session(session)["turn"], "it runs")
+    odd.call("session.stop", session=session)
+    assert (odd.wait(turn)["state"], odd.wait(turn)["reason"]) == ("cancelled", "user")
+
+
+def test_a_forced_stop_does_not_ask(odd: Daemon) -> None:
+    session = odd.create("odd")
+    turn = odd.send(session, "deaf")
+    wait_until(lambda: odd.session(session)["turn"], "it runs")
+    odd.call("session.stop", session=session, force=True)
+    assert odd.wait(turn)["state"] == "cancelled" and odd.session(session)["state"] == "idle"
+
+
+def test_idle_sessions_are_saved_and_unloaded(tmp_path: Path) -> None:
+    """S0.W1, W4, W6, S2.L5, not S0 weakness 1: saved before it leaves memory, restored when asked for."""
+    config = engines("[sessions]\nidle_unload = '300ms'\nidle_sweep = '100ms'\n")
+    daemon = Daemon(tmp_path / "s", config)
+    try:
+        daemon.start()
+        session = daemon.create("odd")
+        daemon.run(session, "remember me")
+        pid = daemon.session(session)["pid"]
+        wait_until(lambda: daemon.session(session)["state"] == "idle", "it is unloaded")
+        assert not alive(pid)
+        reasons = [e["data"]["reason"] for e in daemon.events(session) if e["kind"] == "session.state_changed"]
+        assert "idle" in reasons
+        kinds = [e["kind"] for e in daemon.events(session)]
+        stopping = next(
+            n for n, e in enumerate(daemon.events(session)) if e["kind"] == "session.state_changed"
+            and e["data"]["new"] == "stopping"
+        )
+        assert kinds.index("checkpoint.saved") < stopping, "saved before it leaves memory"
+        daemon.run(session, "and this")
+        assert daemon.call("session.state", session=session)["state"] == ["remember me", "and this"]
+    finally:
+        daemon.close()
+
+
+def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
+    """S2.L1-L4, not weakness 8: never one with a running turn."""
+    daemon = Daemon(tmp_path / "s", engines("[limits]\nmax_live = 3\n"))
+    try:
+        daemon.start()
+        busy = daemon.create("odd")
+        daemon.send(busy, "wait")
+        wait_until(lambda: daemon.session(busy)["turn"], "it runs")
+        others = [daemon.create("odd") for _ in range(5)]
+        for other in others:
+            daemon.run(other, "say hello")
+        wait_until(lambda: daemon.call("daemon.status")["sessions"] <= 3, "the oldest were unloaded")
+        assert daemon.session(busy)["state"] == "busy"
+        assert daemon.session(others[-1])["state"] == "ready"
+        assert daemon.session(others[0])["state"] == "idle"
+        assert daemon.call("session.state", session=others[0])["state"] == ["say hello"]
+    finally:
+        daemon.close()
+
+
+def test_archive_and_delete(odd: Daemon) -> None:
+    session = odd.create("odd", name="old")
+    odd.run(session, "say hello")
+    assert odd.call("session.archive", session="old")["session"]["archived"]
+    assert children(odd, session) == set()
+    with pytest.raises(SessionArchived):
+        odd.send(session, "more")
+    odd.call("session.unarchive", session=session)
+    turn = odd.send(session, "wait")
+    wait_until(lambda: odd.session(session)["turn"], "it runs")
+    with pytest.raises(SessionBusy):
+        odd.call("session.delete", session=session)
+    odd.call("session.delete", session=session, force=True)
+    assert children(odd, session) == set()
+    with pytest.raises(RoostError):
+        odd.call("turn.get", turn=turn)
+    assert [e["kind"] for e in odd.events() if e["session"] == session][-1] == "session.deleted"
+
+
+def test_clear_empties_the_state_and_the_session_lives_on(daemon: Daemon) -> None:
+    """Not S0.A6, A8: the session outlives its last thought and a clear."""
+    session = daemon.create("thinking")
+    daemon.run(session, "one")
+    daemon.call("session.clear", session=session)
+    assert daemon.call("session.state", session=session)["state"]["history"] == []
+    assert daemon.run(session, "two")["state"] == "completed"
+    daemon.call("session.stop", session=session)
+    daemon.call("session.clear", session=session)
+    assert daemon.call("session.state", session=session)["source"] == "none"
+
+
+def test_a_waiter_for_each_end(odd: Daemon) -> None:
+    """S1.X4, not S1 weakness 9: any number wait for the end, and each gets it."""
+    session = odd.create("odd")
+    turn = odd.send(session, "wait")
+    results: list[str] = []
+    threads = [threading.Thread(target=lambda: results.append(odd.wait(turn)["state"])) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: odd.session(session)["turn"], "it runs")
+    odd.call("turn.cancel", turn=turn)
+    for thread in threads:
+        thread.join(30)
+    assert results == ["cancelled"] * 5
+
+
+def test_a_session_of_kind_command(odd: Daemon) -> None:
+    echo, cat, sh = odd.create("echo"), odd.create("cat"), odd.create("sh")
+    assert odd.output(odd.run(echo, "an argument")["id"]) == "an argument\n"
+    assert odd.output(odd.run(cat, "from stdin")["id"]) == "from stdin"
+    failed = odd.run(sh, "echo so >&2; exit 4")
+    assert (failed["state"], failed["exit_code"]) == ("failed", 4)
+    assert failed["problem"]["data"]["stderr"] == "so\n"
+    assert odd.session(sh)["state"] == "idle"
+    turn = odd.send(sh, "sleep 1000")
+    wait_until(lambda: children(odd, sh), "it runs")
+    odd.call("turn.cancel", turn=turn)
+    assert odd.wait(turn)["state"] == "cancelled" and children(odd, sh) == set()
+
+
+def test_a_timeout_and_an_idle_timeout(odd: Daemon) -> None:
+    session = odd.create("odd")
+    long = odd.run(session, "wait", timeout=300)
+    assert (long["state"], long["reason"], long["problem"]["data"]) == ("cancelled", "timeout", {"limit": "timeout"})
+    sh = odd.create("sh")
+    chatty = odd.run(sh, "for i in 1 2 3 4 5 6; do echo $i; sleep 0.2; done", idle_timeout=700)
+    assert chatty["state"] == "completed", "whatever the child sends starts it again"
+    silent = odd.run(sh, "echo 1; sleep 1000", idle_timeout=300)
+    assert silent["problem"]["data"] == {"limit": "idle_timeout"}

@@ -1,0 +1,145 @@
+"""SIGTERM: states saved in batches, the truth about what was lost, and the same by every way to stop."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.daemon import Daemon, alive, pids_with, wait_until
+from helpers.engines import engines
+
+FAST = "[checkpoints]\nbatch_timeout = '3s'\n[sessions]\ncancel_grace = '500ms'\nterm_grace = '500ms'\n"
+
+
+def stopped(daemon: Daemon) -> dict[str, Any]:
+    """The report of the last stop."""
+    return [e for e in daemon.events() if e["kind"] == "daemon.stopped"][-1]["data"]
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Any:
+    daemon = Daemon(tmp_path / "s", engines(FAST))
+    yield daemon.start()
+    daemon.close()
+
+
+def test_119_saved_one_timed_out(odd: Daemon) -> None:
+    """S0.D2-D4 and not weaknesses 6-8: one child that never answers costs nobody else's state."""
+    sessions = [odd.create("odd") for _ in range(120)]
+    with odd.connect() as connection:
+        for n, session in enumerate(sessions):
+            connection.call("turn.send", {"session": session, "input": "deaf" if n == 60 else f"remember {n}"})
+        for n, session in enumerate(sessions):
+            if n != 60:
+                connection.call("session.wait", {"session": session}, 60)
+    hung = sessions[60]
+    wait_until(lambda: odd.session(hung)["turn"], "the deaf one runs")
+    assert odd.stop(deadline=60) == 9
+    odd.start()
+    report = stopped(odd)
+    assert report["timed_out"] == [hung] and report["failed"] == []
+    assert (report["sessions"], report["saved"], report["unchanged"]) == (120, 119, 0)
+    assert (report["batches"], report["batches_ok"], report["batches_timed_out"]) == (3, 2, 1)
+    assert report["duration"] < 3000 + 2000, "over within the limit of its one batch"
+    for n, session in enumerate(sessions):
+        if n != 60:
+            state = odd.call("session.state", session=session)
+            assert (state["source"], state["state"]) == ("checkpoint", [f"remember {n}"])
+
+
+def test_nothing_live_stops_at_once(daemon: Daemon) -> None:
+    """S0.D1."""
+    assert daemon.stop() == 0
+    assert stopped(daemon.start())["sessions"] == 0
+
+
+def test_a_clean_state_is_not_saved_again(odd: Daemon) -> None:
+    session = odd.create("odd")
+    odd.run(session, "save me")
+    assert odd.stop() == 0
+    report = stopped(odd.start())
+    assert (report["saved"], report["unchanged"]) == (0, 1)
+    assert odd.call("session.state", session=session)["state"] == ["save me"]
+
+
+def test_a_running_turn_is_interrupted_and_its_state_saved(odd: Daemon) -> None:
+    session = odd.create("odd")
+    turn = odd.send(session, "wait for ever")
+    later = odd.send(session, "say later")
+    wait_until(lambda: odd.session(session)["turn"] == turn, "the turn runs")
+    assert odd.stop() == 0
+    odd.start()
+    ended = odd.call("turn.get", turn=turn)["turn"]
+    assert (ended["state"], ended["reason"]) == ("interrupted", "daemon_shutdown")
+    report = stopped(odd)
+    assert report["interrupted"] == [turn] and report["saved"] == 1 and report["status"] == 0
+    record = odd.session(session)
+    assert record["hold"]["reason"] == "interrupted" and record["queued"] == 1
+    assert odd.call("session.release", session=session)["released"] == 1
+    assert odd.wait(later)["state"] == "completed"
+    state = odd.call("session.state", session=session)["state"]
+    assert state == ["wait for ever", "interrupted: wait for ever", "say later"], "its engine was told"
+
+
+def test_no_child_lives_after_a_stop(odd: Daemon) -> None:
+    for _ in range(10):
+        odd.run(odd.create("odd"), "say hello")
+    shell = odd.create()
+    odd.send(shell, "trap '' TERM; sleep 1000")
+    wait_until(lambda: odd.session(shell)["turn"], "the command runs")
+    mark = f"ROOST_DAEMON={odd.socket}"
+    assert len(pids_with(mark)) >= 12
+    assert odd.stop(deadline=60) == 0
+    assert pids_with(mark) == set()
+
+
+def test_a_second_sigterm_cuts_the_waiting_short(tmp_path: Path) -> None:
+    slow = FAST.replace("3s", "60s")
+    daemon = Daemon(tmp_path / "s", engines(slow))
+    try:
+        daemon.start()
+        session = daemon.create("odd")
+        daemon.send(session, "deaf")
+        wait_until(lambda: daemon.session(session)["turn"], "the deaf one runs")
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: daemon.call("daemon.status")["phase"] == "stopping", "it stops")
+        assert daemon.stop(deadline=20) == 9
+        assert stopped(daemon.start())["timed_out"] == [session]
+    finally:
+        daemon.close()
+
+
+def test_nothing_new_is_admitted_while_stopping(odd: Daemon) -> None:
+    """Not S0 weakness 14: what is applied after a snapshot is lost, so nothing is applied."""
+    session = odd.create("odd")
+    odd.send(session, "deaf")
+    wait_until(lambda: odd.session(session)["turn"], "the deaf one runs")
+    with odd.connect() as connection:
+        assert odd.process is not None
+        odd.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: connection.call("daemon.status", {})["phase"] == "stopping", "it stops")
+        with pytest.raises(Exception, match="stopping") as caught:
+            connection.call("turn.send", {"session": session, "input": "late"})
+        assert getattr(caught.value, "name", "") == "shutting_down"
+    assert odd.process.wait(30) == 9
+
+
+def test_daemon_shutdown_does_the_same(odd: Daemon) -> None:
+    session = odd.create("odd")
+    odd.run(session, "remember")
+    odd.call("daemon.shutdown", reason="test")
+    assert odd.process is not None and odd.process.wait(30) == 0
+    report = stopped(odd.start())
+    assert (report["reason"], report["saved"]) == ("test", 1)
+
+
+def test_a_child_that_died_before_it_could_be_asked_is_a_loss(odd: Daemon) -> None:
+    session = odd.create("odd")
+    odd.run(session, "remember")
+    pid = odd.session(session)["pid"]
+    odd.run(session, "stop")  # it stops itself with SIGSTOP after its answer
+    assert alive(pid)
+    assert odd.stop(deadline=60) == 9
+    assert stopped(odd.start())["timed_out"] == [session]
+    assert not alive(pid)

@@ -1,0 +1,21 @@
+"""Settings with engines for tests: the odd worker in each of its modes, and programs of kind command."""
+
+import json
+import sys
+from pathlib import Path
+
+ODD = Path(__file__).parent / "odd_worker.py"
+MODES = ("well", "rubbish", "exit", "mute", "old")
+
+
+def engines(extra: str = "") -> str:
+    """TOML: engine ``odd`` (well), ``odd-rubbish``, …, ``missing`` (no such program), ``echo`` and ``cat``."""
+    parts = [extra]
+    for mode in MODES:
+        name = "odd" if mode == "well" else f"odd-{mode}"
+        parts.append(f"[engines.{name}]\nkind = 'worker'\ncommand = {json.dumps([sys.executable, str(ODD), mode])}")
+    parts.append("[engines.missing]\nkind = 'worker'\ncommand = ['/no/such/program']")
+    parts.append("[engines.echo]\nkind = 'command'\ncommand = ['echo']")
+    parts.append("[engines.cat]\nkind = 'command'\ncommand = ['cat']\nprompt = 'stdin'")
+    parts.append("[engines.sh]\nkind = 'command'\ncommand = ['sh', '-c']")
+    return "\n".join(parts)

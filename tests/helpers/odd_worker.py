@@ -1,0 +1,132 @@
+"""A worker that misbehaves on request. It speaks the worker protocol by itself, without the SDK.
+
+Its first argument says how it starts: ``well``, ``rubbish``, ``exit``, ``mute``, ``old`` (another protocol version),
+``forgetful`` (a saved state is refused). A prompt says what it does in a turn; its state is the list of prompts seen.
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from roost.protocol import rpc
+
+
+class Odd:
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.seen: list[str] = []
+        self.wire = rpc.Connection()
+        self.running: int | None = None
+        self.deaf = False
+
+    def write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(1, data) :]
+
+    def serve(self) -> None:
+        while data := os.read(0, 65536):
+            for message in self.wire.receive(data):
+                if isinstance(message, rpc.Request):
+                    self.request(message)
+                elif isinstance(message, rpc.Violation):
+                    sys.exit(f"odd: {message.error}")
+
+    def request(self, message: rpc.Request) -> None:
+        self.wire.answered(message.msgid)
+        if self.deaf and message.method != "turn.run":
+            return
+        answer: Any = {}
+        match message.method:
+            case "initialize":
+                answer = self.initialize(message.params)
+            case "turn.run":
+                return self.turn(message.msgid, message.params)
+            case "turn.cancel" if self.running is not None:
+                self.write(rpc.response(message.msgid, {}))
+                self.write(rpc.response(self.running, {"status": "cancelled"}))
+                self.running = None
+                return
+            case "checkpoint" | "state.get":
+                answer = {"state": self.seen}
+            case "state.clear":
+                self.seen = []
+                answer = {"state": self.seen}
+            case "shutdown":
+                self.write(rpc.response(message.msgid, {}))
+                sys.exit(0)
+            case _:
+                pass
+        self.write(rpc.response(message.msgid, answer))
+
+    def initialize(self, params: dict[str, Any]) -> dict[str, Any]:
+        if self.mode == "mute":
+            time.sleep(3600)
+        self.seen = list(params.get("state") or [])
+        if params.get("interrupted"):
+            self.seen.append(f"interrupted: {params['interrupted']['input']}")
+        version = 99 if self.mode == "old" else 1
+        return {"protocol": version, "capabilities": ["checkpoint", "clear"]}
+
+    def turn(self, msgid: int, params: dict[str, Any]) -> None:
+        prompt = params["input"]
+        self.seen.append(prompt)
+        verb, _, rest = prompt.partition(" ")
+        result: dict[str, Any] = {"status": "completed"}
+        match verb:
+            case "die":
+                print("odd: last words", file=sys.stderr, flush=True)
+                os._exit(int(rest or 3))
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "rubbish":
+                self.write(b"\xc1 this is not MessagePack")
+                time.sleep(3600)
+            case "unknown":
+                self.write(rpc.notification("no.such", {}))
+            case "item":
+                self.write(rpc.notification("item.delta", {"item": "never started", "text": "x"}))
+            case "wrong":
+                result = {"status": 7}
+            case "wait":
+                self.running = msgid
+                return
+            case "deaf":
+                self.deaf = True
+                return
+            case "say":
+                self.say(rest)
+            case "count":
+                for n in range(int(rest)):
+                    self.say(str(n))
+            case "fail":
+                result = {"status": "failed", "message": rest or "it failed"}
+            case "save":
+                result["state"] = self.seen
+            case "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case _:
+                pass
+        self.write(rpc.response(msgid, result))
+
+    def say(self, text: str) -> None:
+        self.write(
+            rpc.notification("item.start", {"item": "m", "kind": "agent_message"})
+            + rpc.notification("item.delta", {"item": "m", "text": text})
+            + rpc.notification("item.end", {"item": "m", "state": "completed"})
+        )
+
+
+def main() -> None:
+    mode = sys.argv[1] if len(sys.argv) > 1 else "well"
+    if mode == "rubbish":
+        print("this is not the protocol", flush=True)
+        time.sleep(3600)
+    if mode == "exit":
+        sys.exit("odd: exits at once")
+    Odd(mode).serve()
+
+
+if __name__ == "__main__":
+    main()
