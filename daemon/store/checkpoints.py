@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from ...protocol.errors import LimitReached
+from ...protocol.errors import CheckpointNotFound, LimitReached
 from ...protocol.model import Checkpoint
 from .tx import Tx
 
@@ -56,6 +56,12 @@ def load(conn: sqlite3.Connection, session: str, name: str) -> tuple[Checkpoint,
     sql = f"SELECT {_COLUMNS}, state FROM checkpoints WHERE session = ? AND name = ?"
     row = conn.execute(sql, (session, name)).fetchone()
     return (_checkpoint(row[:-1]), row[-1]) if row else None
+
+
+def not_found(session: str, name: str) -> CheckpointNotFound:
+    """What to raise when ``load`` found none."""
+    text = f"session {session} has no checkpoint {name!r}; `roost call session.checkpoints` lists what it has"
+    return CheckpointNotFound(text, session=session, checkpoint=name)
 
 
 def listing(conn: sqlite3.Connection, session: str) -> list[Checkpoint]:

@@ -7,6 +7,7 @@ from ...protocol.errors import AmbiguousId, ItemNotFound, SessionNotFound, TurnN
 from ...protocol.model import Item, ItemState, Session, Turn, TurnState
 from . import content
 from .log import events, last
+from .retention import prunable
 from .rows import ITEMS, SESSIONS, TURNS
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "item_bytes",
     "items",
     "last",
+    "prunable",
     "session",
     "turn",
     "turns",

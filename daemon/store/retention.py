@@ -1,25 +1,51 @@
 """Old records removed, a bounded number at a call. Numbers never change: readers find a gap where events were."""
 
+import sqlite3
+import time
+
 from .tx import Tx
 
-PIECE = 5000
-"""Events, or 500 turns, removed by one call: what waits behind it waits for no more."""
+EVENTS, TURNS = 5000, 500
+"""Removed by one call at most, so that what waits behind it does not wait long."""
 
 
-def prune(tx: Tx, session: str, *, keep: int, older_than_ms: int | None) -> int:
-    """Remove the oldest events of a session ('' = the daemon's own): those beyond ``keep``, and those too old.
+def prunable(
+    conn: sqlite3.Connection, keep: int, older_than_ms: int | None, keep_turns: int | None = None
+) -> list[str]:
+    """Sessions of which ``prune`` would remove something; '' stands for the daemon's own events."""
+    before = -1 if older_than_ms is None else time.time_ns() // 1_000_000 - older_than_ms
+    turns = 2**53 if keep_turns is None else keep_turns
+    return [id for (id,) in conn.execute(_PRUNABLE, {"keep": keep, "before": before, "turns": turns})]
+
+
+_PRUNABLE = """
+    WITH logs AS (SELECT id, seq, turns FROM sessions UNION ALL SELECT '', daemon_seq, 0 FROM meta)
+    SELECT id FROM logs
+    WHERE seq - coalesce((SELECT to_seq FROM gaps WHERE session = id), 0) > :keep
+        OR (SELECT at FROM events WHERE session = id ORDER BY seq LIMIT 1) < :before
+        OR turns - (SELECT number FROM turns WHERE session = id ORDER BY place LIMIT 1) >= :turns
+"""
+
+
+def prune(tx: Tx, session: str, *, keep: int, older_than_ms: int | None, keep_turns: int | None = None) -> int:
+    """Remove a session's oldest events ('' = the daemon's own), beyond ``keep`` or too old; and its oldest ended turns.
 
     Args:
-        older_than_ms: an age in ms. None: age does not matter.
+        older_than_ms: an age in ms; None: age does not matter. keep_turns: None keeps all turns.
 
-    Returns how many went; call again while it is not 0.
+    Returns how many events and turns went; call again while it is not 0.
     """
+    removed = _prune_events(tx, session, keep, older_than_ms)
+    return removed if keep_turns is None else removed + _prune_turns(tx, session, keep_turns)
+
+
+def _prune_events(tx: Tx, session: str, keep: int, older_than_ms: int | None) -> int:
     row = tx.conn.execute("SELECT max(seq) FROM events WHERE session = ?", (session,)).fetchone()
     beyond = (row[0] or 0) - keep
     before = -1 if older_than_ms is None else tx.now - older_than_ms
-    oldest = "SELECT seq, offset, at FROM events WHERE session = ? ORDER BY seq LIMIT ?"
     last, removed = None, 0
-    for seq, offset, at in tx.conn.execute(oldest, (session, PIECE)):
+    oldest = "SELECT seq, offset, at FROM events WHERE session = ? ORDER BY seq LIMIT ?"
+    for seq, offset, at in tx.conn.execute(oldest, (session, EVENTS)):
         if seq > beyond and at >= before:
             break
         last, removed = (seq, offset, at), removed + 1
@@ -29,14 +55,11 @@ def prune(tx: Tx, session: str, *, keep: int, older_than_ms: int | None) -> int:
     return removed
 
 
-def prune_turns(tx: Tx, session: str, *, keep: int) -> int:
-    """Remove the oldest ended turns beyond ``keep``, with their items. Returns how many went."""
-    sql = """
-        SELECT id FROM turns WHERE session = ? AND state NOT IN ('queued', 'running', 'waiting')
-        ORDER BY place DESC LIMIT ? OFFSET ?
-    """
-    gone = tx.conn.execute(sql, (session, PIECE // 10, keep)).fetchall()
-    chunks = "DELETE FROM chunks WHERE item IN (SELECT id FROM items WHERE turn = ?)"
-    tx.conn.executemany(chunks, gone)
+def _prune_turns(tx: Tx, session: str, keep: int) -> int:
+    ended = "session = ? AND state NOT IN ('queued', 'running', 'waiting')"
+    count = tx.conn.execute(f"SELECT count(*) FROM turns WHERE {ended}", (session,)).fetchone()[0]
+    oldest = f"SELECT id FROM turns WHERE {ended} ORDER BY place LIMIT ?"
+    gone = tx.conn.execute(oldest, (session, max(0, min(TURNS, count - keep)))).fetchall()
+    tx.conn.executemany("DELETE FROM chunks WHERE item IN (SELECT id FROM items WHERE turn = ?)", gone)
     tx.conn.executemany("DELETE FROM turns WHERE id = ?", gone)
     return len(gone)

@@ -46,7 +46,7 @@ class Store:
         self._readers = readers
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._closed = False
-        self._running = False
+        self._thread: Thread | None = None
         self._ended = trio.Event()
 
     @classmethod
@@ -71,9 +71,9 @@ class Store:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what is handed in, until ``close``."""
-        self._running = True
         token = trio.lowlevel.current_trio_token()
-        Thread(target=self._serve, args=(token,), name="roost-store", daemon=True).start()
+        self._thread = Thread(target=self._serve, args=(token,), name="roost-store", daemon=True)
+        self._thread.start()
         task_status.started()
         try:
             await self._ended.wait()
@@ -114,15 +114,13 @@ class Store:
         self._counts["reads"] += 1
         return await self._readers.run(query)
 
-    async def close(self) -> None:
-        """End, after all that was handed in is committed. Only the first call does anything."""
-        if self._closed:
-            return
+    def close(self) -> None:
+        """End, once all that was handed in is committed. Blocking; only the first call does anything."""
         self._end()
-        if self._running:
-            await self._ended.wait()
-        else:
+        if self._thread is None:
             self._writer.close()
+        else:
+            self._thread.join()
 
     def _end(self) -> None:
         if not self._closed:

@@ -54,6 +54,11 @@ def _refuse(tx: Tx, session: Session, retry_of: str | None, limit: int) -> None:
         raise TurnNotFound(f"turn {retry_of} is of another session; send the prompt as a new one", turn=retry_of)
 
 
+def first_queued(tx: Tx, session: str) -> Turn | None:
+    """The turn that runs next, on hold or not."""
+    return queue.first(tx, session)
+
+
 def claim(tx: Tx, session: str) -> Turn | None:
     """Start the first queued turn. None: nothing is queued, the queue is on hold, or a turn runs.
 
