@@ -73,8 +73,8 @@ class App:
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
             self._unlisten(listener)
-            await store.close()
             nursery.cancel_scope.cancel()
+        store.close()
         return report.status
 
     async def refuse(self, error: DatabaseRefused) -> int:

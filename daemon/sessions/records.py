@@ -66,11 +66,10 @@ class Records:
                 self._wake_all()
             else:
                 self._put(session)
-            if event := self._changes.pop(session_id, None):
-                event.set()
+            _set(self._changes.pop(session_id, None))
         for turn in commit.turns:
-            if TURN.terminal(turn.state) and (event := self._turn_ends.pop(turn.id, None)):
-                event.set()
+            if TURN.terminal(turn.state):
+                _set(self._turn_ends.pop(turn.id, None))
 
     def turn_end(self, turn_id: str) -> trio.Event:
         """Set when the turn has ended or its session is deleted. Ask for it first, then look in the store."""
@@ -127,6 +126,11 @@ class Records:
         self.runnable.pop(session_id, None)
         if session.name and self._names.get(session.name) == session_id:
             del self._names[session.name]
+
+
+def _set(event: trio.Event | None) -> None:
+    if event is not None:
+        event.set()
 
 
 def _position(cursor: str) -> tuple[int, str]:

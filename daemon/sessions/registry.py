@@ -96,7 +96,7 @@ class Registry:
         """
         while True:
             self.admit()
-            if gate := self._gates.get(session_id):
+            if (gate := self._gates.get(session_id)) is not None:
                 await gate.wait()
                 continue
             live = self.live.get(session_id)
@@ -220,7 +220,7 @@ class Registry:
     @asynccontextmanager
     async def alone(self, session_id: str) -> AsyncIterator[None]:
         """Nobody starts the session meanwhile."""
-        while gate := self._gates.get(session_id):
+        while (gate := self._gates.get(session_id)) is not None:
             await gate.wait()
         self._gates[session_id] = trio.Event()
         try:
