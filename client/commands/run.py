@@ -1,0 +1,42 @@
+"""Send a prompt to a new session, show what comes and exit with its status (session.create, turn.send).
+
+Ctrl-C once cancels the turn, twice leaves it running. Exit status: 0 completed, 1 failed, 3 timed out,
+6 cancelled or interrupted, 8 on hold.
+"""
+
+from ...protocol.errors import InvalidParams
+from ..arguments import Parser, add_creation, add_limits, add_prompt
+from ..creation import create
+from ..invocation import Invocation
+from ..prompt import read
+from ..status import OK
+from ..stream import stream
+
+
+def arguments(parser: Parser) -> None:
+    add_prompt(parser)
+    add_creation(parser)
+    add_limits(parser)
+    parser.add_argument("-s", "--session", metavar="S", help="use this session instead of a new one")
+    parser.add_argument("-d", "--detach", action="store_true", help="do not wait: print the session's id")
+
+
+def run(invocation: Invocation) -> int:
+    args = invocation.args
+    if args.session and (args.engine or args.directory or args.name or args.env or args.after):
+        raise InvalidParams("-s names a session that exists; -e, -C, --name, --env and --after are for a new one")
+    prompt = read(args.prompt, args.file, invocation.environ)
+    if args.session:
+        session = invocation.call("session.get", session=args.session)["session"]
+    else:
+        session = create(invocation)
+    limits = {"timeout": args.timeout, "idle_timeout": args.idle_timeout}
+    sent = invocation.call("turn.send", session=session["id"], input=prompt, **limits)
+    if not args.detach:
+        return stream(invocation, sent, session["seq"])
+    if args.json:
+        invocation.writer.record({"session": session["id"], "turn": sent["turn"]["id"]})
+    else:
+        invocation.writer.say(session["id"])
+    invocation.writer.advise(f"it runs; see it with `roost attach {session['id']}`")
+    return OK

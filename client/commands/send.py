@@ -1,0 +1,46 @@
+"""Queue a prompt in a session and print its turn's id (turn.send)."""
+
+from ..arguments import Parser, add_limits, add_prompt
+from ..invocation import Invocation, Record
+from ..prompt import read
+from ..render import clean
+from ..status import OK
+from ..stream import stream
+
+
+def arguments(parser: Parser) -> None:
+    parser.add_argument("session", metavar="S", help="id, start of an id, or name")
+    add_prompt(parser)
+    add_limits(parser)
+    parser.add_argument("-w", "--wait", action="store_true", help="show what comes and exit with its status")
+    parser.add_argument("--retry", metavar="T", help="send the prompt of this turn again")
+
+
+def run(invocation: Invocation) -> int:
+    args = invocation.args
+    retried = invocation.call("turn.get", turn=args.retry)["turn"] if args.retry else None
+    prompt = retried["input"] if retried and not args.prompt else read(args.prompt, args.file, invocation.environ)
+    session = invocation.call("session.get", session=args.session)["session"]
+    sent = invocation.call(
+        "turn.send",
+        session=session["id"],
+        input=prompt,
+        timeout=args.timeout,
+        idle_timeout=args.idle_timeout,
+        retry_of=retried and retried["id"],
+    )
+    if args.wait:
+        return stream(invocation, sent, session["seq"])
+    if args.json:
+        invocation.writer.record(sent)
+    else:
+        invocation.writer.say(sent["turn"]["id"])
+    invocation.writer.advise(_next(sent, session["name"] or session["id"]))
+    return OK
+
+
+def _next(sent: Record, session: str) -> str:
+    if sent["held"]:
+        return f"held ({clean(sent['held'])}): `roost release {session}` lets the queue go on"
+    wait = f"after {sent['ahead']} before it" if sent["ahead"] else "now"
+    return f"it runs {wait}; see it with `roost attach {session}`, wait with `roost wait {sent['turn']['id']}`"

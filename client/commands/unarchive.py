@@ -1,0 +1,13 @@
+"""Take an archived session back (session.unarchive)."""
+
+from ..arguments import Parser, add_sessions
+from ..invocation import Invocation
+from ..sessions import change
+
+
+def arguments(parser: Parser) -> None:
+    add_sessions(parser)
+
+
+def run(invocation: Invocation) -> int:
+    return change(invocation, "session.unarchive", "send it a prompt with `roost send {known} PROMPT`")

@@ -1,0 +1,79 @@
+"""PURE: what both clients say and how they take it: requests within the daemon's limits, the greeting, its failures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import __version__
+from ..protocol import rpc
+from ..protocol.errors import (
+    ConnectionLost,
+    DaemonUnreachable,
+    FrameTooLarge,
+    InvalidParams,
+    LocalProtocolError,
+    ProtocolMismatch,
+)
+
+PROTOCOL = 1
+"""The version of the protocol that this side speaks."""
+
+
+def request(msgid: int, method: str, params: dict[str, Any], limits: Mapping[str, int]) -> bytes:
+    """The bytes of a request.
+
+    Raises:
+        InvalidParams, FrameTooLarge: it is not UTF-8, or over the limits that the daemon's greeting gave.
+    """
+    _check_prompt(params, limits)
+    try:
+        frame = rpc.request(msgid, method, params)
+    except LocalProtocolError as exc:
+        raise InvalidParams(f"{method} {exc}; give text that is UTF-8", method=method) from exc
+    if len(frame) > (limit := limits.get("frame", len(frame))):
+        text = f"{method} would take {len(frame)} bytes and the daemon reads {limit}; send less"
+        raise FrameTooLarge(text, method=method, limit=limit)
+    return frame
+
+
+def _check_prompt(params: dict[str, Any], limits: Mapping[str, int]) -> None:
+    limit, prompt = limits.get("prompt"), params.get("input")
+    if limit is None or not isinstance(prompt, str) or len(prompt) * 4 <= limit:
+        return
+    if (size := len(prompt.encode("utf-8", "surrogatepass"))) > limit:
+        text = f"the prompt has {size} bytes and the daemon takes {limit}; put it into a file and name the file in it"
+        raise InvalidParams(text, field="input", bytes=size, limit=limit)
+
+
+def hello(name: str) -> dict[str, Any]:
+    """The params of ``hello``."""
+    return {"protocol": PROTOCOL, "client": {"name": name, "version": __version__}}
+
+
+def greeted(result: dict[str, Any]) -> dict[str, Any]:
+    """The daemon's answer to ``hello``, if it speaks our protocol."""
+    if result.get("protocol") != PROTOCOL:
+        text = f"the daemon speaks protocol {result.get('protocol')} and this client {PROTOCOL}"
+        raise mismatched(ProtocolMismatch(text, protocol=result.get("protocol")))
+    return result
+
+
+def mismatched(error: ProtocolMismatch) -> ProtocolMismatch:
+    """``error``, and what to do."""
+    return ProtocolMismatch(f"{error.message}; run `roost daemon restart`", **error.data)
+
+
+def silent(path: str) -> DaemonUnreachable:
+    """Somebody listens at ``path``, and does not answer."""
+    text = f"somebody listens at {path} but does not answer; look at its process and its log"
+    return DaemonUnreachable(text, path=path)
+
+
+def unreachable(path: str, cause: OSError) -> DaemonUnreachable:
+    """``errno`` in its data says that nobody listens at ``path``, or that it may not be used."""
+    text = f"no daemon can be reached at {path} ({cause.strerror}); `roost daemon start` starts one"
+    return DaemonUnreachable(text, path=path, errno=cause.errno)
+
+
+def lost(path: str) -> ConnectionLost:
+    """The daemon closed the connection before it answered."""
+    return ConnectionLost(f"the daemon at {path} closed the connection; ask again", path=path)

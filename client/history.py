@@ -1,0 +1,25 @@
+"""Where to begin in a session's past, and what its turns were asked."""
+
+from .invocation import Invocation, Record
+
+_PAGE = 1000
+_PROMPTS = 100
+
+
+def after_last(invocation: Invocation, session: Record, turns: int) -> int:
+    """The event behind which the last ``turns`` turns of the session begin."""
+    if turns == 0:
+        return int(session["seq"])
+    begun: list[int] = []
+    after, more = 0, True
+    while more:
+        page = invocation.call("events.read", session=session["id"], kinds=["turn.started"], after=after, limit=_PAGE)
+        begun += [event["seq"] for event in page["events"] if event["kind"] == "turn.started"]
+        after, more = page["next"], page["more"]
+    return begun[-turns] - 1 if len(begun) >= turns else 0
+
+
+def prompts(invocation: Invocation, session: str) -> dict[str, str]:
+    """The prompts of the session's newest turns, by turn."""
+    page = invocation.call("turn.list", session=session, newest=True, limit=_PROMPTS)
+    return {turn["id"]: turn["input"] for turn in page["turns"]}

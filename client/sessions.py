@@ -1,0 +1,39 @@
+"""What the verbs that change sessions share: ask for each, print what became of it, say what to do next."""
+
+from typing import Any
+
+from ..protocol.errors import SessionNotFound
+from .invocation import Invocation, Record
+
+PATIENCE_SECONDS = 600.0
+"""For what waits on a child: a start, a stop, a checkpoint. The daemon's own limits are shorter."""
+
+
+def change(invocation: Invocation, method: str, advice: str, names: list[str] | None = None, **params: Any) -> int:
+    """Ask ``method`` of every session that was named, and show each. ``{known}`` in ``advice`` is the session."""
+
+    def done(result: Record) -> None:
+        session = result["session"]
+        if invocation.writer.json:
+            invocation.writer.record(session)
+        elif not invocation.writer.quiet:
+            invocation.writer.say(f"{session['id']} {'archived' if session['archived'] else session['state']}")
+        invocation.writer.advise(advice.format(known=session["name"] or session["id"]))
+
+    asked = invocation.args.sessions if names is None else names
+    return invocation.each(asked, method, PATIENCE_SECONDS, done, **params)
+
+
+def find(invocation: Invocation, known: str) -> Record | None:
+    """The session called ``known``; None if there is none and it may be a turn.
+
+    Raises:
+        SessionNotFound: neither a session nor the start of a turn's id.
+    """
+    try:
+        session: Record = invocation.call("session.get", session=known)["session"]
+    except SessionNotFound:
+        if known.startswith("t-"):
+            return None
+        raise
+    return session

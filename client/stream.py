@@ -1,0 +1,126 @@
+"""Show one turn from its sending to its end; the result is the exit status."""
+
+from typing import Any
+
+from .follow import Ended, Follower, Happened, Interrupted
+from .invocation import Invocation
+from .render import clean
+from .status import INTERRUPTED, REFUSED, of_end, of_turn
+from .transcript import ENDS, Transcript
+
+Record = dict[str, Any]
+
+_PIECE_BYTES = 262_144
+
+
+def stream(invocation: Invocation, sent: Record, after: int) -> int:
+    """Follow the turn in ``sent``, the result of turn.send, through the session's events after ``after``.
+
+    Ctrl-C once cancels the turn and shows its end, twice leaves it running.
+    """
+    turn = sent["turn"]
+    if sent["held"]:
+        return _held(invocation, turn, sent["held"])
+    invocation.call("events.subscribe", session=turn["session"], after=after)
+    shown = _Shown(invocation, turn)
+    with Follower(invocation.daemon, invocation.writer.flush) as follower:
+        try:
+            for happening in follower:
+                match happening:
+                    case Happened(event):
+                        status = shown.event(event)
+                    case Ended(reason, message, _):
+                        status = shown.ended(reason, message)
+                    case Interrupted():
+                        shown.cancel()
+                        status = None
+                    case _:
+                        status = None
+                if status is not None:
+                    return status
+        except KeyboardInterrupt:
+            invocation.writer.advise(f"left {turn['id']} running; see it with `roost attach {turn['session']}`")
+    return INTERRUPTED
+
+
+class _Shown:
+    """The turn as the person sees it. Each method gives the exit status once there is one."""
+
+    def __init__(self, invocation: Invocation, turn: Record) -> None:
+        self._invocation = invocation
+        self._writer = invocation.writer
+        self._turn = turn
+        self._transcript = Transcript(turn["id"])
+        self._transcript.prompts[turn["id"]] = turn["input"]
+        self._queued = False  # holds of before are none of this turn's
+
+    def event(self, event: Record) -> int | None:
+        if event["kind"] == "session.held" and self._queued:
+            return _held(self._invocation, self._turn, event["data"]["reason"])
+        if event["turn"] != self._turn["id"]:
+            return None
+        self._queued = self._queued or event["kind"] == "turn.queued"
+        if self._writer.json:
+            self._writer.record(event)
+        elif not self._writer.quiet:
+            for piece in self._transcript.feed(event):
+                self._writer.piece(piece)
+        return self._end(event) if event["kind"] in ENDS else None
+
+    def _end(self, event: Record) -> int:
+        if self._writer.quiet and not self._writer.json:
+            self._writer.write(final_message(self._invocation, self._turn["id"]))
+        self._writer.end_line()
+        return of_turn(event["kind"].partition(".")[2], event["data"]["reason"])
+
+    def ended(self, reason: str, message: str) -> int:
+        turn = self._turn["id"]
+        why = {
+            "shutting_down": f"the daemon stops; {turn} waits and runs after its next start",
+            "session_deleted": f"the session was deleted, and {turn} with it",
+        }.get(reason, f"the events of {turn} ended ({clean(message or reason)}); see `roost show {turn}`")
+        self._writer.warn(f"roost: {why}")
+        return of_end(reason)
+
+    def cancel(self) -> None:
+        self._writer.advise("cancelling; Ctrl-C again leaves it running")
+        self._invocation.call("turn.cancel", turn=self._turn["id"])
+
+
+def _held(invocation: Invocation, turn: Record, reason: str) -> int:
+    session = turn["session"]
+    invocation.writer.warn(
+        f"roost: {turn['id']} waits: its session is on hold ({clean(reason)}); "
+        f"`roost release {session}` lets it go on, `roost queue {session} rm {turn['id']}` takes it out (held)"
+    )
+    return REFUSED
+
+
+def final_message(invocation: Invocation, turn: str) -> str:
+    """The turn's last agent message, or the last thing it said if it has none, as a whole."""
+    items = [item for item in turn_items(invocation, turn) if item["bytes"] and item["kind"] != "user_message"]
+    messages = [item for item in items if item["kind"] == "agent_message"]
+    last = (messages or items)[-1:]
+    return content(invocation, last[0]) if last else ""
+
+
+def turn_items(invocation: Invocation, turn: str) -> list[Record]:
+    items: list[Record] = []
+    after: int | None = 0
+    while after is not None:
+        page = invocation.call("turn.get", turn=turn, after=after)
+        items, after = items + page["items"], page["next"]
+    return items
+
+
+def content(invocation: Invocation, item: Record) -> str:
+    """All of an item's content that was kept."""
+    if not item["truncated"]:
+        return str(item["content"])
+    pieces: list[bytes] = []
+    offset: int | None = 0
+    while offset is not None:
+        piece = invocation.call("item.read", item=item["id"], offset=offset, limit=_PIECE_BYTES)
+        pieces.append(piece["data"])
+        offset = piece["next"]
+    return b"".join(pieces).decode("utf-8", "replace")
