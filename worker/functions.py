@@ -1,0 +1,109 @@
+"""What somebody wrote to make a worker, called as the protocol needs it; async functions run on one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..protocol import rpc
+from ..protocol.errors import InternalError, LocalProtocolError, NotSupported, TurnFailed
+from ..protocol.lean import Any
+from .turn import Turn, print_traceback
+
+STATE_MARGIN = 65536
+"""Bytes of a message kept free for what is said beside the state."""
+LONGEST_MESSAGE = 4096
+
+
+class Functions:
+    """A worker's functions. All are called in the main thread, one at a time."""
+
+    def __init__(
+        self,
+        turn: Callable[[Turn], Any],
+        checkpoint: Callable[[], Any] | None,
+        restore: Callable[[Any], Any] | None,
+        clear: Callable[[], Any] | None,
+    ) -> None:
+        self._turn = turn
+        self._checkpoint = checkpoint
+        self._restore = restore
+        self._clear = clear
+        self._runner: Any = None
+
+    @property
+    def capabilities(self) -> list[str]:
+        can = {"checkpoint": self._checkpoint, "clear": self._clear or self._restore}
+        return [name for name, function in can.items() if function]
+
+    def run(self, turn: Turn) -> dict[str, Any]:
+        """How the turn ended. One that was cancelled before is cancelled, whatever its function made of it."""
+        try:
+            self._call(self._turn, turn, turn=turn)
+            answer: dict[str, Any] = {"status": "completed", "exit_code": turn.exit_code}
+        except TurnFailed as failure:
+            code = failure.data.pop("exit_code", turn.exit_code)
+            answer = {"status": "failed", "message": failure.message, "exit_code": code, "data": failure.data}
+        except BaseException as error:
+            if not turn.cancelled.is_set():
+                print_traceback(error)
+            answer = {"status": "failed", "message": last_line(error)}
+        if turn.cancelled.is_set():
+            answer["status"] = "cancelled"
+        return answer
+
+    def restore(self, state: Any) -> None:
+        if self._restore:
+            self._call(self._restore, state)
+
+    def clear(self) -> None:
+        if self._clear:
+            self._call(self._clear)
+        elif self._restore:
+            self._call(self._restore, None)
+        else:
+            raise NotSupported("this worker has no state that can be cleared")
+
+    def state(self, limits: rpc.Limits) -> Any:
+        """A copy of the state, known to fit into a message.
+
+        Raises:
+            NotSupported: there is no checkpoint function. InternalError: what it gave cannot be carried.
+        """
+        if self._checkpoint is None:
+            raise NotSupported("this worker keeps no state")
+        state = self._call(self._checkpoint)
+        try:
+            frame = rpc.response(0, {"state": state})
+        except LocalProtocolError as error:
+            raise InternalError(f"the worker's state {error}; checkpoint must give plain data") from error
+        copy = next(rpc.Connection(limits._replace(frame=limits.frame - STATE_MARGIN)).receive(frame))
+        if isinstance(copy, rpc.Response):
+            return copy.result["state"]
+        why = copy.error.message if isinstance(copy, rpc.Violation) else "its message is not whole"
+        raise InternalError(f"the worker's state cannot be carried: {why}")
+
+    def close(self) -> None:
+        """End the loop of the async functions."""
+        if self._runner:
+            self._runner.close()
+
+    def _call(self, function: Callable[..., Any], *args: Any, turn: Turn | None = None) -> Any:
+        result = function(*args)
+        return self._wait(result, turn) if hasattr(result, "__await__") else result
+
+    def _wait(self, awaitable: Any, turn: Turn | None) -> Any:
+        import asyncio  # 6 MB that only async workers pay
+
+        async def cancellable() -> Any:
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            if turn and task:
+                turn.on_cancel(lambda: loop.call_soon_threadsafe(task.cancel))
+            return await awaitable
+
+        self._runner = self._runner or asyncio.Runner()  # one loop for all turns: what is bound to it stays usable
+        return self._runner.run(cancellable())
+
+
+def last_line(error: BaseException) -> str:
+    """What a traceback of ``error`` ends with."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")[:LONGEST_MESSAGE]
