@@ -38,8 +38,6 @@ class Configuration:
         """The culprit as an error's data names it: ``variable``, or ``file`` and ``line``."""
         if variable := self.variables.get(key[:2]):
             return {"variable": variable}
-        if self.file is None:
-            return {}
         return {"file": str(self.file), "line": line_of(self.text, key)}
 
 

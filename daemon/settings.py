@@ -165,8 +165,10 @@ def load(
     try:
         settings = Settings.model_validate(found.table)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise _refused(found, first["loc"], first["type"], first["msg"]) from None
+        mistakes = error.errors(include_url=False, include_input=False)
+        # A key that is missing may be one that was misspelt.
+        worst = min(mistakes, key=lambda mistake: mistake["type"] != "extra_forbidden")
+        raise _refused(found, worst["loc"], worst["type"], worst["msg"]) from None
     if settings.sessions.default_engine not in settings.engines:
         text = f"must be one of {', '.join(sorted(settings.engines))}"
         raise _refused(found, ("sessions", "default_engine"), "value_error", text)
@@ -198,11 +200,12 @@ def _refused(found: Configuration, key: Key, kind: str, message: str) -> Invalid
     elif kind == "missing":
         what = f"{name} is missing; add it"
     else:
-        told = re.sub(r"^(Value error, |\w+ should (?=\w))", "", message)
+        told = re.sub(r"^(Value error, |\w+ should (?=\w))", "", message).replace("a valid tuple", "a list")
+        told = re.sub(r"a valid dictionary.*", "a table", told)
         what = f"{name} {told if told.startswith('must') else f'must {told}'}; correct it"
     where = found.where(key)
-    place = where.get("variable") or ":".join(str(where[part]) for part in ("file", "line") if part in where)
-    return InvalidSettings(f"{place}: {what}" if place else what, key=name, **where)
+    place = where.get("variable") or f"{where['file']}:{where['line']}"
+    return InvalidSettings(f"{place}: {what}", key=name, **where)
 
 
 def _nearest(key: Key) -> str:
@@ -235,16 +238,15 @@ def _secret(variable: str, source: str, environ: Mapping[str, str]) -> str:
             folder = environ["CREDENTIALS_DIRECTORY"] if kind == "credential" else "/"
             value = Path(folder, name).read_text(encoding="utf-8").removesuffix("\n")
     except KeyError as error:
-        raise _missing(variable, source, f"{error.args[0]} is not set") from None
+        reason = f"{error.args[0]} is not set"
     except OSError as error:
-        raise _missing(variable, source, error.strerror or "it cannot be read") from None
+        reason = error.strerror or "it cannot be read"
     except UnicodeDecodeError:
-        raise _missing(variable, source, "it is not UTF-8") from None
-    if "\0" in value:
-        raise _missing(variable, source, "it holds a zero byte")
-    return value
-
-
-def _missing(variable: str, source: str, reason: str) -> SecretMissing:
+        reason = "it is not UTF-8"
+    else:
+        if "\0" not in value:
+            return value
+        reason = "it holds a zero byte"
+    # Raised here, so that no error in its context holds the value.
     text = f"the secret {variable} cannot be had from {source}: {reason}; provide it and start the session again"
-    return SecretMissing(text, variable=variable, source=source, reason=reason)
+    raise SecretMissing(text, variable=variable, source=source, reason=reason)

@@ -7,9 +7,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import trio
 
@@ -41,17 +41,15 @@ class Child:
         returncode: exit status, or the negative number of the signal it died of; None while nobody saw it end.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, pipes: Sequence[int]) -> None:
         self._process = process
+        self._pidfd = pidfd
         self._looking = trio.Lock()
         self._reaped = False
         self.returncode: int | None = None
         self.pid = process.pid
         self.identity = _identity(process.pid)
-        self.stdin = _stream(process.stdin)
-        self.stdout = _stream(process.stdout)
-        self.stderr = _stream(process.stderr)
-        self._pidfd = os.pidfd_open(process.pid)
+        self.stdin, self.stdout, self.stderr = map(trio.lowlevel.FdStream, pipes)
 
     def __repr__(self) -> str:
         return f"<Child pid={self.pid} returncode={self.returncode}>"
@@ -187,11 +185,19 @@ def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> subpro
 
 
 def _adopted(process: subprocess.Popen[bytes]) -> Child:
-    try:
-        return Child(process)
-    except OSError:
-        _discard(process)
-        raise
+    with ExitStack() as undo:
+        undo.callback(_discard, process)
+        pidfd = os.pidfd_open(process.pid)
+        undo.callback(os.close, pidfd)
+        pipes: list[int] = []
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            assert pipe is not None
+            # A stream closes the descriptor that it is given, and so would the file.
+            pipes.append(os.dup(pipe.fileno()))
+            undo.callback(os.close, pipes[-1])
+            pipe.close()
+        undo.pop_all()
+    return Child(process, pidfd, pipes)
 
 
 def _discard(process: subprocess.Popen[bytes]) -> None:
@@ -212,13 +218,6 @@ def _explained(error: OSError, program: str, cwd: str, env: Mapping[str, str]) -
     elif error.errno == errno.ENOENT and shutil.which(program, path=env.get("PATH")):
         reason = "the interpreter in its first line does not exist"
     return EngineFailed(f"cannot start {program}: {reason}; {advice}", program=program, reason=reason)
-
-
-def _stream(pipe: IO[bytes] | None) -> trio.lowlevel.FdStream:
-    assert pipe is not None
-    # The stream closes the descriptor that it is given, and so would the file.
-    with pipe:
-        return trio.lowlevel.FdStream(os.dup(pipe.fileno()))
 
 
 def _identity(pid: int) -> Identity:

@@ -16,6 +16,7 @@ ENV = {
     "PATH": os.environ.get("PATH", os.defpath),
     # A test run of a checkout that is not installed finds the package by its path alone.
     "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
 }
 
 IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

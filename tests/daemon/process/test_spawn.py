@@ -1,5 +1,6 @@
 """Children start in a session of their own, tell how they ended, and leave nothing behind."""
 
+import errno
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ async def test_exit_status() -> None:
     async with await start("raise SystemExit(7)") as child:
         assert await child.wait() == 7
         assert child.returncode == 7
+        assert repr(child) == f"<Child pid={child.pid} returncode=7>"
 
 
 async def test_signal_is_a_negative_returncode() -> None:
@@ -263,6 +265,18 @@ async def test_descriptors_that_run_out_leave_nothing() -> None:
         assert list(marked(mark)) == []
         assert descriptors() == before
     assert 3 < failed < 20
+
+
+async def test_process_that_cannot_be_held_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another task may take the last descriptor between a start and its pidfd."""
+
+    def none_left(pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    mark = f"MARK={uuid.uuid4().hex}"
+    monkeypatch.setattr(os, "pidfd_open", none_left)
+    assert "raise the limits" in (await fails(["sleep", "600"], env={**ENV, "MARK": mark})).message
+    assert list(marked(mark)) == []
 
 
 async def test_cancelled_spawn_leaves_nothing() -> None:
