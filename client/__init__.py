@@ -3,7 +3,9 @@
 The command's quick verbs must not pay for Trio: :func:`connect` is imported when it is asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+from ..protocol.lean import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aio import Client, Events, connect

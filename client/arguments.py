@@ -1,10 +1,15 @@
 """What the verbs' parsers share: the options of every verb, and the types of arguments."""
 
+from __future__ import annotations
+
 import argparse
 import os
-from typing import NoReturn
 
+from ..protocol.lean import TYPE_CHECKING
 from .status import USAGE
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):

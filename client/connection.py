@@ -3,14 +3,19 @@
 No Trio and no pydantic here, and ``_socket`` in place of ``socket``: the quick verbs pay for every import.
 """
 
+from __future__ import annotations
+
 import _socket
 import time
 from collections import deque
-from typing import Any, Self
 
 from ..protocol import rpc
 from ..protocol.errors import ConnectionLost, ProtocolMismatch, TimedOut, from_wire
+from ..protocol.lean import TYPE_CHECKING, Any
 from . import frames
+
+if TYPE_CHECKING:
+    from typing import Self
 
 HELLO_SECONDS = 15.0
 """How long a daemon may take to accept and greet; systemd may first have to start it."""

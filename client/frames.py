@@ -1,7 +1,8 @@
 """PURE: what both clients say and how they take it: requests within the daemon's limits, the greeting, its failures."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
 
 from .. import __version__
 from ..protocol import rpc
@@ -13,6 +14,7 @@ from ..protocol.errors import (
     LocalProtocolError,
     ProtocolMismatch,
 )
+from ..protocol.lean import Any
 
 PROTOCOL = 1
 """The version of the protocol that this side speaks."""

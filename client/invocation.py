@@ -1,12 +1,14 @@
 """One run of the command: its options, its environment, where it speaks, and the daemon it speaks to."""
 
+from __future__ import annotations
+
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from .. import __version__
 from ..protocol.errors import DaemonUnreachable, RoostError
+from ..protocol.lean import Any
 from . import paths
 from .connection import CALL_SECONDS, Connection
 from .status import OK, of_error

@@ -1,8 +1,11 @@
 """PURE: records become text, tables and JSON. ``now`` is an argument, in unix milliseconds."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable, Sequence
+
+from ..protocol.lean import Any, NamedTuple
 
 Record = dict[str, Any]
 
@@ -51,7 +54,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return _text_of(value)
     if isinstance(value, dict):
-        return {str(plain(key)): plain(member) for key, member in cast(Record, value).items()}
+        pairs: Iterable[tuple[Any, Any]] = value.items()
+        return {str(plain(key)): plain(member) for key, member in pairs}
     if isinstance(value, list):
         return list(map(plain, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, float) and value - value != 0:  # inf and nan, which JSON does not know

@@ -1,6 +1,8 @@
 """Exit statuses: what each end of a turn and each error means to a shell."""
 
-from typing import Any
+from __future__ import annotations
+
+from ..protocol.lean import Any
 
 OK, FAILED, USAGE, TIMED_OUT, NOT_FOUND, DENIED, CANCELLED, UNREACHABLE, REFUSED = range(9)
 INTERRUPTED = 130

@@ -1,12 +1,16 @@
 """Where the command speaks: what was asked for on stdout, everything else on stderr, colour for people only."""
 
+from __future__ import annotations
+
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
 
 from ..protocol.errors import RoostError
+from ..protocol.lean import TYPE_CHECKING, Any
 from .render import Table, columns, json_text
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from .transcript import Piece
 
 
@@ -67,7 +71,7 @@ class Writer:
         """Say on stderr what went wrong, with the error's name; with --json as the map that crosses the wire."""
         self.warn(json_text({"error": exc.to_wire()}) if self.json else f"roost: {exc.message} ({exc.wire_name})")
 
-    def piece(self, piece: "Piece", *, notes_in_line: bool = False) -> None:
+    def piece(self, piece: Piece, *, notes_in_line: bool = False) -> None:
         """Show a piece of a transcript; its notes go to stderr unless they are part of what was asked for."""
         if not piece.note:
             self.write(piece.text)

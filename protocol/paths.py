@@ -3,10 +3,12 @@
 Pure: an environment goes in, paths come out; nothing is looked at on disk.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from .errors import InvalidSettings, SocketPathTooLong
+from .lean import NamedTuple
 
 SOCKET_BYTES = 107
 """Bytes of the longest socket path that the kernel takes."""
