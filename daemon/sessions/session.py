@@ -50,6 +50,8 @@ class LiveSession:
         self.engine: Engine | None = None
         self._cancels: dict[str, str] = {}
         self._stop_reason = "stopped"
+        self._over = False
+        self._receiving = trio.CancelScope()
         self._mail_in, self._mail_out = trio.open_memory_channel[Letter[Any]](MAILBOX)
 
     # --- what the supervisor calls ---
@@ -103,7 +105,8 @@ class LiveSession:
             await engine.gone.wait()
             if self.turn is not None:
                 await self.turn.done.wait()
-            nursery.cancel_scope.cancel()
+            self._over = True
+            self._receiving.cancel()
         if engine.problem is not None:
             self.failure = WorkerExited(engine.problem.message, **engine.problem.data)
         await self._gone(engine.problem)
@@ -130,9 +133,13 @@ class LiveSession:
         await persist(self.house.store, lambda tx: sessions.change(tx, self.id, event, reason=reason, problem=problem))
 
     async def _serve(self, nursery: trio.Nursery) -> None:
+        """Do what is asked, one after another. The one under way when the child is gone is done to its end."""
         self._nursery = nursery
-        async for letter in self._mail_out:
-            await letter.open()
+        while not self._over:
+            with trio.CancelScope() as self._receiving:
+                letter = await self._mail_out.receive()
+            if not self._receiving.cancelled_caught:
+                await letter.open()
 
     def close(self) -> None:
         """The task is over: whoever still waits is told."""

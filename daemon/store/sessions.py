@@ -104,10 +104,10 @@ def change(
     session = tx.session(id)
     state = SESSION.next(session.state, event)
     fields: dict[str, Any] = {"state": state}
-    if event is SessionEvent.start:
-        fields["pid"] = pid
-    elif event in (SessionEvent.gone, SessionEvent.give_up):
+    if event in (SessionEvent.gone, SessionEvent.give_up):
         fields["pid"] = None
+    elif pid is not None:
+        fields["pid"] = pid
     if problem is not None:
         fields["failure"] = problem
     elif event is SessionEvent.ready:

@@ -61,7 +61,7 @@ def test_200_sessions_run_a_turn_at_the_same_moment(daemon: Daemon) -> None:
     gate = daemon.workspace / "gate"
     os.mkfifo(gate)
     turns = [daemon.send(session, f"read line < {gate}; echo $ROOST_SESSION") for session in sessions]
-    wait_until(lambda: daemon.call("daemon.status")["running"] == 200, "200 turns run", 120)
+    wait_until(lambda: all(daemon.session(s)["turn"] for s in sessions), "200 turns run", 120)
     pids = [daemon.session(session)["pid"] for session in sessions]
     assert len(set(pids)) == 200 and all(alive(pid) for pid in pids)
     for session, pid in zip(sessions, pids, strict=True):

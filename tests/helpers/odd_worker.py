@@ -105,7 +105,9 @@ class Odd:
             case "save":
                 result["state"] = self.seen
             case "stop":
+                self.write(rpc.response(msgid, result))
                 os.kill(os.getpid(), signal.SIGSTOP)
+                return
             case _:
                 pass
         self.write(rpc.response(msgid, result))
