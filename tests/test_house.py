@@ -57,3 +57,9 @@ def test_at_most_ten_lines_are_excused_from_coverage_each_with_its_reason() -> N
     assert len(excused) <= 10, sorted(excused)
     unreasoned = [where for where, reason in excused.items() if len(re.findall(r"\w+", reason)) < 3]
     assert unreasoned == [], "write: # pragma: no cover - why it cannot be reached"
+
+
+def test_folders_of_tests_that_mirror_a_room_are_packages() -> None:
+    # Otherwise mypy takes tests/daemon/store for a part of daemon/store.
+    folders = {path.parent for path in sources(*(f"tests/{room}" for room in ROOMS))}
+    assert [place(folder, 0) for folder in folders if not (folder / "__init__.py").exists()] == []
