@@ -88,9 +88,7 @@ class Container:
         finally:
             self._remove()
 
-    def run(
-        self, *command: str, check: bool = True, timeout: float = 200
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, timeout: float = 200) -> subprocess.CompletedProcess[str]:
         """Run a command in the container; what it printed (both streams) is in `stdout`."""
         done = subprocess.run(
             ["nsenter", "--target", str(self.leader), "--all", "--", *command],
