@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.daemon import Daemon, alive, pids_with, wait_until
 from helpers.engines import engines
-from roost.protocol.errors import RoostError, SessionArchived, SessionBusy, SessionFailed
+from roost.protocol.errors import RoostError, SessionArchived, SessionBusy
 
 
 @pytest.fixture
@@ -37,7 +38,9 @@ def test_first_requests_at_once_start_one_child(daemon: Daemon) -> None:
         for call in calls:
             call.result()
     assert len(children(daemon, session)) == 1
-    started = [e for e in daemon.events(session) if e["kind"] == "session.state_changed" and e["data"]["new"] == "ready"]
+    started = [
+        e for e in daemon.events(session) if e["kind"] == "session.state_changed" and e["data"]["new"] == "ready"
+    ]
     assert sum(e["data"]["reason"] == "started" for e in started) == 1
 
 
@@ -201,8 +204,9 @@ def test_idle_sessions_are_saved_and_unloaded(tmp_path: Path) -> None:
         assert "idle" in reasons
         kinds = [e["kind"] for e in daemon.events(session)]
         stopping = next(
-            n for n, e in enumerate(daemon.events(session)) if e["kind"] == "session.state_changed"
-            and e["data"]["new"] == "stopping"
+            n
+            for n, e in enumerate(daemon.events(session))
+            if e["kind"] == "session.state_changed" and e["data"]["new"] == "stopping"
         )
         assert kinds.index("checkpoint.saved") < stopping, "saved before it leaves memory"
         daemon.run(session, "and this")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.daemon import Daemon, alive, pids_with, wait_until
 from helpers.engines import engines
 

@@ -1,0 +1,251 @@
+"""kill -9 of the daemon: what anybody saw is there again, in the same order with the same numbers."""
+
+import os
+import random
+import re
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.daemon import Daemon, pids_with, wait_until
+from helpers.engines import engines
+from roost.protocol import rpc
+from roost.protocol.errors import RoostError
+
+MOMENTS = 30
+
+
+class Watcher(threading.Thread):
+    """A second client: keeps the bytes of every event that it saw."""
+
+    def __init__(self, daemon: Daemon, after: int) -> None:
+        super().__init__(daemon=True)
+        self.connection = daemon.connect()
+        self.connection.call("events.subscribe", {"all": True, "after": after})
+        self.seen: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        try:
+            while self.connection.receive(60):
+                while (told := self.connection.take()) is not None:
+                    if told.method == "event":
+                        self.seen.append(told.params)
+        except RoostError:
+            self.connection.close()
+
+
+class Load(threading.Thread):
+    """A client that sends prompts to all sessions until the daemon dies, and keeps what it was answered."""
+
+    def __init__(self, daemon: Daemon, sessions: list[str], seed: int) -> None:
+        super().__init__(daemon=True)
+        self.daemon_ = daemon
+        self.sessions = sessions
+        self.random = random.Random(seed)
+        self.answered: dict[str, str] = {}
+
+    def run(self) -> None:
+        try:
+            with self.daemon_.connect() as connection:
+                while True:
+                    session = self.random.choice(self.sessions)
+                    prompt = self.random.choice(["count 5", "say hello", "save me", "wait", "count 50"])
+                    turn = connection.call("turn.send", {"session": session, "input": prompt})["turn"]
+                    self.answered[turn["id"]] = turn["input"]
+                    if prompt == "wait" and self.random.random() < 0.8:
+                        connection.call("turn.cancel", {"turn": turn["id"]})
+                    if session_hold(connection, session):
+                        connection.call("session.release", {"session": session})
+        except (RoostError, OSError):
+            return
+
+
+def session_hold(connection: Any, session: str) -> bool:
+    return connection.call("session.get", {"session": session})["session"]["hold"] is not None
+
+
+def check_numbers(events: list[dict[str, Any]]) -> None:
+    """Offsets ascend; the seqs of each session run from 1 without gap."""
+    offsets = [event["offset"] for event in events]
+    assert offsets == sorted(set(offsets))
+    last: dict[str | None, int] = {}
+    for event in events:
+        assert event["seq"] == last.get(event["session"], 0) + 1, event
+        last[event["session"]] = event["seq"]
+
+
+def check_turns(daemon: Daemon, sessions: list[str], answered: dict[str, str]) -> None:
+    """Every prompt that was answered is there once; nothing runs that a dead daemon started."""
+    found: dict[str, dict[str, Any]] = {}
+    for session in sessions:
+        cursor: int | None = 0
+        while cursor is not None:
+            page = daemon.call("turn.list", session=session, cursor=cursor, limit=1000)
+            found |= {turn["id"]: turn for turn in page["turns"]}
+            cursor = page["next"]
+    for turn, prompt in answered.items():
+        assert found[turn]["input"] == prompt
+
+
+def test_30_random_moments_under_load(tmp_path: Path) -> None:
+    """Section 6 rule 1, S2.Y1-Y6, S2.V4, S0.R5: again and again on the same state directory."""
+    daemon = Daemon(tmp_path / "s", engines("[sessions]\ncancel_grace = '500ms'\n"))
+    chance = random.Random(20260)
+    try:
+        daemon.start()
+        sessions = [daemon.create("odd") for _ in range(6)]
+        answered: dict[str, str] = {}
+        known: list[dict[str, Any]] = []
+        for moment in range(MOMENTS):
+            watcher = Watcher(daemon, after=known[-1]["offset"] if known else 0)
+            loads = [Load(daemon, sessions, seed=moment * 10 + n) for n in range(3)]
+            for thread in (watcher, *loads):
+                thread.start()
+            moment_after = chance.randrange(300)
+            wait_until(lambda: len(watcher.seen) >= moment_after, "the moment has come")  # noqa: B023
+            daemon.kill()
+            for thread in (watcher, *loads):
+                thread.join(30)
+                assert not thread.is_alive()
+            for load in loads:
+                answered |= load.answered
+            daemon.start()
+            events = daemon.events()
+            seen = known + watcher.seen
+            assert [rpc.pack(e) for e in events[: len(seen)]] == [rpc.pack(e) for e in seen]
+            check_numbers(events)
+            check_interrupted(daemon, events)
+            check_turns(daemon, sessions, answered)
+            known = events
+        finish_all(daemon, sessions, answered)
+    finally:
+        daemon.close()
+
+
+def check_interrupted(daemon: Daemon, events: list[dict[str, Any]]) -> None:
+    """What ran at the kill is interrupted, its items too, with events; S2.Y1, Y2."""
+    state: dict[str, str] = {}
+    items: dict[str, str] = {}
+    ready = max(n for n, e in enumerate(events) if e["kind"] == "daemon.started")
+    for event in events[: ready + 1]:
+        noun, _, verb = event["kind"].partition(".")
+        if noun == "turn" and verb in ("queued", "started", "completed", "failed", "cancelled", "interrupted"):
+            state[event["turn"]] = verb
+        if noun == "item" and verb != "delta":
+            items[event["data"].get("item") if verb == "started" else event["data"]["item"]["id"]] = verb
+    assert "started" not in state.values(), "a turn of the dead daemon is settled before the first request"
+    assert "started" not in items.values()
+
+
+def finish_all(daemon: Daemon, sessions: list[str], answered: dict[str, str]) -> None:
+    """Whatever still waits runs, once."""
+    deadline = time.monotonic() + 60
+    while any(daemon.session(session)["queued"] or daemon.session(session)["turn"] for session in sessions):
+        assert time.monotonic() < deadline, [daemon.session(session) for session in sessions]
+        for session in sessions:
+            record = daemon.session(session)
+            if record["turn"] and daemon.call("turn.get", turn=record["turn"])["turn"]["input"] == "wait":
+                daemon.call("turn.cancel", turn=record["turn"])
+            if record["hold"]:
+                daemon.call("session.release", session=session)
+    starts: dict[str, int] = {}
+    for event in daemon.events():
+        if event["kind"] == "turn.started":
+            starts[event["turn"]] = starts.get(event["turn"], 0) + 1
+    assert set(answered) <= set(starts) | cancelled(daemon)
+    assert set(starts.values()) <= {1}, "no turn ran twice"
+
+
+def cancelled(daemon: Daemon) -> set[str]:
+    return {event["turn"] for event in daemon.events() if event["kind"] == "turn.cancelled"}
+
+
+def test_the_state_of_a_turn_that_ended_is_there(tmp_path: Path) -> None:
+    """Section 6 rule 5: kill -9 right after turn.completed loses nothing of that turn."""
+    daemon = Daemon(tmp_path / "s")
+    try:
+        daemon.start()
+        session = daemon.create("shell")
+        (daemon.workspace / "deep").mkdir()
+        for n in range(5):
+            turn = daemon.run(session, f"cd {daemon.workspace}/deep && export N={n} && echo $N")
+            daemon.kill()
+            daemon.start()
+            assert daemon.call("turn.get", turn=turn["id"])["turn"]["state"] == "completed"
+            again = daemon.run(session, "echo $N; pwd")
+            assert daemon.output(again["id"]).split() == [str(n), str(daemon.workspace / "deep")]
+    finally:
+        daemon.close()
+
+
+def test_turns_that_waited_still_wait_and_then_run_once(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "s", engines())
+    try:
+        daemon.start()
+        session = daemon.create("odd", after={"interrupted": "continue"})
+        first = daemon.send(session, "wait")
+        rest = [daemon.send(session, f"say {n}") for n in range(5)]
+        wait_until(lambda: daemon.session(session)["turn"] == first, "the first runs")
+        daemon.kill()
+        daemon.start()
+        cut_off = daemon.call("turn.get", turn=first)["turn"]
+        assert (cut_off["state"], cut_off["reason"]) == ("interrupted", "daemon_restart")
+        assert cut_off["duration"] >= 0 and cut_off["ended_at"] >= cut_off["started_at"]
+        for turn in rest:
+            assert daemon.wait(turn)["state"] == "completed"
+        ran = [e["turn"] for e in daemon.events(session) if e["kind"] == "turn.started"]
+        assert ran == [first, *rest]
+    finally:
+        daemon.close()
+
+
+def test_a_dead_daemons_children_are_ended_before_anything_starts(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "s", engines())
+    try:
+        daemon.start()
+        shell = daemon.create("shell")
+        daemon.send(shell, "trap '' TERM HUP; sleep 1000 & wait")
+        frozen = daemon.create("odd")
+        daemon.run(frozen, "stop")
+        wait_until(lambda: daemon.session(shell)["turn"], "the command runs")
+        before = pids_with(f"ROOST_DAEMON={daemon.socket}")
+        assert len(before) >= 2
+        daemon.kill()
+        daemon.start()
+        assert pids_with(f"ROOST_DAEMON={daemon.socket}") & before == set()
+        started = [e for e in daemon.events() if e["kind"] == "daemon.started"][-1]
+        assert daemon_pid(before) <= set(started["data"]["ended"]) | before
+    finally:
+        daemon.close()
+
+
+def daemon_pid(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if not os.path.exists(f"/proc/{pid}")}
+
+
+def test_fdatasync_lies_between_request_and_reply(tmp_path: Path) -> None:
+    """Section 6 rule 1: durable, then visible."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed: apt-get install strace")
+    daemon = Daemon(tmp_path / "s")
+    trace = tmp_path / "trace"
+    try:
+        daemon.start(
+            strace, "-f", "-qq", "-y", "-s", "300", "-e", "trace=recvfrom,sendto,fdatasync,fsync", "-o", str(trace)
+        )
+        session = daemon.create("shell", name="traced")
+        before = trace.read_text().count("\n")
+        daemon.call("turn.send", session=session, input="exit 0 # look-for-me")
+        wait_until(lambda: "look-for-me" in trace.read_text(), "strace wrote")
+        lines = trace.read_text().splitlines()[before:]
+    finally:
+        daemon.close()
+    asked = next(n for n, line in enumerate(lines) if "recvfrom" in line and "look-for-me" in line)
+    told = next(n for n, line in enumerate(lines) if "sendto" in line and "look-for-me" in line)
+    synced = [n for n, line in enumerate(lines) if re.search(r"f(data)?sync\(\d+<.*roost\.db-wal>", line)]
+    assert any(asked < n < told for n in synced), "\n".join(lines[: told + 1])
