@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..protocol.lean import Any, NamedTuple
 
@@ -54,13 +54,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return _text_of(value)
     if isinstance(value, dict):
-        pairs: Iterable[tuple[Any, Any]] = value.items()
-        return {str(plain(key)): plain(member) for key, member in pairs}
+        return dict(map(_pair, value.items()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
     if isinstance(value, list):
         return list(map(plain, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, float) and value - value != 0:  # inf and nan, which JSON does not know
         return str(value)
     return value
+
+
+def _pair(entry: tuple[Any, Any]) -> tuple[str, Any]:
+    return str(plain(entry[0])), plain(entry[1])
 
 
 def _text_of(value: bytes) -> Any:
