@@ -11,12 +11,12 @@ from .demo_checks import Seen, ids, output
 from .demo_screen import Screen
 from .demo_stage import WAIT_MS, Stage
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).resolve().parents[2]
 NEST = "warm and dry"
 COMMANDS = (
     "cat protocol/*.py | wc -l",
     f"cd worker && export NEST='{NEST}'",
-    'pwd && python -m compileall -qf . && echo "all $(ls *.py | wc -l) files here compile"',
+    'pwd; python -m compileall -qf . && echo "all $(ls *.py | wc -l) compile"',
     'echo "$NEST"',
 )
 ENDLESS = 'while echo "still at it"; do sleep 0.1; done'
@@ -62,7 +62,7 @@ async def play_start(stage: Stage, seen: Seen) -> None:
 
 def tell_start(seen: Seen, screen: Screen) -> None:
     status = seen["status"]
-    screen.says(f"roostd {status['version']}, pid {status['pid']}, serves {status['socket']}")
+    screen.says(f"roostd {status['version']}, pid {status['pid']}, on {status['socket']}")
 
 
 # --- real commands ---
@@ -108,7 +108,7 @@ async def play_follow(stage: Stage, seen: Seen) -> None:
 def tell_follow(seen: Seen, screen: Screen) -> None:
     watched = seen["watched"]
     counts = [sum(event["session"] == seen[name] for event in watched) for name in ("shell", "thinking")]
-    screen.says(f"it subscribed to all before the first session: {len(watched)} events came while they happened,")
+    screen.says(f"subscribed to all before there was a session, it received {len(watched)} events:")
     screen.says(f"{counts[0]} of 'work', {counts[1]} of 'plan', the rest the daemon's own")
 
 
@@ -120,7 +120,7 @@ async def play_stop(stage: Stage, seen: Seen) -> None:
     turn = (await stage.call("turn.send", session=session, input=ENDLESS))["turn"]["id"]
     for prompt in QUEUE:
         await stage.call("turn.send", session=session, input=prompt)
-    await stage.wait_followed("the first words of the turn", lambda events: said(events, turn) != "")
+    await stage.wait_followed("three lines of the turn", lambda events: said(events, turn).count("\n") >= 3)
     seen["printed"] = said(stage.followed, turn)
     seen["running"] = await stage.call("turn.get", turn=turn)
     seen["queued"] = await queued(stage, session)
@@ -143,13 +143,13 @@ def tell_stop(seen: Seen, screen: Screen) -> None:
 
 def report_lines(report: dict[str, Any]) -> list[str]:
     """The checkpoint report, as a person reads it."""
-    lost = [f"{name.replace('_', ' ')}: {' '.join(report[name]) or 'none'}" for name in ("failed", "timed_out")]
+    lost = report["failed"] + report["timed_out"]
     return [
         f"stopped ({report['reason']}) after {report['duration']} ms: {report['sessions']} sessions, "
         f"{report['saved']} saved, {report['unchanged']} unchanged",
         f"batches: {report['batches_ok']} ok, {report['batches_failed']} failed, "
-        f"{report['batches_timed_out']} timed out; sessions {', '.join(lost)}",
-        f"interrupted: {' '.join(report['interrupted'])}",
+        f"{report['batches_timed_out']} timed out; states lost: {' '.join(lost) or 'none'}",
+        f"turns interrupted: {' '.join(report['interrupted'])}",
     ]
 
 
@@ -169,11 +169,13 @@ async def play_again(stage: Stage, seen: Seen) -> None:
 
 def tell_again(seen: Seen, screen: Screen) -> None:
     turn, place, held = seen["cut_off"]["turn"], seen["place_again"]["state"], seen["held"]
-    screen.says(f"roostd, now pid {seen['status_again']['pid']}")
-    screen.says(f"{turn['id']} is {turn['state']}, reason {turn['reason']}: {turn['input']}")
+    screen.says(f"roostd, now pid {seen['status_again']['pid']}; the turn that ran when the stop came:")
+    screen.prompt(turn["input"])
+    screen.output(output(seen["cut_off"]))
+    screen.says(f"{turn['id']} {turn['state']} ({turn['reason']}) after {turn['duration']} ms")
     tell_chain(seen["chain_again"], screen)
-    screen.says(f"directory {place['cwd']}, NEST={place['env'].get('NEST')!r}")
-    screen.says(f"on hold ({held['hold'] and held['hold']['reason']}): {held['queued']} turns")
+    screen.says(f"'work' is in {place['cwd']}, with NEST='{place['env'].get('NEST')}'")
+    screen.says(f"'work' is on hold ({held['hold']['reason']}) with {held['queued']} turns queued")
 
 
 # --- the queue goes on ---
@@ -192,7 +194,7 @@ async def play_release(stage: Stage, seen: Seen) -> None:
 
 
 def tell_release(seen: Seen, screen: Screen) -> None:
-    screen.says(f"released: {seen['released']['released']} turns")
+    screen.says(f"'work' is released with {seen['released']['released']} turns queued")
     tell_commands(seen["freed"], screen)
     tell_chain({"state": {"history": seen["chain_after"]["state"]["history"][-1:]}}, screen)
 
@@ -215,12 +217,7 @@ def tell_end(seen: Seen, screen: Screen) -> None:
 ACTS = (
     Act("start", "A daemon starts in an empty state directory", play_start, tell_start),
     Act("shell", "A shell session does real work in this checkout", play_shell, tell_shell),
-    Act(
-        "thinking",
-        "A thinking session follows a chain of thoughts, with a revision and a branch",
-        play_thinking,
-        tell_thinking,
-    ),
+    Act("thinking", "A thinking session holds a chain, a revision and a branch", play_thinking, tell_thinking),
     Act("follow", "A second client followed both", play_follow, tell_follow),
     Act("stop", "More turns are queued, and SIGTERM comes in the middle of one", play_stop, tell_stop),
     Act("again", "Started again, it tells the truth", play_again, tell_again),
@@ -257,7 +254,8 @@ async def followed_up_to(stage: Stage, stored: list[dict[str, Any]]) -> list[dic
 
 def said(events: list[dict[str, Any]], turn: str) -> str:
     """The text that was streamed from a turn."""
-    return "".join(e["data"]["text"] for e in events if e["turn"] == turn and e["kind"] == "item.delta")
+    deltas = [event for event in events if event["turn"] == turn and event["kind"] == "item.delta"]
+    return "".join(event["data"]["text"] for event in deltas)
 
 
 def tell_commands(turns: list[dict[str, Any]], screen: Screen) -> None:

@@ -52,7 +52,7 @@ def ids(turns: list[dict[str, Any]]) -> list[str]:
 # --- start ---
 
 
-@check("start", "it answers on the socket in its state directory, and is the process that was started")
+@check("start", "the process that was started answers, on a socket in that directory")
 def daemon_answers(seen: Seen) -> tuple[object, object]:
     status, directory = seen["status"], seen["directory"]
     answer = [status[name] for name in ("phase", "pid", "state_directory", "socket")]
@@ -123,7 +123,7 @@ def both_are_followed(seen: Seen) -> tuple[object, object]:
     ]
 
 
-@check("follow", "it missed nothing and saw nothing twice: offset by offset what the store holds")
+@check("follow", "it missed nothing and saw nothing twice: event by event as stored")
 def follower_is_lossless(seen: Seen) -> tuple[object, object]:
     return seen["watched"], _numbered(seen["stored"])
 
@@ -143,7 +143,7 @@ def exit_status_is_0(seen: Seen) -> tuple[object, object]:
     return (seen["exit_status"], seen["report"]["status"]), (0, 0)
 
 
-@check("stop", "the report counts both sessions: each saved or unchanged, none failed, none timed out")
+@check("stop", "the report: both sessions saved or unchanged, none failed or timed out")
 def report_counts_both(seen: Seen) -> tuple[object, object]:
     report = seen["report"]
     lost = " ".join(report["failed"] + report["timed_out"])
@@ -249,7 +249,7 @@ def chain_goes_on(seen: Seen) -> tuple[object, object]:
 # --- end ---
 
 
-@check("end", "over both lives of the daemon the second client has every event, once, in order")
+@check("end", "the second client has every event of both lives, once, in order")
 def whole_story_is_lossless(seen: Seen) -> tuple[object, object]:
     return seen["first_life"] + seen["second_life"], _numbered(seen["stored_again"])
 

@@ -18,7 +18,7 @@ import trio
 from .demo_acts import ACTS, Act
 from .demo_checks import CHECKS, Check, Seen
 from .demo_screen import Screen
-from .demo_stage import Stage
+from .demo_stage import Broken, Stage
 
 SECONDS = 55.0
 """The whole play takes less, or is broken."""
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--replay", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     screen = Screen(sys.stdout, os.environ)
-    screen.title("roost at work: one daemon, two sessions, a stop in the middle of a turn, and a start again")
+    screen.title("roost at work: two sessions, a stop in the middle of a turn, a start again")
     begun = time.monotonic()
     if options.replay:
         status = replay(json.loads(options.replay.read_text()), screen)
@@ -102,8 +102,10 @@ class Demo:
                 nursery.start_soon(self._obey, received, nursery.cancel_scope)
                 stage = Stage(directory, nursery)
                 try:
-                    with trio.fail_after(SECONDS):
+                    with trio.move_on_after(SECONDS) as scope:
                         await self._play(stage)
+                    if scope.cancelled_caught:
+                        raise Broken(f"the whole play took longer than {SECONDS:g} s")
                 finally:
                     await stage.close()
                 nursery.cancel_scope.cancel()
@@ -134,7 +136,7 @@ class Demo:
         self.screen.says("")
         self.screen.says("the end of roostd's log:")
         if log.exists():
-            self.screen.output("\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]))
+            self.screen.output(log.read_text(errors="replace"), last=LOG_LINES)
 
 
 def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:

@@ -34,13 +34,13 @@ class Screen:
     def prompt(self, text: str, mark: str = "$") -> None:
         self._line(f"   {mark} {text}", CYAN)
 
-    def output(self, text: str) -> None:
-        """What a command or an engine said, its first lines."""
+    def output(self, text: str, last: int = LINES) -> None:
+        """What a command, an engine or a log says: its last lines."""
         lines = text.splitlines()
-        for line in lines[:LINES]:
+        if len(lines) > last:
+            self._line(f"   {self._more} {len(lines) - last} lines before these", DIM)
+        for line in lines[-last:]:
             self._line(f"   {line}", DIM)
-        if len(lines) > LINES:
-            self._line(f"   {self._more} {len(lines) - LINES} more lines", DIM)
 
     def tick(self, says: str) -> None:
         self._line(f"   {self._tick} {says}", GREEN)

@@ -91,6 +91,10 @@ def test_the_demo_tells_its_story_and_every_check_is_so(played: Played) -> None:
     assert [line.strip() for line in told if line.startswith("   ✓ ")] == [f"✓ {check.says}" for check in CHECKS]
 
 
+def test_no_claim_is_cut_on_a_terminal_of_80_columns() -> None:
+    assert [check.name for check in CHECKS if len(f"   ✓ {check.says}") > 79] == []
+
+
 def test_output_into_a_pipe_has_no_colour(played: Played) -> None:
     assert "\033" not in played.output
 
