@@ -84,6 +84,7 @@ async def test_members_of_the_session_are_killed_without_their_leader(reaped: bo
 async def test_other_sessions_are_spared() -> None:
     child = await start(f"{SLEEPER}, start_new_session=True); print(sleeper.pid, flush=True); os._exit(0)")
     sleeper = int(await line(child))
+    await child.wait()
     try:
         assert await end_leftovers([child.identity], patience=0) == []
         assert alive(sleeper)
