@@ -1,0 +1,110 @@
+"""``make bench``: measure, and print the table. It judges nothing: the exit status is 0 unless a measurement broke."""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from . import events, requests, rest, turns
+from .peers import PEERS, NotRun, measured
+from .roostd import Roostd
+from .scale import FULL, SMALL, Scale
+from .table import Row, failed, lines
+
+DISK = "/var/tmp"
+"""On many machines /tmp is memory, where nothing has to be made durable."""
+
+
+class Bench:
+    """One run: the rows so far, and whether something broke."""
+
+    def __init__(self, directory: Path, scale: Scale) -> None:
+        self.directory = directory
+        self.scale = scale
+        self.rows: list[Row] = []
+        self.broken = False
+
+    def ours(self) -> None:
+        self._with_daemon("at rest", self._resting)
+        self._with_daemon("events", self._events)
+        self._with_daemon("queue", lambda roostd: self._take("queue", lambda: turns.rows(roostd, self.scale)))
+        self._with_daemon("stop", lambda roostd: self._take("stop", lambda: [rest.stop_row(roostd, self.scale)]))
+
+    def _resting(self, roostd: Roostd) -> None:
+        scale = self.scale
+        self._take("worker ready", lambda: [rest.ready_row(roostd, scale)])
+        sessions = roostd.sessions("shell", scale.sessions - scale.starts)
+        self._take("at rest", lambda: rest.resting_rows(roostd, scale))
+        self._take("requests", lambda: requests.rows(roostd, sessions[0], scale))
+
+    def _events(self, roostd: Roostd) -> None:
+        sessions = roostd.sessions("load", self.scale.sessions)
+        self._take("events", lambda: events.rows(roostd, sessions, self.scale))
+
+    def _with_daemon(self, what: str, measure: Callable[[Roostd], None]) -> None:
+        directory = self.directory / what.replace(" ", "-")
+        try:
+            with Roostd(directory) as roostd:
+                measure(roostd)
+        except Exception as exc:
+            self._fail(what, exc)
+
+    def _take(self, what: str, measure: Callable[[], Iterable[Row]]) -> None:
+        """The rows up to the first that breaks; the others are still measured."""
+        try:
+            for row in measure():
+                self.rows.append(row)
+                _say(f"{row.what}: {row.roost}")
+        except Exception as exc:
+            self._fail(what, exc)
+
+    def _fail(self, what: str, exc: Exception) -> None:
+        self.broken = True
+        self.rows.append(failed(what, f"{type(exc).__name__}: {exc}"))
+        traceback.print_exception(exc)
+
+    def peers(self) -> tuple[dict[str, dict[str, str]], list[str]]:
+        """Their figures by name, and the lines that have to stand below the table."""
+        figures: dict[str, dict[str, str]] = {}
+        notes: list[str] = []
+        for peer in PEERS:
+            directory = self.directory / peer.name
+            directory.mkdir()
+            _say(peer.name)
+            try:
+                figures[peer.name], note = measured(peer, directory, self.scale.sessions)
+                notes.append(note)
+            except NotRun as exc:
+                notes.append(f"{peer.name}: not run: {exc}")
+        return figures, notes
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--small", action="store_true", help="a little of everything: shows only that it works")
+    parser.add_argument("--no-peers", action="store_true", help="do not install and run the neighbouring programs")
+    args = parser.parse_args()
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
+        bench = Bench(Path(directory), SMALL if args.small else FULL)
+        bench.ours()
+        peers, notes = ({}, ["peers: not run: --no-peers"]) if args.no_peers else bench.peers()
+    print("\n".join(lines(bench.rows, peers)))
+    print("Pairs are p50/p99. A ratio is roost to its yardstick, as many times as long, big or slow.")
+    print("\n".join(notes))
+    cores = len(os.sched_getaffinity(0))
+    print(f"Python {platform.python_version()}, {cores} cores, {time.monotonic() - begin:.0f} s in all.")
+    return int(bench.broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""circus: one watcher for each child, asked by its own client over zmq."""
+
+from pathlib import Path
+
+from circus.client import CircusClient
+
+from . import probe
+
+
+def settings(directory: Path, children: int) -> str:
+    head = f"[circus]\nendpoint = ipc://{directory}/endpoint\npubsub_endpoint = ipc://{directory}/events\n"
+    return head + "".join(f"[watcher:w{number}]\ncmd = sleep 100000\n" for number in range(children))
+
+
+def main() -> None:
+    directory, children = probe.arguments()
+    (directory / "circus.ini").write_text(settings(directory, children))
+    endpoint = f"ipc://{directory}/endpoint"
+    run = "from {0} import main; main()"
+    with probe.daemon([probe.sys.executable, "-c", run.format("circus.circusd"), "circus.ini"], directory) as process:
+        client = CircusClient(endpoint=endpoint)
+
+        def everything() -> dict[str, str]:
+            return client.send_message("status")["statuses"]
+
+        probe.wait_until(lambda: list(everything().values()).count("active") == children)
+        figures = probe.round_trips(process.pid, lambda: client.send_message("status", name="w0"), everything)
+        listing = ["-c", run.format("circus.circusctl"), "--endpoint", endpoint, "status"]
+        figures |= probe.command_line([probe.sys.executable, *listing])
+        probe.report(figures | probe.rest(process))
+
+
+if __name__ == "__main__":
+    main()

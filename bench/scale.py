@@ -1,0 +1,43 @@
+"""How much is measured."""
+
+from typing import NamedTuple
+
+
+class Scale(NamedTuple):
+    """Counts, and lengths in seconds."""
+
+    sessions: int = 200
+    rounds: int = 10_000
+    in_flight: int = 200_000
+    lists: int = 200
+    commands: int = 30
+    starts: int = 20
+    idle: float = 10.0
+    ticks: int = 4_000
+    events: int = 1_500
+    """Of each session at once."""
+    subscribers: int = 100
+    published: int = 20_000
+    sent: int = 500
+    queued: int = 2_000
+    queued_long: int = 20_000
+
+
+FULL = Scale()
+SMALL = Scale(
+    sessions=4,
+    rounds=100,
+    in_flight=1_000,
+    lists=10,
+    commands=2,
+    starts=2,
+    idle=0.5,
+    ticks=200,
+    events=100,
+    subscribers=4,
+    published=500,
+    sent=10,
+    queued=50,
+    queued_long=100,
+)
+"""Shows that everything still runs; its figures mean nothing."""
