@@ -8,7 +8,7 @@ from ...protocol.model import Item, ItemKind, ItemState, Turn, TurnState, Usage
 from ..core.states import ITEM, ITEM_END, TURN
 from . import content
 from .rows import ITEMS
-from .tx import Tx
+from .tx import Tx, item_not_found, turn_not_found
 
 MAX_DELTA = 256 * 1024
 """Bytes of text in one delta event; more is cut into several."""
@@ -62,9 +62,11 @@ def record(tx: Tx, turn_id: str, changes: Sequence[Change]) -> None:
         TurnNotFound, ItemNotFound, LimitReached: an event over 1 MiB.
         IllegalTransition: text or an end for an item that has ended.
     """
-    turn = tx.turn(turn_id)
-    if not TURN.terminal(turn.state):
-        batch = _Batch(tx, turn)
+    row = tx.conn.execute("SELECT session, state FROM turns WHERE id = ?", (turn_id,)).fetchone()
+    if row is None:
+        raise turn_not_found(turn_id)
+    if not TURN.terminal(TurnState(row[1])):
+        batch = _Batch(tx, row[0], turn_id)
         for change in changes:
             batch.add(change)
         batch.finish()
@@ -86,23 +88,35 @@ def close(tx: Tx, item: Item, state: ItemState, data: dict[str, Any]) -> None:
     tx.emit(item.session, f"item.{state}", {"item": item.to_wire()}, turn=item.turn)
 
 
-class _Batch:
-    """Changes of one turn; each item's row is written once."""
+class _Growth:
+    """What a batch adds to one item: one piece of content, whatever number of deltas."""
 
-    def __init__(self, tx: Tx, turn: Turn) -> None:
+    def __init__(self, kept: int, size: int) -> None:
+        self.start = kept
+        self.kept = kept
+        self.bytes = size
+        self.pieces: list[bytes] = []
+
+
+class _Batch:
+    """Changes of one turn."""
+
+    def __init__(self, tx: Tx, session: str, turn: str) -> None:
         self._tx = tx
+        self._session = session
         self._turn = turn
-        self._grown: dict[str, Item] = {}
+        self._growing: dict[str, _Growth] = {}
 
     def add(self, change: Change) -> None:
         match change:
-            case Start():
-                self._start(change)
             case Append():
                 self._append(change)
+            case Start():
+                self._start(change)
             case End():
-                close(self._tx, self._open(change.item), change.state, change.data)
-                self._grown.pop(change.item, None)
+                self._grow(change.item, self._growth(change.item))
+                close(self._tx, self._tx.item(change.item), change.state, change.data)
+                del self._growing[change.item]
             case Progress(message, fraction):
                 known = {} if fraction is None else {"fraction": fraction}
                 self._emit("turn.progressed", {"message": message, **known})
@@ -110,16 +124,16 @@ class _Batch:
                 self._use(usage)
 
     def finish(self) -> None:
-        for item in self._grown.values():
-            self._tx.put_item(item)
+        for item, growth in self._growing.items():
+            self._grow(item, growth)
 
     def _start(self, start: Start) -> None:
         sql = "SELECT max(number) FROM items WHERE turn = ?"
-        number = 1 + (self._tx.conn.execute(sql, (self._turn.id,)).fetchone()[0] or 0)
+        number = 1 + (self._tx.conn.execute(sql, (self._turn,)).fetchone()[0] or 0)
         item = Item(
             id=start.item,
-            turn=self._turn.id,
-            session=self._turn.session,
+            turn=self._turn,
+            session=self._session,
             number=number,
             kind=start.kind,
             state=ItemState.in_progress,
@@ -127,37 +141,49 @@ class _Batch:
             data=start.data,
             started_at=self._tx.now,
         )
-        self._grown[item.id] = self._tx.put_item(item)
+        self._tx.put_item(item)
         begun = {"item": item.id, "number": number, "kind": item.kind, "title": item.title, "data": item.data}
         self._emit("item.started", begun)
 
     def _append(self, append: Append) -> None:
-        item = self._open(append.item)
+        growth = self._growth(append.item)
         data = append.text.encode()
         while data:
             cut = content.border(data, MAX_DELTA)
             piece, data = data[:cut], data[cut:]
-            content.append(self._tx.conn, item.id, item.kept, piece)
-            self._emit("item.delta", {"item": item.id, "start": item.kept, "text": piece.decode()})
-            item = item.model_copy(update={"kept": item.kept + cut, "bytes": item.bytes + cut})
-        self._grown[item.id] = item.model_copy(update={"bytes": item.bytes + append.dropped})
+            self._emit("item.delta", {"item": append.item, "start": growth.kept, "text": piece.decode()})
+            growth.pieces.append(piece)
+            growth.kept += cut
+            growth.bytes += cut
+        growth.bytes += append.dropped
 
-    def _open(self, id: str) -> Item:
-        item = self._grown.get(id) or self._tx.item(id)
-        if ITEM.terminal(item.state):
-            raise IllegalTransition(
-                f"item {id} is {item.state} and takes nothing more", noun="item", item=id, state=str(item.state)
-            )
-        return item
+    def _growth(self, id: str) -> _Growth:
+        growth = self._growing.get(id)
+        if growth is None:
+            row = self._tx.conn.execute("SELECT state, kept, bytes FROM items WHERE id = ?", (id,)).fetchone()
+            if row is None:
+                raise item_not_found(id)
+            if row[0] != ItemState.in_progress:
+                text = f"item {id} is {row[0]} and takes nothing more; begin another"
+                raise IllegalTransition(text, noun="item", item=id, state=row[0])
+            growth = self._growing[id] = _Growth(row[1], row[2])
+        return growth
+
+    def _grow(self, item: str, growth: _Growth) -> None:
+        conn = self._tx.conn
+        if growth.pieces:
+            content.append(conn, item, growth.start, b"".join(growth.pieces))
+        conn.execute("UPDATE items SET kept = ?, bytes = ? WHERE id = ?", (growth.kept, growth.bytes, item))
 
     def _use(self, used: Usage) -> None:
-        self._turn = self._tx.put_turn(self._turn.model_copy(update={"usage": _sum(self._turn.usage, used)}))
-        session = self._tx.session(self._turn.session)
+        turn = self._tx.turn(self._turn)
+        turn = self._tx.put_turn(turn.model_copy(update={"usage": _sum(turn.usage, used)}))
+        session = self._tx.session(self._session)
         self._tx.put_session(session.model_copy(update={"usage": _sum(session.usage, used)}))
-        self._emit("turn.usage_reported", {"usage": self._turn.usage.to_wire()})
+        self._emit("turn.usage_reported", {"usage": turn.usage.to_wire()})
 
     def _emit(self, kind: str, data: dict[str, Any]) -> None:
-        self._tx.emit(self._turn.session, kind, data, turn=self._turn.id)
+        self._tx.emit(self._session, kind, data, turn=self._turn)
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

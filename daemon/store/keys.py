@@ -33,7 +33,9 @@ def remember(tx: Tx, scope: str, key: str | None, content: Any, result: str) -> 
     if key is None:
         return
     values = (scope, key, _hash(content), result, tx.now)
-    n = tx.conn.execute("INSERT INTO keys (scope, key, hash, result, at) VALUES (?, ?, ?, ?, ?)", values).lastrowid
+    n = tx.conn.execute(
+        "INSERT OR REPLACE INTO keys (scope, key, hash, result, at) VALUES (?, ?, ?, ?, ?)", values
+    ).lastrowid
     oldest = "SELECT n FROM keys WHERE n <= ? OR at < ? ORDER BY n LIMIT 2"
     tx.conn.execute(f"DELETE FROM keys WHERE n IN ({oldest})", ((n or 0) - MAX_KEYS, tx.now - MAX_AGE))
 

@@ -4,9 +4,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from heapq import merge
 
-from ...protocol.errors import SessionNotFound
 from ...protocol.rpc import pack
-from .tx import Stored
+from .tx import Stored, session_not_found
 
 SCAN = 5000
 """Events looked at by one read when only some kinds are wanted."""
@@ -62,7 +61,7 @@ def last(conn: sqlite3.Connection, session: str | None) -> int:
         row = conn.execute(sql, (session,)).fetchone()
         if row is not None and row[0] is not None:
             return int(row[0])
-    raise SessionNotFound(f"there is no session {session}; see `roost ls`", session=session)
+    raise session_not_found(session)
 
 
 def _wanted(kind: str, kinds: Sequence[str]) -> bool:

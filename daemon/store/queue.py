@@ -65,7 +65,7 @@ def left(tx: Tx, session: Session, **fields: Any) -> Session:
 def hold(tx: Tx, session: Session, turn: Turn) -> None:
     """Park what is queued behind ``turn``, unless it is parked already."""
     if session.queued and session.hold is None:
-        cause = Hold(reason=turn.state, turn=turn.id, at=tx.now)
+        cause = Hold(reason=str(turn.state), turn=turn.id, at=tx.now)
         tx.put_session(session.model_copy(update={"hold": cause}))
         tx.emit(session.id, "session.held", {"reason": cause.reason, "queued": session.queued})
 

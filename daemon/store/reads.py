@@ -3,12 +3,13 @@
 import sqlite3
 from typing import Any
 
-from ...protocol.errors import AmbiguousId, ItemNotFound, SessionNotFound, TurnNotFound
+from ...protocol.errors import AmbiguousId
 from ...protocol.model import Item, ItemState, Session, Turn, TurnState
 from . import content
 from .log import events, last
 from .retention import prunable
 from .rows import ITEMS, SESSIONS, TURNS
+from .tx import item_not_found, session_not_found, turn_not_found
 
 __all__ = [
     "all_sessions",
@@ -39,7 +40,7 @@ def session(conn: sqlite3.Connection, ref: str) -> Session:
     """
     found = SESSIONS.get(conn, ref) or _named(conn, ref) or SESSIONS.get(conn, _unique(conn, "sessions", ref))
     if found is None:
-        raise SessionNotFound(f"there is no session {ref!r}; `roost ls` lists them", session=ref)
+        raise session_not_found(ref)
     return found
 
 
@@ -57,7 +58,7 @@ def turn(conn: sqlite3.Connection, ref: str) -> Turn:
     """
     found = TURNS.get(conn, ref) or TURNS.get(conn, _unique(conn, "turns", ref))
     if found is None:
-        raise TurnNotFound(f"there is no turn {ref!r}; `roost show SESSION` lists them", turn=ref)
+        raise turn_not_found(ref)
     return found
 
 
@@ -137,7 +138,7 @@ def item_bytes(conn: sqlite3.Connection, item: str, offset: int, limit: int) -> 
     """
     found = ITEMS.get(conn, item)
     if found is None:
-        raise ItemNotFound(f"there is no item {item}; `roost show` lists them", item=item)
+        raise item_not_found(item)
     data = content.read(conn, found, offset, min(offset + limit, found.kept))
     end = offset + len(data)
     return data, end if end < found.kept and data else None, found.bytes, found.kept

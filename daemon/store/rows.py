@@ -43,9 +43,16 @@ class Table(Generic[N]):
         columns = [f'"{field}"' for field in self.fields]
         self.select = f"SELECT {', '.join(columns)} FROM {name}"
         self._codecs = tuple((self.fields.index(field), field, *codec) for field, codec in codecs.items())
-        self._blank = noun.model_construct(**dict.fromkeys(self.fields))  # copying it is twice as fast as making one
+        self._noun = noun
+        names = set(self.fields)
+        self._internals = (
+            ("__pydantic_fields_set__", names),
+            ("__pydantic_extra__", None),
+            ("__pydantic_private__", None),
+        )
         self._get = f"{self.select} WHERE id = ?"
-        self._update = f"UPDATE {name} SET {', '.join(f'{column} = ?' for column in columns)} WHERE id = ?"
+        # Not the id, though it is the same: SQLite would look at every row that refers to it
+        self._update = f"UPDATE {name} SET {', '.join(f'{column} = ?' for column in columns[1:])} WHERE id = ?"
         self._insert = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
     def load(self, row: Row) -> N:
@@ -53,7 +60,11 @@ class Table(Generic[N]):
         for index, field, _, decode in self._codecs:
             if row[index] is not None:
                 values[field] = decode(row[index])
-        return self._blank.model_copy(update=values)
+        # What model_construct does, less what costs: half the time for a start with 10,000 sessions
+        record = object.__new__(self._noun)
+        for name, value in (("__dict__", values), *self._internals):
+            object.__setattr__(record, name, value)
+        return record
 
     def dump(self, record: N) -> list[Any]:
         row = [getattr(record, field) for field in self.fields]
@@ -73,7 +84,7 @@ class Table(Generic[N]):
     def put(self, conn: sqlite3.Connection, record: N) -> bool:
         """Write ``record`` over its row, or as a new one; True if it is new."""
         row = self.dump(record)
-        if conn.execute(self._update, (*row, row[0])).rowcount:
+        if conn.execute(self._update, (*row[1:], row[0])).rowcount:
             return False
         conn.execute(self._insert, row)
         return True

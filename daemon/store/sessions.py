@@ -4,12 +4,13 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from ...protocol.errors import NameTaken, SessionBusy, SessionNotFound
+from ...protocol.errors import NameTaken, SessionBusy
 from ...protocol.model import After, Author, EngineKind, Problem, Session, SessionState, new_id
 from ...protocol.rpc import pack, unpack
 from ..core.states import SESSION, SessionEvent
 from . import keys
-from .tx import Tx
+from .rows import SESSIONS
+from .tx import Tx, session_not_found
 
 MAX_DELETED = 10_000
 """Deleted sessions whose last event is kept."""
@@ -29,13 +30,14 @@ def create(
     key: str | None,
     author: Author | None,
 ) -> Session:
-    """Make an idle session; with a key that was used before, the session it made then.
+    """Make an idle session; with a key that was used before, the session it made then, unless that was deleted.
 
     Raises:
-        NameTaken, KeyConflict, SessionNotFound: what the key made was deleted.
+        NameTaken, KeyConflict
     """
     content = [name, engine, workspace, dict(env), after.to_wire()]
-    if made := keys.recall(tx, "session", key, content):
+    made = keys.recall(tx, "session", key, content)
+    if made and SESSIONS.get(tx.conn, made):
         return tx.session(made)
     _refuse_taken(tx, name)
     now = tx.now
@@ -186,7 +188,6 @@ def delete(tx: Tx, id: str, *, force: bool) -> None:
         (id,),
     )
     tx.drop_session(id)
-    conn.execute("DELETE FROM keys WHERE scope = 'session' AND result = ?", (id,))
     conn.execute(
         "INSERT OR REPLACE INTO gaps SELECT session, seq, offset, at FROM events"
         " WHERE session = ? ORDER BY seq DESC LIMIT 1",
@@ -215,7 +216,7 @@ def env(conn: sqlite3.Connection | Tx, id: str) -> dict[str, str]:
     conn = conn.conn if isinstance(conn, Tx) else conn
     row = conn.execute("SELECT env FROM environments WHERE session = ?", (id,)).fetchone()
     if row is None:
-        raise SessionNotFound(f"there is no session {id}; see `roost ls`", session=id)
+        raise session_not_found(id)
     found: dict[str, str] = unpack(row[0])
     return found
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ...protocol.errors import OutcomeUnknown, RoostError, ShuttingDown, StorageFailed, StorageGone
+from ...protocol.errors import DatabaseDamaged, OutcomeUnknown, RoostError, ShuttingDown, StorageFailed, StorageGone
 from .database import ours, prepare
 from .readers import Readers
 from .tx import Commit, Tx
@@ -23,7 +23,7 @@ T = TypeVar("T")
 GROUP = 1000
 """Operations of one commit, at most."""
 END_SECONDS = 10.0
-"""How long a cancelled ``run`` waits for the writer's thread."""
+"""How long the end waits for the writer's thread; one that is stuck in a disk must not hold the daemon."""
 
 
 class Store:
@@ -120,7 +120,7 @@ class Store:
         if self._thread is None:
             self._writer.close()
         else:
-            self._thread.join()
+            self._thread.join(END_SECONDS)
 
     def _end(self) -> None:
         if not self._closed:
@@ -185,7 +185,7 @@ class Store:
         for job in jobs:
             if job.commit is not None:
                 self._tell(job.commit)
-            if isinstance(job.error, StorageFailed | OutcomeUnknown):
+            if isinstance(job.error, StorageFailed | OutcomeUnknown | DatabaseDamaged):
                 self.problem = job.error
                 self._counts["storage_failures"] += 1
             elif job.commit is not None:

@@ -31,11 +31,11 @@ def send(
     Raises:
         SessionNotFound, SessionArchived, QueueFull, KeyConflict, TurnNotFound: ``retry_of`` is not of this session.
     """
+    record = tx.session(session)
     content = [session, input, timeout, idle_timeout, retry_of]
     if made := keys.recall(tx, "turn", key, content):
         turn = tx.turn(made)
-        return turn, queue.held(tx.session(session)), queue.ahead(tx, turn)
-    record = tx.session(session)
+        return turn, queue.held(record), queue.ahead(tx, turn)
     _refuse(tx, record, retry_of, limit)
     fields = {"timeout": timeout, "idle_timeout": idle_timeout, "retry_of": retry_of, "author": author}
     turn = queue.enqueue(tx, record, input, **fields)

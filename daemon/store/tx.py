@@ -66,7 +66,7 @@ class Tx:
         """Raises: SessionNotFound."""
         session = self._record(id)
         if session is None:
-            raise SessionNotFound(f"there is no session {id}; see `roost ls`", session=id)
+            raise session_not_found(id)
         seq = self._seqs.get(id)
         return session if seq is None else session.model_copy(update={"seq": seq})
 
@@ -96,7 +96,7 @@ class Tx:
         """Raises: TurnNotFound."""
         turn = self._turns.get(id) or TURNS.get(self.conn, id)
         if turn is None:
-            raise TurnNotFound(f"there is no turn {id}; see `roost queue` and `roost show`", turn=id)
+            raise turn_not_found(id)
         return turn
 
     def put_turn(self, turn: Turn) -> Turn:
@@ -114,7 +114,7 @@ class Tx:
         """
         item = ITEMS.get(self.conn, id)
         if item is None:
-            raise ItemNotFound(f"there is no item {id}; see `roost show`", item=id)
+            raise item_not_found(id)
         return item
 
     def put_item(self, item: Item) -> Item:
@@ -130,23 +130,27 @@ class Tx:
         """
         if kind not in EVENTS:
             raise ValueError(f"{kind!r} is not in protocol.events")
-        seq, offset = self._next(session_id), self.counters.offset + 1
-        event = {"session": session_id or None, "seq": seq, "offset": offset, "at": self.now, "kind": kind}
-        packed = pack({**event, "turn": turn, "data": data})
+        seq, offset = self._last_seq(session_id) + 1, self.counters.offset + 1
+        event = {"session": session_id or None, "seq": seq, "offset": offset, "at": self.now}
+        packed = pack(event | {"kind": kind, "turn": turn, "data": data})
         if len(packed) > MAX_EVENT:
             text = f"the event {kind} would be {len(packed)} bytes; no event is over 1 MiB: send less at once"
             raise LimitReached(text, kind=kind, bytes=len(packed), limit=MAX_EVENT)
-        self.counters.offset = offset
+        self._count(session_id, seq, offset)
         self._events.append(Stored(session_id, seq, offset, kind, packed))
 
-    def _next(self, session_id: str) -> int:
+    def _last_seq(self, session_id: str) -> int:
         if not session_id:
-            self.counters.daemon_seq += 1
             return self.counters.daemon_seq
-        if session_id not in self._seqs:
-            self._seqs[session_id] = self.session(session_id).seq
-        self._seqs[session_id] += 1
-        return self._seqs[session_id]
+        seq = self._seqs.get(session_id)
+        return self.session(session_id).seq if seq is None else seq
+
+    def _count(self, session_id: str, seq: int, offset: int) -> None:
+        self.counters.offset = offset
+        if session_id:
+            self._seqs[session_id] = seq
+        else:
+            self.counters.daemon_seq = seq
 
     def finish(self) -> Commit:
         """Write sessions and events; what the operation changed. The writer's business, not an operation's."""
@@ -173,3 +177,15 @@ STEP = 1 << 20
 _APPEND = f"""
     UPDATE turns SET place = {STEP} + (SELECT max(place) FROM turns WHERE session = ?) WHERE id = ?
 """
+
+
+def session_not_found(ref: str) -> SessionNotFound:
+    return SessionNotFound(f"there is no session {ref!r}; `roost ls` lists them", session=ref)
+
+
+def turn_not_found(ref: str) -> TurnNotFound:
+    return TurnNotFound(f"there is no turn {ref!r}; `roost show SESSION` lists them", turn=ref)
+
+
+def item_not_found(ref: str) -> ItemNotFound:
+    return ItemNotFound(f"there is no item {ref!r}; `roost show SESSION` lists them", item=ref)

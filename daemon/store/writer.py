@@ -17,7 +17,7 @@ from typing import Any
 
 from ...protocol.errors import InternalError, OutcomeUnknown, RoostError, StorageFailed
 from ...protocol.model import Session
-from .database import connect, ours
+from .database import connect, ours, primary_code
 from .tx import Commit, Counters, Tx
 
 log = logging.getLogger(__name__)
@@ -105,8 +105,9 @@ class Writer:
     def _group(self, jobs: list[Job]) -> None:
         try:
             conn = self._opened()
-            self._fill(conn, jobs)
-            self._commit(conn, jobs)
+            start = self._counters.copy()
+            self._fill(conn, jobs, start)
+            self._commit(conn, jobs, start)
         except _Undone as undone:
             self.counts["rollbacks"] += 1
             if len(jobs) > 1:
@@ -116,22 +117,25 @@ class Writer:
             jobs[0].fail(undone.error)
         self._concluded += jobs
 
-    def _fill(self, conn: sqlite3.Connection, jobs: list[Job]) -> None:
+    def _fill(self, conn: sqlite3.Connection, jobs: list[Job], start: Counters) -> None:
         """Everything of a group up to its COMMIT."""
-        start = self._counters.copy()
         try:
             conn.execute("BEGIN IMMEDIATE")
+            before = conn.total_changes
             for job in jobs:
                 self._operate(conn, job)
-            self._counters.marker += 1
-            counters = self._counters
-            values = (counters.offset, counters.daemon_seq, counters.marker)
-            conn.execute("UPDATE meta SET last_offset = ?, daemon_seq = ?, marker = ?", values)
+            if conn.total_changes > before:  # else COMMIT has nothing to write, and does not wait for the disk
+                self._number(conn)
         except (sqlite3.Error, _Undone) as exc:
             _roll_back(conn)
-            self._counters = start
-            self._known.clear()
+            self._restart(start)
             raise exc if isinstance(exc, _Undone) else _Undone(ours(exc, self.path)) from exc
+
+    def _number(self, conn: sqlite3.Connection) -> None:
+        counters = self._counters
+        counters.marker += 1
+        values = (counters.offset, counters.daemon_seq, counters.marker)
+        conn.execute("UPDATE meta SET last_offset = ?, daemon_seq = ?, marker = ?", values)
 
     def _operate(self, conn: sqlite3.Connection, job: Job) -> None:
         """Run one operation in its savepoint.
@@ -140,15 +144,17 @@ class Writer:
             _Undone: it took the whole transaction with it.
         """
         start = self._counters.copy()
+        job.result, job.commit, job.error = None, None, None
         conn.execute("SAVEPOINT operation")
         tx = Tx(conn, time.time_ns() // 1_000_000, self._counters, self._known)
         try:
             job.result = job.operation(tx)
-            job.commit = tx.finish()
+            if conn.in_transaction:
+                job.commit = tx.finish()
         except Exception as exc:
             job.fail(self._blame(exc))
             self._counters = start
-        # SQLite may end the whole transaction by itself, even under an operation that swallowed the error
+        # SQLite may end the whole transaction by itself; what is written after that would be written for good
         if not conn.in_transaction:
             raise _Undone(job.error or StorageFailed(f"{self.path} could not be written", path=str(self.path)))
         if job.commit is None:
@@ -175,18 +181,29 @@ class Writer:
             else:
                 self._known[id] = session
 
-    def _commit(self, conn: sqlite3.Connection, jobs: list[Job]) -> None:
+    def _commit(self, conn: sqlite3.Connection, jobs: list[Job], start: Counters) -> None:
         try:
             conn.execute("COMMIT")
         except sqlite3.Error as exc:
+            _roll_back(conn)
+            if primary_code(exc) == sqlite3.SQLITE_FULL:  # no room for all of the WAL's frames: it cannot be there
+                self._restart(start)
+                raise _Undone(ours(exc, self.path)) from exc
             self._doubt = _Doubt(jobs, self._counters.marker)
             self._conn = None
-            _roll_back(conn)
             conn.close()
             self._look(jobs, ours(exc, self.path))
-            return
+        else:
+            self._count_commit([job.commit for job in jobs if job.commit])
+
+    def _restart(self, counters: Counters) -> None:
+        """The group was rolled back: what it counted and remembered is not so."""
+        self._counters = counters
+        self._known.clear()
+
+    def _count_commit(self, commits: list[Commit]) -> None:
         self.counts["commits"] += 1
-        self.counts["events"] += sum(len(job.commit.events) for job in jobs if job.commit)
+        self.counts["events"] += sum(len(commit.events) for commit in commits)
 
     def _look(self, jobs: list[Job], error: RoostError) -> None:
         """Whether a group whose COMMIT failed is there after all.
@@ -205,8 +222,7 @@ class Writer:
             return
         if not there:
             raise _Undone(error)
-        self.counts["commits"] += 1
-        self.counts["events"] += sum(len(commit.events) for commit in commits)
+        self._count_commit(commits)
 
     def _opened(self) -> sqlite3.Connection:
         """The connection; one that a failure closed is opened again, and what was in doubt delivered if it is there."""

@@ -1,0 +1,201 @@
+"""Group commit, savepoints, and what becomes of a group when one operation in it goes wrong."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+
+import pytest
+from helpers.ledger import Ledger, creating, emitting, sending
+
+from roost.daemon.store import Tx, reads
+from roost.daemon.store.writer import KNOWN_SESSIONS
+from roost.protocol.errors import InternalError, LimitReached, QueueFull, StorageFailed
+from roost.protocol.rpc import unpack
+
+Operation = Callable[[Tx], object]
+
+
+def writing_then(session: str, what: Callable[[], None]) -> Operation:
+    """An operation that changes things and fails in the end."""
+
+    def operation(tx: Tx) -> None:
+        tx.emit(session, "turn.progressed", {"message": "must not stay"})
+        tx.put_session(tx.session(session).model_copy(update={"name": "spoilt"}))
+        what()
+
+    return operation
+
+
+def refuse() -> None:
+    raise QueueFull("no more")
+
+
+def stumble() -> None:
+    raise ZeroDivisionError("oh")
+
+
+def test_a_group_is_one_commit(ledger: Ledger) -> None:
+    session = ledger.create()
+    before = ledger.writer.counts["commits"]
+    ledger.group(*[emitting(session.id) for _ in range(500)])
+    assert ledger.writer.counts["commits"] == before + 1
+    assert ledger.session(session).seq == 501
+
+
+def test_first_in_is_first_out(ledger: Ledger) -> None:
+    """S0.P1: strictly in order, by one writer."""
+    session = ledger.create()
+    ledger.group(*[emitting(session.id, str(n)) for n in range(100)])
+    assert [unpack(e.packed)["data"]["message"] for e in ledger.events(session, 1)] == [str(n) for n in range(100)]
+
+
+@pytest.mark.parametrize(("failing", "error"), [(refuse, QueueFull), (stumble, InternalError)])
+def test_a_failed_operation_leaves_nothing_and_gives_its_numbers_back(
+    ledger: Ledger, failing: Callable[[], None], error: type[Exception]
+) -> None:
+    """S0.P4: the others of the batch are written, and it is known which."""
+    session = ledger.create("sound")
+    good = emitting(session.id)
+    jobs = ledger.group(good, writing_then(session.id, failing), good, writing_then(session.id, failing), good)
+    assert [type(job.error) for job in jobs] == [type(None), error, type(None), error, type(None)]
+    assert [event.seq for event in ledger.events(session)] == [1, 2, 3, 4]
+    assert [event.offset for event in ledger.events(None)] == [1, 2, 3, 4]
+    assert ledger.session(session).name == "sound"
+    assert ledger.writer.counts["rollbacks"] == 0
+
+
+def test_a_mistake_is_logged_with_its_traceback(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    session = ledger.create()
+    with pytest.raises(InternalError, match="ZeroDivisionError"):
+        ledger.do(writing_then(session.id, stumble))
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info and record.exc_info[0] is ZeroDivisionError
+
+
+def test_wrong_sql_is_a_mistake_of_ours(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InternalError, match="no such table"):
+        ledger.do(lambda tx: tx.conn.execute("SELECT * FROM nowhere"))
+    assert caplog.records[0].exc_info
+
+
+def test_an_event_over_1_mib_fails_its_operation_only(ledger: Ledger) -> None:
+    session = ledger.create()
+    with pytest.raises(LimitReached, match="over 1 MiB"):
+        ledger.do(emitting(session.id, "x" * 1024 * 1024))
+    ledger.do(emitting(session.id, "x" * 1_000_000))
+    assert [event.seq for event in ledger.events(session)] == [1, 2]
+
+
+def test_an_event_too_large_that_the_operation_survives_takes_no_number(ledger: Ledger) -> None:
+    session = ledger.create()
+
+    def operation(tx: Tx) -> None:
+        for id in (session.id, ""):
+            with pytest.raises(LimitReached):
+                tx.emit(id, "turn.progressed", {"message": "x" * 1024 * 1024})
+            tx.emit(id, "turn.progressed", {"message": "small"})
+
+    ledger.do(operation)
+    assert [event.seq for event in ledger.events(session)] == [1, 2]
+    assert [event.seq for event in ledger.events("")] == [1]
+
+
+def test_a_kind_of_event_that_is_not_in_the_protocol_is_a_mistake(ledger: Ledger) -> None:
+    with pytest.raises(InternalError, match=r"turn\.pondered"):
+        ledger.do(lambda tx: tx.emit("", "turn.pondered", {}))
+
+
+def test_what_changes_nothing_waits_for_no_disk(ledger: Ledger) -> None:
+    session = ledger.create()
+    marker = ledger.conn.execute("SELECT marker FROM meta").fetchone()
+    ledger.group(lambda tx: tx.session(session.id), lambda tx: tx.session(session.id))
+    assert ledger.conn.execute("SELECT marker FROM meta").fetchone() == marker
+
+
+# --- a full disk: SQLite is told how many pages there may be ---
+
+
+@pytest.fixture
+def full(ledger: Ledger) -> Ledger:
+    """The database may grow by twenty pages and no more."""
+    (pages,) = ledger.conn.execute("PRAGMA page_count").fetchone()
+    ledger.conn.execute(f"PRAGMA max_page_count = {pages + 20}")
+    return ledger
+
+
+def greedy(session: str) -> Operation:
+    """Needs a hundred pages."""
+    return lambda tx: tx.emit(session, "turn.progressed", {"message": "x" * 400_000})
+
+
+def test_only_the_one_that_fills_the_disk_fails(full: Ledger) -> None:
+    """SQLite rolls the whole group back; the others run again, each in a transaction of its own."""
+    session = full.create()
+    good = emitting(session.id)
+    jobs = full.group(good, good, greedy(session.id), good, sending(session.id))
+    assert [type(job.error) for job in jobs] == [type(None), type(None), StorageFailed, type(None), type(None)]
+    assert isinstance(jobs[2].error, StorageFailed) and "free some space" in jobs[2].error.message
+    assert full.writer.counts["rollbacks"] > 0, "SQLite did not roll the whole group back: this test shows nothing"
+    assert [event.seq for event in full.events(session)] == [1, 2, 3, 4, 5]
+    assert [event.offset for event in full.events(None)] == [1, 2, 3, 4, 5]
+    assert full.queue(session) == ["make it so"]
+
+
+def test_an_operation_that_swallows_the_full_disk_fails_all_the_same(full: Ledger) -> None:
+    session = full.create()
+
+    def swallowing(tx: Tx) -> str:
+        tx.put_session(tx.session(session.id).model_copy(update={"name": "half"}))
+        try:
+            tx.conn.execute("INSERT INTO chunks VALUES ('i', 0, zeroblob(1000000))")
+        except sqlite3.Error:
+            pass
+        return "all is well"
+
+    good = emitting(session.id)
+    first, second, third = full.group(good, swallowing, good)
+    assert first.error is None and third.error is None
+    assert isinstance(second.error, StorageFailed)
+    assert full.session(session).name is None
+    assert [event.seq for event in full.events(session)] == [1, 2, 3]
+
+
+def test_a_full_disk_is_over_when_there_is_room_again(full: Ledger) -> None:
+    session = full.create()
+    with pytest.raises(StorageFailed):
+        full.do(greedy(session.id))
+    full.conn.execute("PRAGMA max_page_count = 1000000")
+    full.do(greedy(session.id))
+    assert full.session(session).seq == 2
+
+
+def test_a_session_made_in_a_group_that_was_rolled_back_is_forgotten(full: Ledger) -> None:
+    """Records at hand must not outlive the transaction they came from."""
+    made = full.group(creating("first"), greedy(""))[0].result
+    assert full.session(made).name == "first"
+    full.do(sending(made.id))
+    assert full.session(made).queued == 1
+
+
+def test_more_sessions_than_are_kept_at_hand(ledger: Ledger) -> None:
+    made = [job.result for job in ledger.group(*[creating() for _ in range(KNOWN_SESSIONS + 10)])]
+    ledger.group(*[sending(session.id) for session in made])
+    assert {(session.seq, session.queued) for session in ledger.read(reads.all_sessions)} == {(2, 1)}
+
+
+def test_a_large_wal_is_emptied_when_nobody_reads_in_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roost.daemon.store.writer.LARGE_WAL", 1_000_000)
+    monkeypatch.setattr("roost.daemon.store.writer.TRUNCATE_SECONDS", 0.0)
+    wal = ledger.path.with_name("roost.db-wal")
+    ledger.reader.execute("BEGIN")
+    ledger.reader.execute("SELECT * FROM meta").fetchall()
+    for _ in range(20):
+        ledger.do(lambda tx: tx.emit("", "turn.progressed", {"message": "x" * 100_000}))
+        ledger.writer.rest()
+    assert wal.stat().st_size > 1_000_000, "a reader's transaction pins the WAL"
+    ledger.reader.execute("ROLLBACK")
+    ledger.writer.rest()
+    assert wal.stat().st_size == 0
+    ledger.do(emitting(""))
+    assert len(ledger.events("")) == 21
