@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong the way the command says all else."""
 
-    intermixed = False
-    """Options may stand among the words of a list of arguments."""
+    prompts = False
+    """It takes a prompt: options may stand among its words, up to a ``--``."""
 
     def parse(self, argv: list[str], options: argparse.Namespace) -> argparse.Namespace:
-        parse = self.parse_intermixed_args if self.intermixed else self.parse_args
-        return parse(argv, options)
+        if not self.prompts:
+            return self.parse_args(argv, options)
+        # argparse loses the -- of intermixed arguments
+        end = argv.index("--") if "--" in argv else len(argv)
+        parsed = self.parse_intermixed_args(argv[:end], options)
+        parsed.prompt += argv[end + 1 :]
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"roost: {message}; see `{self.prog} --help` (usage)\n")
@@ -53,7 +58,7 @@ def add_global(parser: argparse.ArgumentParser) -> None:
 
 
 def add_prompt(parser: Parser) -> None:
-    parser.intermixed = True
+    parser.prompts = True
     parser.add_argument("prompt", nargs="*", help="the prompt; - reads stdin; nothing opens $EDITOR on a terminal")
     parser.add_argument("--file", metavar="PATH", help="read the prompt from a file")
 

@@ -1,4 +1,4 @@
-"""Print what happened in a session as a person reads it, or every event of all sessions (events.subscribe)."""
+"""Print what happened in a session as a person reads it, or every event of all (events.subscribe, events.read)."""
 
 from collections.abc import Callable
 

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from roost.protocol.errors import MethodNotFound, RoostError
 
 Answer = Callable[[dict[str, Any]], Any]
 LIMITS = {"frame": 65_536, "nesting": 32, "pending": 8, "prompt": 1000, "result": 65_536, "queue": 10}
-HELLO = {"protocol": 1, "server": {"name": "roostd", "version": __version__}, "capabilities": [], "limits": LIMITS}
+HELLO: dict[str, Any] = {"protocol": 1, "server": {"name": "roostd", "version": __version__}, "capabilities": [], "limits": LIMITS}
 
 
 class Peer:
@@ -101,7 +101,7 @@ def _unknown(params: dict[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def peer(path: Path, **answers: Answer) -> Iterator[Peer]:
+def peer(path: Path, **answers: Answer) -> Generator[Peer]:
     """A peer at ``path``; ``session_get`` answers ``session.get``."""
     made = Peer(path, {name.replace("_", "."): answer for name, answer in answers.items()})
     try:

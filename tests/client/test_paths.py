@@ -1,0 +1,43 @@
+"""Which daemon is meant."""
+
+from pathlib import Path
+
+import pytest
+
+from roost.client.paths import find, with_options, written
+
+
+def test_an_option_wins_and_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = with_options({"ROOST_STATE_DIRECTORY": "/e", "A": "b"}, state="mine", socket=None)
+    assert environ == {"A": "b", "ROOST_STATE_DIRECTORY": f"{tmp_path}/mine"}
+    assert find(environ)[0].socket == f"{tmp_path}/mine/run/roost.sock"
+
+
+def test_a_relative_variable_becomes_absolute_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert with_options({"ROOST_SOCKET": "s"}, state=None, socket=None) == {"ROOST_SOCKET": f"{tmp_path}/s"}
+
+
+def test_inside_a_session_it_is_that_sessions_daemon_and_none_is_started() -> None:
+    paths, startable = find({"HOME": "/h", "ROOST_DAEMON": "/d.sock", "XDG_RUNTIME_DIR": "/r"})
+    assert (paths.socket, startable) == ("/d.sock", False)
+
+
+@pytest.mark.parametrize("named", [{"ROOST_SOCKET": "/n.sock"}, {"ROOST_STATE_DIRECTORY": "/n"}])
+def test_inside_a_session_another_may_be_named(named: dict[str, str]) -> None:
+    paths, startable = find({"HOME": "/h", "ROOST_DAEMON": "/d.sock", **named})
+    assert paths.socket.startswith("/n") and startable
+
+
+def test_the_lock_tells_where_the_daemon_listens(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text('{"pid": 1, "socket": "/x.sock"}\n')
+    assert written(str(lock)) == "/x.sock"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"socket": 3}'])
+def test_a_lock_that_tells_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lock").write_text(text)
+    assert written(str(tmp_path / "lock")) is None
+    assert written(str(tmp_path / "none")) is None
