@@ -184,9 +184,9 @@ class App:
         changed = self.place.changed()
         if changed is not None and store.gone is None:
             store.gone = changed
-            gone = StorageGone(f"{changed} is gone or was replaced; put it back and restart roostd", path=changed)
-            log.error("%s", gone)
-            self.notifier.status(gone.message)
+            store.problem = StorageGone(f"{changed} is gone or was replaced; restart roostd", path=changed)
+            log.error("%s", store.problem)
+            self.notifier.status(store.problem.message)
 
     async def _ping(self) -> None:
         interval = watchdog_interval(os.environ)

@@ -1,0 +1,342 @@
+"""Bad input: each gets its own error name and a sentence that says what to do; nothing is lost, nobody else notices."""
+
+import contextlib
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.daemon import DEADLINE, Daemon, wait_until
+from helpers.engines import engines
+from roost.protocol import rpc
+from roost.protocol.errors import RoostError
+
+
+def refused(daemon: Daemon, method: str, **params: Any) -> RoostError:
+    """The error that a call gets; it names itself and says what to do."""
+    with pytest.raises(RoostError) as caught:
+        daemon.call(method, **params)
+    assert len(caught.value.message) > 20, caught.value.message
+    return caught.value
+
+
+def exits(roostd: Daemon) -> tuple[int, str]:
+    """A roostd that does not come up: its exit status and what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "roost.daemon"],
+        env=roostd.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_what_is_not_there(daemon: Daemon) -> None:
+    session = daemon.create()
+    assert refused(daemon, "session.get", session="s-nothere").name == "session_not_found"
+    assert refused(daemon, "turn.get", turn="t-nothere").name == "turn_not_found"
+    assert refused(daemon, "item.read", item="i-nothere").name == "item_not_found"
+    assert refused(daemon, "session.state", session=session, name="no-such").name == "checkpoint_not_found"
+    unknown = refused(daemon, "session.create", engine="shel", workspace="/tmp")
+    assert unknown.name == "engine_not_found" and "shell" in unknown.message
+    verb = refused(daemon, "session.gett", session=session)
+    assert verb.name == "method_not_found" and "session.get" in verb.message
+    field = refused(daemon, "session.get", sesion=session)
+    assert field.name == "invalid_params" and "session" in field.message
+    assert refused(daemon, "session.get", session=7).name == "invalid_params"
+
+
+def test_a_workspace_that_is_none(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for bad in (tmp_path / "missing", tmp_path / "file", Path("relative")):
+        error = refused(daemon, "session.create", workspace=str(bad))
+        assert error.name == "workspace_invalid" and str(bad) in error.message
+
+
+def test_a_workspace_that_vanishes_fails_the_turn_that_needs_it(daemon: Daemon, tmp_path: Path) -> None:
+    workspace = tmp_path / "soon-gone"
+    workspace.mkdir()
+    session = daemon.create(workspace=str(workspace))
+    workspace.rmdir()
+    turn = daemon.run(session, "echo hello")
+    assert (turn["state"], turn["problem"]["name"]) == ("failed", "workspace_invalid")
+    workspace.mkdir()
+    assert daemon.run(session, "echo hello")["state"] == "completed"
+
+
+def test_a_name_twice_and_a_name_that_is_none(daemon: Daemon) -> None:
+    daemon.create(name="work")
+    assert refused(daemon, "session.create", name="work", workspace="/tmp").name == "name_taken"
+    assert refused(daemon, "session.create", name="no spaces", workspace="/tmp").name == "invalid_params"
+    assert refused(daemon, "session.create", name="../up", workspace="/tmp").name == "invalid_params"
+
+
+def test_a_key_again(daemon: Daemon) -> None:
+    """S3.O2: the same key is the same turn; with other content it is a conflict."""
+    session = daemon.create()
+    first = daemon.send(session, "echo once", key="k1")
+    assert daemon.send(session, "echo once", key="k1") == first
+    assert refused(daemon, "turn.send", session=session, input="echo twice", key="k1").name == "key_conflict"
+    assert len(daemon.call("turn.list", session=session)["turns"]) == 1
+
+
+def test_an_ambiguous_id(daemon: Daemon) -> None:
+    for _ in range(40):
+        daemon.create()
+    error = refused(daemon, "session.get", session="s-")
+    assert error.name == "ambiguous_id"
+
+
+def test_a_prompt_of_20_mb(daemon: Daemon) -> None:
+    """Over the CLI's own check it is a frame that is too large: answered, then that connection ends and no other."""
+    session = daemon.create()
+    with daemon.connect() as other:
+        frame = rpc.request(7, "turn.send", {"session": session, "input": "x" * 20_000_000})
+        answers = send_and_read(daemon, frame)
+        assert answers[0].msgid == 7 and answers[0].error["name"] == "frame_too_large"
+        assert other.call("session.get", {"session": session})["session"]["turns"] == 0
+    too_long = "x" * 1_500_000
+    with daemon.connect() as connection:
+        answers = send_and_read(daemon, rpc.request(8, "turn.send", {"session": session, "input": too_long}), 1)
+        assert answers[0].error["name"] == "invalid_params" and "1000000" in answers[0].error["message"]
+        with pytest.raises(RoostError, match="1500000"):
+            connection.call("turn.send", {"session": session, "input": too_long})
+
+
+def send_and_read(daemon: Daemon, data: bytes, count: int = 0) -> list[Any]:
+    """Send on a raw connection and close our side of it; the messages that come back, or ``count`` of them."""
+    wire, found = rpc.Connection(), []
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(daemon.socket))
+        raw.settimeout(DEADLINE)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            raw.sendall(data)
+        with contextlib.suppress(OSError):
+            raw.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while (not count or len(found) < count) and (received := raw.recv(65536)):
+                found += list(wire.receive(received))
+    return found
+
+
+def test_rubbish_ends_that_connection_only(daemon: Daemon) -> None:
+    with daemon.connect() as other:
+        for rubbish in (b"\xc1", b"GET / HTTP/1.1\r\n\r\n", b"\x91" * 5000, rpc.pack([3, 1, 2]), os.urandom(5000)):
+            send_and_read(daemon, rubbish)
+            assert other.call("daemon.status", {})["phase"] == "running"
+
+
+def test_what_cannot_be_done_now(daemon: Daemon) -> None:
+    session = daemon.create()
+    turn = daemon.run(session, "echo done")["id"]
+    assert refused(daemon, "turn.edit", turn=turn, input="x").name == "turn_not_queued"
+    assert refused(daemon, "turn.move", turn=turn, before=None).name == "turn_not_queued"
+    assert refused(daemon, "turn.remove", turn=turn).name == "turn_not_queued"
+    assert daemon.call("turn.cancel", turn=turn)["outcome"] == "ended", "S1.S5: nothing changes"
+    assert refused(daemon, "events.subscribe", session=session, after=10**9).name == "invalid_params"
+    assert refused(daemon, "session.update", session=session).name == "invalid_params"
+
+
+def test_a_state_directory_in_use(daemon: Daemon) -> None:
+    status, said = exits(daemon)
+    assert status == 11 and "daemon_running" in said and str(daemon.pid) in said
+    assert daemon.call("daemon.status")["pid"] == daemon.pid
+
+
+def test_a_state_directory_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    status, said = exits(Daemon(tmp_path / "s", ROOST_STATE_DIRECTORY=str(tmp_path / "file" / "below")))
+    assert status == 2 and "state_directory_unusable" in said
+    if os.geteuid() == 0:
+        status, said = exits(Daemon(tmp_path / "s", ROOST_STATE_DIRECTORY="/proc/roost"))
+        assert status == 2 and "state_directory_unusable" in said
+
+
+def test_a_socket_path_that_is_too_long(tmp_path: Path) -> None:
+    status, said = exits(Daemon(tmp_path / "s", ROOST_SOCKET=str(tmp_path / ("x" * 120))))
+    assert status == 2 and "socket_path_too_long" in said and "107" in said
+
+
+def test_settings_that_are_wrong(tmp_path: Path) -> None:
+    status, said = exits(Daemon(tmp_path / "s", "[limits]\nmax_lives = 3\n"))
+    assert status == 2 and "invalid_settings" in said
+    assert "max_lives" in said and "max_live" in said and "s.toml" in said and "2" in said
+
+
+def damaged(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"this is not a database at all, not even near" * 20)
+
+
+def newer(path: Path) -> None:
+    with sqlite3.connect(path) as conn:
+        conn.execute("PRAGMA user_version = 999")
+    conn.close()
+
+
+def vanished(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "name"), [(damaged, "database_damaged"), (newer, "database_newer"), (vanished, "database_missing")]
+)
+def test_a_refused_database_is_left_as_it_is(roostd: Daemon, harm: Any, name: str) -> None:
+    """Section 6 rule 6: never overwritten, moved or emptied, and not made anew."""
+    roostd.start()
+    roostd.run(roostd.create(), "echo hello")
+    assert roostd.stop() == 0
+    database = roostd.state / "roost.db"
+    for leftover in roostd.state.glob("roost.db-*"):
+        leftover.unlink()
+    harm(database)
+    before = database.read_bytes() if database.exists() else None
+    status, said = exits(roostd)
+    assert status == 10 and name in said and str(database) in said
+    assert (database.read_bytes() if database.exists() else None) == before
+
+
+def test_a_refused_database_behind_systemds_socket_answers_each_call(roostd: Daemon, tmp_path: Path) -> None:
+    """Section 6 rule 6: it stays up, READY, writes nothing, and answers each call with the reason."""
+    roostd.start()
+    assert roostd.stop() == 0
+    damaged(roostd.state / "roost.db")
+    listener = socket.socket(socket.AF_UNIX)
+    path = tmp_path / "handed.sock"
+    listener.bind(str(path))
+    listener.listen(10)
+    script = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid());"
+        "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.executable, [sys.executable, '-m', 'roost.daemon'])"
+    )
+    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ready.bind(str(tmp_path / "notify"))
+    ready.settimeout(DEADLINE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(listener.fileno())],
+        env={**roostd.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "ROOST_SOCKET": str(path)},
+        pass_fds=[listener.fileno()],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert ready.recv(4096).startswith(b"READY=1")
+        roostd.socket = path
+        for _ in range(3):
+            assert refused(roostd, "session.list").name == "database_damaged"
+        assert refused(roostd, "turn.send", session="s", input="x").name == "database_damaged"
+        status = roostd.call("daemon.status")
+        assert status["phase"] == "refused" and status["storage"]["problem"]["name"] == "database_damaged"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 10
+        assert path.exists(), "a socket that was handed over is not unlinked"
+    finally:
+        process.kill()
+        process.wait()
+        listener.close()
+        ready.close()
+
+
+@pytest.mark.parametrize("what", ["roost.db", "lock", "run/roost.sock"])
+def test_storage_that_is_taken_away_is_noticed(daemon: Daemon, what: str) -> None:
+    """Section 6 rule 7: writes to an unlinked database succeed, so roost looks."""
+    session = daemon.create()
+    with daemon.connect() as connection:
+        (daemon.state / what).unlink()
+
+        def gone() -> bool:
+            try:
+                connection.call("turn.send", {"session": session, "input": "true"})
+            except RoostError as exc:
+                assert exc.name == "storage_gone" and what.rpartition("/")[2] in exc.message
+                return True
+            return False
+
+        wait_until(gone, "writing verbs fail")
+        assert connection.call("session.get", {"session": session})["session"]["id"] == session
+        assert not connection.call("daemon.status", {})["storage"]["ok"]
+
+
+def fill(ballast: Path) -> None:
+    """Leave no room on the file system."""
+    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT)
+    try:
+        with pytest.raises(OSError, match="space"):
+            while True:
+                os.write(descriptor, b"x" * 4096)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_full_disk_is_one_requests_error(roostd: Daemon, tmp_path: Path) -> None:
+    """Section 6 rule 10: the request gets the error, nothing half-done stays, the daemon goes on and says so."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    roostd.state.mkdir(mode=0o700)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(roostd.state)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine does not let tests mount a file system")
+    try:
+        roostd.start()
+        session = roostd.create()
+        ballast = roostd.state / "ballast"
+        fill(ballast)
+        failed = refused(roostd, "turn.send", session=session, input="x" * 500_000)
+        assert failed.name == "storage_failed" and "space" in failed.message
+        assert not roostd.call("daemon.status")["storage"]["ok"]
+        ballast.unlink()
+        assert roostd.run(session, "echo room again")["state"] == "completed"
+        assert len(roostd.call("turn.list", session=session)["turns"]) == 1
+        assert roostd.call("daemon.status")["storage"]["ok"]
+    finally:
+        roostd.close()
+        subprocess.run(["umount", str(roostd.state)], check=False)
+
+
+def test_a_turn_survives_a_disk_that_is_full_for_a_while(roostd: Daemon) -> None:
+    """What a running turn says waits for room: nothing of it is lost."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    roostd.state.mkdir(mode=0o700)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(roostd.state)], check=False).returncode:
+        pytest.skip("this machine does not let tests mount a file system")
+    try:
+        roostd.start()
+        session = roostd.create()
+        os.mkfifo(roostd.workspace / "gate")
+        turn = roostd.send(session, "read x < gate; seq 1 40000")
+        wait_until(lambda: roostd.session(session)["turn"], "it runs")
+        ballast = roostd.state / "ballast"
+        fill(ballast)
+        (roostd.workspace / "gate").write_text("go\n")
+        wait_until(lambda: not roostd.call("daemon.status")["storage"]["ok"], "a write failed")
+        ballast.unlink()
+        assert roostd.wait(turn)["state"] == "completed"
+        item = roostd.call("turn.get", turn=turn)["items"][0]
+        assert item["content"].split() == [str(n) for n in range(1, 40001)]
+    finally:
+        roostd.close()
+        subprocess.run(["umount", str(roostd.state)], check=False)
+
+
+def test_engines_of_settings_that_are_gone(tmp_path: Path) -> None:
+    """A session outlives the settings of its engine; its turns say what is missing."""
+    daemon = Daemon(tmp_path / "s", engines())
+    try:
+        daemon.start()
+        session = daemon.create("odd")
+        daemon.stop()
+        del daemon.environ["ROOST_CONFIG"]
+        daemon.start()
+        turn = daemon.run(session, "say hello")
+        assert (turn["state"], turn["problem"]["name"]) == ("failed", "engine_not_found")
+    finally:
+        daemon.close()
