@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from functools import partial
 
@@ -22,6 +23,8 @@ WRONG, LOCKED = 2, 11
 
 def serve() -> int:
     """Run the daemon until it is stopped; its exit status."""
+    # Inherited as ignored it would reap children behind our backs, and their statuses with them.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         settings = load(os.environ)
         logging.basicConfig(level=settings.daemon.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")

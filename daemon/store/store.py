@@ -188,7 +188,7 @@ class Store:
             if isinstance(job.error, StorageFailed | OutcomeUnknown | DatabaseDamaged):
                 self.problem = job.error
                 self._counts["storage_failures"] += 1
-            elif job.commit is not None:
+            elif job.commit is not None and self.gone is None:
                 self.problem = None
             job.done(job)
 
