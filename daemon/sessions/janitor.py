@@ -1,16 +1,13 @@
 """The sweepers: unload what is idle, re-arm what failed long ago, prune what retention no longer keeps."""
 
-import logging
 from collections.abc import Awaitable, Callable
 
 import trio
 
 from ...protocol.errors import SessionNotFound
 from ..guard import guarded
-from ..store import reads, retention
+from ..store import Tx, retention
 from .registry import Registry
-
-log = logging.getLogger(__name__)
 
 
 class Janitor:
@@ -26,7 +23,7 @@ class Janitor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(every, settings.sessions.idle_sweep, "idle sweep", self.sweep_idle)
             nursery.start_soon(every, settings.sessions.idle_sweep, "re-arm sweep", self.sweep_failed)
-            nursery.start_soon(every, settings.retention.sweep, "retention sweep", self.sweep_events)
+            nursery.start_soon(every, settings.retention.sweep, "retention sweep", self.sweep_old)
 
     async def sweep_idle(self) -> None:
         """Unload what was idle too long; what cannot be saved stays and is tried again (S0.W1, S0.W6)."""
@@ -40,24 +37,21 @@ class Janitor:
         for session_id in self._registry.failed_long_ago():
             await self._registry.rearm(session_id)
 
-    async def sweep_events(self) -> None:
-        """Remove what is beyond the limits of age and count, a session at a time."""
-        limits = self._registry.settings.retention
+    async def sweep_old(self) -> None:
+        """Remove events and ended turns beyond the limits, a piece at a time: what waits behind waits for one piece."""
+        store, limits = self._registry.store, self._registry.settings.retention
+        keep, keep_turns = limits.events_per_session, limits.turns_per_session
         age = None if limits.max_age is None else round(limits.max_age * 1000)
-        await self._prune(retention.prune, "", keep=limits.events_per_session, older_than_ms=age)
-        for session in await self._registry.store.read(reads.all_sessions):
-            if age is not None or session.seq > limits.events_per_session:
-                await self._prune(retention.prune, session.id, keep=limits.events_per_session, older_than_ms=age)
-            if session.turns > limits.turns_per_session:
-                await self._prune(retention.prune_turns, session.id, keep=limits.turns_per_session)
 
-    async def _prune(self, prune: Callable[..., int], session_id: str, **limits: int | None) -> None:
-        """Piece by piece, so that what waits behind it waits for one piece only."""
-        try:
-            while await self._registry.store.write(lambda tx: prune(tx, session_id, **limits)):
-                pass
-        except SessionNotFound:
-            return  # it was deleted meanwhile
+        def prune(session_id: str) -> Callable[[Tx], int]:
+            return lambda tx: retention.prune(tx, session_id, keep=keep, older_than_ms=age, keep_turns=keep_turns)
+
+        for session_id in await store.read(lambda conn: retention.prunable(conn, keep, age, keep_turns)):
+            try:
+                while await store.write(prune(session_id)):
+                    pass
+            except SessionNotFound:
+                continue  # it was deleted meanwhile
 
 
 async def every(period: float, name: str, sweep: Callable[[], Awaitable[None]]) -> None:
