@@ -16,7 +16,7 @@ TERM_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL when the command is cancelled."""
 DRAIN = 1.0
 """Seconds for which output is taken after the shell has ended, at most, ..."""
-SILENCE = 0.1
+SILENCE = 0.3
 """... and seconds without any that end the taking: a background job may hold the pipe for ever."""
 
 

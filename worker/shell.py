@@ -57,7 +57,8 @@ class Shell:
             case {"cwd": cwd, "env": dict()} if len(state) == 2:
                 variables: dict[str, Any] = state["env"]
                 changes = dict(_variable(name, value) for name, value in variables.items())
-                self._cwd, self._changes = _bytes("cwd", cwd), changes
+                self._cwd = _bytes("cwd", cwd)
+                self._changes = {name: value for name, value in changes.items() if _carried(name)}
             case _:
                 raise InvalidParams("this is not a state of the shell worker: it has cwd and env", field="state")
 

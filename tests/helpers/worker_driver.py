@@ -27,6 +27,14 @@ def script(name: str) -> list[str]:
     return [sys.executable, "-P", str(WORKERS / f"{name}.py")]
 
 
+def wait_gone(pidfd: int) -> None:
+    """Wait until the process of a pidfd has ended, and close it."""
+    try:
+        assert select.select([pidfd], [], [], DEADLINE)[0], "it still lives"
+    finally:
+        os.close(pidfd)
+
+
 @dataclass
 class HeardItem:
     """What was reported of one item."""
@@ -47,7 +55,7 @@ class Driver:
 
     def __init__(self, command: list[str], workspace: Path, **env: str) -> None:
         self.workspace = workspace
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._stderr = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             command,
             cwd=workspace,

@@ -1,0 +1,33 @@
+"""A worker whose state becomes what its prompt names."""
+
+from typing import Any
+
+from roost import worker
+
+state: list[Any] = [0]
+
+
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else []
+
+
+STATES: dict[str, Any] = {
+    "set": {1, 2},
+    "keys": {1: 2},
+    "deep": nested(31),
+    "large": b"x" * 16 * 1024 * 1024,
+    "fine": nested(29),
+}
+
+
+def turn(turn: worker.Turn) -> None:
+    state[0] = STATES.get(turn.input)
+
+
+def checkpoint() -> Any:
+    if state[0] is None:
+        raise LookupError("the state is lost")
+    return state[0]
+
+
+worker.run(turn, checkpoint=checkpoint)

@@ -1,0 +1,36 @@
+"""docs/workers.md tells the truth: its example runs, and its lists are those of the protocol."""
+
+import re
+import sys
+from pathlib import Path
+
+from helpers.worker_driver import Driver
+from roost.protocol.worker import ITEM_KINDS, TO_DAEMON, TO_WORKER
+
+PAGE = (Path(__file__).parents[2] / "docs" / "workers.md").read_text()
+
+
+def test_the_example_is_a_worker_of_about_twenty_lines(tmp_path: Path) -> None:
+    example = PAGE.partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in example.splitlines() if line]) <= 20
+    program = tmp_path / "notebook.py"
+    program.write_text(example)
+    command = [sys.executable, "-P", str(program)]
+    with Driver(command, tmp_path) as notebook:
+        assert notebook.initialize()["capabilities"] == ["checkpoint", "clear"]
+        notebook.turn("+ milk")
+        state = notebook.turn("+ bread")["state"]
+        assert notebook.said == [("agent_message", "milk\nbread")]
+    with Driver(command, tmp_path) as notebook:
+        notebook.initialize(state=state)
+        notebook.turn("mil")
+        assert notebook.said == [("agent_message", "milk")]
+        assert notebook.turn("beer")["message"] == "no note contains 'beer'"
+
+
+def test_every_message_and_kind_stands_on_the_page() -> None:
+    for name in TO_WORKER | TO_DAEMON:
+        assert re.search(rf"^\|[^|]*`{re.escape(name)}`", PAGE, re.MULTILINE), name
+    assert all(f"`{kind}`" in PAGE for kind in ITEM_KINDS)
+    fields = {field.rstrip("?") for shape in (TO_WORKER | TO_DAEMON).values() for field in shape}
+    assert [field for field in fields if f"`{field}`" not in PAGE] == []
