@@ -78,6 +78,7 @@ class Tx:
     def put_session(self, session: Session) -> Session:
         """Keep ``session``; its ``seq`` and ``updated_at`` are the store's own business."""
         before = self._record(session.id)
+        session = session.model_copy(update={"updated_at": self.now})
         if before is None:
             SESSIONS.put(self.conn, session)
         self._seqs.setdefault(session.id, before.seq if before else 0)
@@ -163,11 +164,11 @@ class Tx:
         session = self._records[id]
         if session is None:
             return None
-        if id not in self._changed:
+        session = session.model_copy(update={"seq": seq})
+        if id in self._changed:
+            SESSIONS.put(self.conn, session)
+        else:
             self.conn.execute("UPDATE sessions SET seq = ? WHERE id = ?", (seq, id))
-            return session.model_copy(update={"seq": seq})
-        session = session.model_copy(update={"seq": seq, "updated_at": self.now})
-        SESSIONS.put(self.conn, session)
         return session
 
 
