@@ -206,8 +206,11 @@ class App:
             report = await shutdown.run()
             nursery.cancel_scope.cancel()
         duration = round((trio.current_time() - begun) * 1000)
-        data = report.data(duration)
-        await guarded("report of the stop", store.write, lambda tx: tx.emit("", "daemon.stopped", data))
+
+        def stopped(tx: Tx) -> None:
+            tx.emit("", "daemon.stopped", report.data(duration))
+
+        await guarded("report of the stop", store.write, stopped)
         log.log(logging.ERROR if report.status else logging.INFO, "%s", report.line())
         self.notifier.status(report.line())
         await server.close(self._reason)

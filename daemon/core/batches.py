@@ -22,9 +22,9 @@ class Report:
     sessions: int = 0
     saved: int = 0
     unchanged: int = 0
-    interrupted: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    timed_out: list[str] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list[str])
+    failed: list[str] = field(default_factory=list[str])
+    timed_out: list[str] = field(default_factory=list[str])
     batches: int = 0
     batches_ok: int = 0
     batches_failed: int = 0

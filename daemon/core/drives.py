@@ -15,10 +15,10 @@ class Drives:
     """
 
     slots: int
-    in_flight: dict[str, float] = field(default_factory=dict)
+    in_flight: dict[str, float] = field(default_factory=dict[str, float])
     """Session → when its drive began."""
-    _failures: dict[str, int] = field(default_factory=dict)
-    _not_before: dict[str, float] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict[str, int])
+    _not_before: dict[str, float] = field(default_factory=dict[str, float])
 
     def rearm(self, session: str) -> None:
         """Forget its failures: somebody asked by hand, or it is deleted."""

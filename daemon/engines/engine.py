@@ -75,12 +75,14 @@ class Engine(Protocol):
 
     async def run(self, turn: Turn) -> Ended:
         """Run one turn to its end."""
+        ...
 
     async def cancel(self, turn: Turn, reason: str) -> None:
         """Ask it to end the turn; returns when it was asked."""
 
     async def state(self) -> bytes:
         """A packed copy of its state."""
+        ...
 
     async def clear(self) -> bytes | None:
         """Empty its state; the packed empty state if it says it."""

@@ -1,6 +1,7 @@
 """What all sessions share."""
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import trio
 
@@ -60,8 +61,8 @@ class House:
 
 def problem_of(error: BaseException) -> Problem:
     """An error as it is kept with a session or a turn; what is not ours is a bug."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        return problem_of(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     if not isinstance(error, RoostError):
         error = InternalError(f"a bug in roostd: {error!r}; please report it with the log")
     return Problem(name=error.wire_name, message=error.message, data=error.data)

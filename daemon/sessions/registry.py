@@ -1,7 +1,7 @@
 """The registry: get-or-create of live sessions without races, one guard around each, and room for all."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -218,7 +218,7 @@ class Registry:
         return await letter.outcome()
 
     @asynccontextmanager
-    async def alone(self, session_id: str) -> AsyncIterator[None]:
+    async def alone(self, session_id: str) -> AsyncGenerator[None]:
         """Nobody starts the session meanwhile."""
         while (gate := self._gates.get(session_id)) is not None:
             await gate.wait()

@@ -136,9 +136,10 @@ class LiveSession:
         """Do what is asked, one after another. The one under way when the child is gone is done to its end."""
         self._nursery = nursery
         while not self._over:
+            letter: Letter[Any] | None = None
             with trio.CancelScope() as self._receiving:
                 letter = await self._mail_out.receive()
-            if not self._receiving.cancelled_caught:
+            if letter is not None:
                 await letter.open()
 
     def close(self) -> None:

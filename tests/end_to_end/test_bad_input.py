@@ -114,7 +114,8 @@ def test_a_prompt_of_20_mb(daemon: Daemon) -> None:
 
 def send_and_read(daemon: Daemon, data: bytes, count: int = 0) -> list[Any]:
     """Send on a raw connection and close our side of it; the messages that come back, or ``count`` of them."""
-    wire, found = rpc.Connection(), []
+    wire = rpc.Connection()
+    found: list[Any] = []
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(str(daemon.socket))
         raw.settimeout(DEADLINE)

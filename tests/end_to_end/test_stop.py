@@ -14,7 +14,7 @@ FAST = "[checkpoints]\nbatch_timeout = '3s'\n[sessions]\ncancel_grace = '500ms'\
 
 def stopped(daemon: Daemon) -> dict[str, Any]:
     """The report of the last stop."""
-    return [e for e in daemon.events() if e["kind"] == "daemon.stopped"][-1]["data"]
+    return dict(next(e for e in reversed(daemon.events()) if e["kind"] == "daemon.stopped")["data"])
 
 
 @pytest.fixture

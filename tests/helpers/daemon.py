@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running(state: Path | None = None, config: str = "", **environ: str) -> Iterator[Daemon]:
+def running(state: Path | None = None, config: str = "", **environ: str) -> Generator[Daemon]:
     """A daemon that is started, and ended with all its children at the end."""
     with tempfile.TemporaryDirectory(prefix="roost-") as scratch:
         daemon = Daemon(state or Path(scratch) / "s", config, **environ)
