@@ -30,15 +30,8 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Key = Annotated[
-    str | None,
-    Field(
-        default=None,
-        min_length=1,
-        max_length=128,
-        description="a key of the client's choice: the same key again returns the first result",
-    ),
-]
+_KEY = "a key of the client's choice: the same key again returns the first result"
+Key = Annotated[str | None, Field(default=None, min_length=1, max_length=128, description=_KEY)]
 SessionRef = Annotated[str, Field(min_length=1, max_length=128, description="id, unique start of an id, or name")]
 TurnRef = Annotated[str, Field(min_length=1, max_length=128, description="id or unique start of an id")]
 Count = Annotated[int, Field(ge=1, le=1000, description="at most this many")]
