@@ -1,0 +1,169 @@
+"""The verbs about turns that wait or run: send, queue, release, cancel, wait."""
+
+import json
+from collections.abc import Generator
+
+import pytest
+
+from helpers.cli import Roost
+from helpers.daemon import running, wait_until
+
+
+@pytest.fixture(scope="module")
+def roost() -> Generator[Roost]:
+    with running() as daemon:
+        yield Roost(daemon)
+
+
+class Busy:
+    """A session with one turn that runs until it is let go, and three that wait."""
+
+    def __init__(self, roost: Roost, name: str) -> None:
+        self.roost, self.name = roost, name
+        self.gate = roost.daemon.workspace / f"{name}-go"
+        roost("new", "--name", name)
+        self.running = self.send(f"while [ ! -e {self.gate} ]; do sleep 0.02; done")
+        self.waiting = [self.send(f"echo {n}") for n in (1, 2, 3)]
+
+    def send(self, prompt: str) -> str:
+        return self.roost("send", "-q", self.name, prompt).out.strip()
+
+    def queue(self, *argv: str) -> list[str]:
+        """The turns that wait, after changing them as ``argv`` says."""
+        if argv:
+            done = self.roost("queue", self.name, *argv)
+            assert done.status == 0, done.err
+        return self.roost("queue", self.name, "-q").out.split()
+
+    def finish(self) -> None:
+        self.gate.touch()
+        assert self.roost("wait", self.name).status == 0
+
+
+def test_send_prints_the_turn_and_what_is_before_it(roost: Roost) -> None:
+    busy = Busy(roost, "sent")
+    done = roost("send", "sent", "echo", "4")
+    assert done.out.startswith("t-") and done.out.count("\n") == 1
+    assert "after 4 before it" in done.err and f"roost wait {done.out.strip()}" in done.err
+    assert json.loads(roost("send", "sent", "echo 5", "--json").out)["ahead"] == 5
+    busy.finish()
+    assert "it runs now" in roost("send", "sent", "true").err
+
+
+def test_send_and_wait_streams_the_turn(roost: Roost) -> None:
+    roost("new", "--name", "streamed")
+    done = roost("send", "-w", "streamed", "echo out; exit 7")
+    assert (done.status, done.out) == (1, "out\n")
+    last = json.loads(roost("show", "streamed", "--json").out)["last_turn"]
+    assert roost("send", "-w", "streamed", "--retry", last).out == "out\n"
+
+
+def test_the_queue_is_listed_in_the_order_it_runs(roost: Roost) -> None:
+    busy = Busy(roost, "listed")
+    header, *rows = roost("queue", "listed").out.splitlines()
+    assert header.split() == ["NUMBER", "TURN", "STATE", "REASON", "AGE", "TOOK", "PROMPT"]
+    assert [row.split()[1] for row in rows] == busy.waiting
+    assert [json.loads(line)["input"] for line in roost("queue", "listed", "--json").out.splitlines()] == [
+        "echo 1",
+        "echo 2",
+        "echo 3",
+    ]
+    busy.finish()
+    assert roost("queue", "listed") == (0, "", "nothing waits\n")
+
+
+def test_prompts_that_wait_are_edited_moved_and_removed(roost: Roost) -> None:
+    busy = Busy(roost, "changed")
+    first, second, third = busy.waiting
+    assert busy.queue("move", third, "--before", first) == [third, first, second]
+    assert busy.queue("move", first[:12], "--last") == [third, second, first]
+    assert busy.queue("rm", second) == [third, first]
+    assert busy.queue("edit", first, "echo", "edited") == [third, first]
+    busy.finish()
+    printed = roost("log", "changed").out
+    assert printed.index("\n3\n") < printed.index("\nedited\n")
+    assert "\n2\n" not in printed and "\n1\n" not in printed
+
+
+def test_edit_opens_the_editor_on_the_prompt_as_it_is(roost: Roost) -> None:
+    busy = Busy(roost, "edited")
+    editor = roost.daemon.workspace / "editor"
+    editor.write_text('#!/bin/sh\nsed -i s/echo/printf/ "$1"\n')
+    editor.chmod(0o700)
+    with roost.started("queue", "edited", "edit", busy.waiting[0], terminal=True, VISUAL=str(editor)) as edit:
+        edit.expect("done")
+        assert edit.wait() == 0
+    assert json.loads(roost("queue", "edited", "--json").out.splitlines()[0])["input"] == "printf 1"
+    busy.finish()
+
+
+@pytest.mark.parametrize(
+    "argv", [["edit"], ["move", "t-a"], ["rm", "t-a", "--last"], ["rm", "t-a", "word"], ["edit", "t-a", "--last", "x"]]
+)
+def test_a_change_that_is_not_whole_is_wrong_usage(roost: Roost, argv: list[str]) -> None:
+    assert roost("queue", "any", *argv).status == 2
+
+
+def test_only_what_waits_in_this_session_can_be_changed(roost: Roost) -> None:
+    busy, other = Busy(roost, "mine"), Busy(roost, "other")
+    stranger = roost("queue", "mine", "rm", other.waiting[0])
+    assert stranger.status == 4 and "is not a turn of mine" in stranger.err
+    running = roost("queue", "mine", "rm", busy.running)
+    assert running.status == 8 and running.err.endswith("(turn_not_queued)\n")
+    assert other.queue() == other.waiting
+    busy.finish()
+    other.finish()
+
+
+def test_a_failure_holds_the_queue_until_it_is_released(roost: Roost) -> None:
+    busy = Busy(roost, "held")
+    roost("cancel", busy.running)
+    assert roost("wait", busy.running).status == 6
+    waited = roost("wait", "held")
+    assert waited.status == 8 and "3 queued on hold" in waited.err
+    sent = roost("send", "held", "echo 4")
+    assert sent.status == 0 and sent.err.startswith("held (") and "roost release held" in sent.err
+    assert "on hold" in roost("queue", "held").err
+    assert roost("queue", "held", "rm", busy.waiting[0]).status == 0
+    released = roost("release", "held")
+    assert released.status == 0 and "roost attach held" in released.err
+    assert roost("wait", "held").status == 0
+    assert [line for line in roost("log", "held").out.splitlines() if line.isdigit()] == ["2", "3", "4"]
+
+
+def test_cancel_takes_a_session_or_a_turn_and_twice_is_once(roost: Roost) -> None:
+    busy = Busy(roost, "cancelled")
+    assert roost("cancel", busy.waiting[0]).out == f"{busy.waiting[0]} cancelled\n"
+    first = roost("cancel", "cancelled")
+    assert first.out == f"{busy.running} requested\n" and "roost wait" in first.err
+    assert roost("wait", busy.running).status == 6
+    assert roost("cancel", busy.running).out == f"{busy.running} ended\n"
+    assert json.loads(roost("cancel", busy.running, "--json").out)["turn"]["reason"] == "user"
+    nothing = roost("cancel", "cancelled")
+    assert (nothing.status, nothing.out) == (0, "") and "runs nothing" in nothing.err
+
+
+def test_wait_gives_up_in_time(roost: Roost) -> None:
+    busy = Busy(roost, "slow")
+    assert roost("wait", "slow", "--timeout", "50ms").status == 3
+    done = roost("wait", busy.running, "--timeout", "50ms")
+    assert done.status == 3 and done.err.endswith("(timed_out)\n")
+    busy.finish()
+
+
+def test_wait_has_the_status_of_the_turn(roost: Roost) -> None:
+    roost("new", "--name", "ended")
+    assert roost("wait", "ended") == (0, "", "")
+    turn = roost("send", "-q", "ended", "exit 1").out.strip()
+    assert roost("wait", turn) == (1, f"{turn} failed\n", "")
+    assert roost("wait", "ended", "-q") == (1, "", "")
+    assert json.loads(roost("wait", turn, "--json").out)["exit_code"] == 1
+
+
+def test_wait_can_be_interrupted(roost: Roost) -> None:
+    busy = Busy(roost, "awaited")
+    with roost.started("wait", "awaited", terminal=True) as wait:
+        wait_until(lambda: roost.daemon.call("daemon.status")["clients"] == 2, "it is connected")
+        wait.type("\x03")
+        assert wait.wait() == 130
+    busy.finish()
