@@ -1,10 +1,17 @@
 """Fixtures of all tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
 from helpers.daemon import Daemon
+
+# No timed assertion in a test: a loaded machine is slow, not wrong. CI tries the same examples each time.
+settings.register_profile("roost", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("roost")
 
 
 @pytest.fixture
