@@ -48,9 +48,18 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return status.INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads on: what is still buffered must not be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return status.BROKEN_PIPE
+    except OSError as exc:
+        # What fails elsewhere was named where it failed; what is left is writing the output.
+        _give_up_output()
+        sys.stderr.write(f"roost: the output cannot be written: {exc.strerror}\n")
+        return status.FAILED
+
+
+def _give_up_output() -> None:
+    """What is still buffered must not be tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(argv: list[str]) -> int:

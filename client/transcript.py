@@ -118,6 +118,8 @@ class Transcript:
         return Piece(text)
 
     def _noted(self, text: str) -> Piece:
+        if self.turn is None:
+            self._mid_line = False  # in a conversation a note stands in a line of its own
         return Piece(text, note=True)
 
 

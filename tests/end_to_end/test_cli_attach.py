@@ -1,0 +1,130 @@
+"""``roost attach``: history, then live, prompts typed or piped, and leaving without ending anything."""
+
+import json
+from collections.abc import Generator
+
+import pytest
+
+from helpers.cli import Roost
+from helpers.daemon import running
+
+
+@pytest.fixture(scope="module")
+def roost() -> Generator[Roost]:
+    with running() as daemon:
+        yield Roost(daemon)
+
+
+@pytest.fixture
+def session(roost: Roost, request: pytest.FixtureRequest) -> str:
+    """A session with two turns behind it."""
+    name = str(request.node.name).partition("[")[0][-60:]
+    roost("new", "--name", name)
+    for word in ("first", "second"):
+        roost("send", "-w", name, f"echo {word}")
+    return name
+
+
+def test_lines_from_a_pipe_are_prompts_and_it_ends_with_them(roost: Roost, session: str) -> None:
+    done = roost("attach", session, stdin="echo a\n\nexport B=b\necho $B")
+    words = [line for line in done.out.splitlines() if not line.startswith(("t-", ">"))]
+    assert (done.status, words) == (0, ["first", "second", "a", "b"])
+    assert done.out.splitlines()[0] == "> echo first"
+
+
+def test_its_status_is_that_of_the_last_turn(roost: Roost, session: str) -> None:
+    assert roost("attach", session, stdin="exit 3").status == 1
+
+
+def test_without_input_it_shows_the_history_and_leaves(roost: Roost, session: str) -> None:
+    done = roost("attach", session, "-n", "1")
+    assert done.status == 0
+    assert done.out.splitlines()[:2] == ["> echo second", "second"]
+    assert roost("attach", session, "-n", "0").out == ""
+
+
+def test_json_is_an_event_a_line(roost: Roost, session: str) -> None:
+    done = roost("attach", session, "--json", stdin="echo x\n")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert events[-1]["kind"] == "turn.completed"
+    seqs = [event["seq"] for event in events]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+
+
+def test_a_person_types_prompts_and_leaves_with_ctrl_d(roost: Roost, session: str) -> None:
+    with roost.started("attach", session, terminal=True) as attach:
+        attach.expect("second\r\n")
+        attach.type("echo typed $((1+1))\n")
+        attach.expect("\ntyped 2\r\n")
+        attach.type("\x04")
+        attach.expect("left; the session goes on")
+        assert attach.wait() == 0
+    assert json.loads(roost("show", session, "--json").out)["state"] == "ready"
+
+
+def test_ctrl_c_cancels_what_runs_and_the_person_stays(roost: Roost, session: str) -> None:
+    with roost.started("attach", session, terminal=True) as attach:
+        for word in ("one", "two"):
+            attach.type(f"echo {word}-$((1+1)); sleep 60\n")
+            attach.expect(f"{word}-2\r\n")
+            attach.type("\x03")
+            attach.expect("cancelling")
+            attach.expect("cancelled (user)")
+        attach.type("\x03")
+        attach.expect("nothing runs")
+        attach.type("\x03")
+        attach.expect("left;")
+        assert attach.wait() == 130
+
+
+def test_ctrl_c_twice_leaves_the_turn_running(roost: Roost, session: str) -> None:
+    with roost.started("attach", session, terminal=True) as attach:
+        attach.type("trap '' INT TERM; echo deaf-$((1+1)); sleep 60\n")
+        attach.expect("deaf-2\r\n")
+        attach.type("\x03")
+        attach.expect("Ctrl-C again leaves")
+        attach.type("\x03")
+        attach.expect("left;")
+        assert attach.wait() == 130
+    assert json.loads(roost("show", session, "--json").out)["turn"] is not None
+    roost("rm", "--force", session)
+
+
+def test_two_attached_see_the_same_and_what_the_other_typed(roost: Roost, session: str) -> None:
+    with roost.started("attach", session) as one, roost.started("attach", session) as two:
+        one.expect("second\n")
+        two.expect("second\n")
+        one.type("echo from one\n")
+        two.expect("> echo from one\nfrom one\n")
+        one.close_stdin()
+        assert one.wait() == 0
+        two.type("echo from two\n")
+        two.expect("from two\n")
+
+
+def test_a_turn_that_runs_is_seen_from_its_beginning(roost: Roost, session: str) -> None:
+    gate = roost.daemon.workspace / f"{session}-gate"
+    with roost.started(
+        "run", "-s", session, f"echo begun; while [ ! -e {gate} ]; do sleep 0.02; done; echo done"
+    ) as run:
+        run.expect("begun\n")
+        with roost.started("attach", session) as attach:
+            attach.expect("begun\n")
+            gate.touch()
+            attach.expect("done\n")
+        assert run.wait() == 0
+
+
+def test_a_prompt_that_is_held_says_so(roost: Roost, session: str) -> None:
+    roost("send", session, "while [ ! -e fail ]; do sleep 0.02; done; exit 1")
+    roost("send", session, "echo behind")
+    (roost.daemon.workspace / "fail").touch()
+    roost("wait", session)
+    done = roost("attach", session, stdin="echo more\n")
+    assert done.status == 8
+    assert "held (" in done.err and "roost release" in done.err
+
+
+def test_a_prompt_that_is_refused_does_not_end_it(roost: Roost, session: str) -> None:
+    done = roost("attach", session, stdin="x" * 1_500_000 + "\necho after\n")
+    assert "after\n" in done.out and "the prompt has 1500000 bytes" in done.err
