@@ -11,10 +11,10 @@ from .tx import Tx
 
 def unfinished(conn: sqlite3.Connection) -> list[str]:
     """Sessions of which something is not settled. Three partial indexes answer: the cost is that of what is found."""
-    return [id for (id,) in conn.execute(_UNFINISHED)]
+    return [id for (id,) in conn.execute(UNFINISHED)]
 
 
-_UNFINISHED = """
+UNFINISHED = """
     SELECT id FROM sessions WHERE state NOT IN ('idle', 'failed')
     UNION SELECT session FROM turns WHERE state IN ('running', 'waiting')
     UNION SELECT session FROM items WHERE state = 'in_progress'

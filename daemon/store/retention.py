@@ -21,9 +21,9 @@ def prunable(
 _PRUNABLE = """
     WITH logs AS (SELECT id, seq, turns FROM sessions UNION ALL SELECT '', daemon_seq, 0 FROM meta)
     SELECT id FROM logs
-    WHERE seq - coalesce((SELECT to_seq FROM gaps WHERE session = id), 0) > :keep
-        OR (SELECT at FROM events WHERE session = id ORDER BY seq LIMIT 1) < :before
-        OR turns - (SELECT number FROM turns WHERE session = id ORDER BY place LIMIT 1) >= :turns
+    WHERE seq - coalesce((SELECT to_seq FROM gaps WHERE session = logs.id), 0) > :keep
+        OR (SELECT at FROM events WHERE session = logs.id ORDER BY seq LIMIT 1) < :before
+        OR turns - (SELECT number FROM turns WHERE session = logs.id ORDER BY place LIMIT 1) >= :turns
 """
 
 
