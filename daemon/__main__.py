@@ -13,7 +13,7 @@ from .. import __version__
 from ..protocol.errors import DaemonRunning, DatabaseRefused, RoostError
 from .app import REFUSED, App
 from .place import Place
-from .settings import load
+from .settings import at, load
 from .store import Store
 from .systemd import Notifier, listen_socket
 
@@ -29,6 +29,8 @@ def serve() -> int:
         settings = load(os.environ)
         logging.basicConfig(level=settings.daemon.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
         listener = listen_socket(os.environ)
+        if listener is not None:
+            settings = at(settings, listener.getsockname())
         place = Place.take(settings)
         notifier = Notifier(os.environ)
         os.environ.pop("NOTIFY_SOCKET", None)  # no child speaks for the daemon

@@ -220,6 +220,12 @@ def _nearest(key: Key) -> str:
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
+def at(settings: Settings, socket: str) -> Settings:
+    """The same settings, with the path of a socket that was handed over and that nobody here named."""
+    daemon = settings.daemon.model_copy(update={"socket": Path(socket)})
+    return settings.model_copy(update={"daemon": daemon})
+
+
 def secrets(env_from: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """Resolve the named secrets: variable → value. Blocking; the values are for a child's environment and nothing else.
 
