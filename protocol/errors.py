@@ -6,7 +6,7 @@ Strategy: a handler raises one of these and the server sends it; a client that r
 
 from __future__ import annotations
 
-from .lean import Any, ClassVar
+from .lean import Any, ClassVar, cast
 
 
 class RoostError(Exception):
@@ -367,7 +367,9 @@ def from_wire(error: object) -> RoostError:
     """The exception for an error that a peer sent; an unknown name becomes :class:`UnknownError`."""
     if not isinstance(error, dict):
         return UnknownError(f"the peer answered with the error {error!r}", wire_name="error")
-    name, message, data = str(error.get("name", "error")), str(error.get("message", "")), error.get("data")
-    fields = {str(k): v for k, v in data.items() if k not in ("message", "wire_name")} if isinstance(data, dict) else {}
+    given = cast("dict[Any, Any]", error)
+    name, message, data = str(given.get("name", "error")), str(given.get("message", "")), given.get("data")
+    culprit = cast("dict[Any, Any]", data) if isinstance(data, dict) else {}
+    fields = {str(key): value for key, value in culprit.items() if key not in ("message", "wire_name")}
     known = ERRORS.get(name)
     return known(message, **fields) if known else UnknownError(message, wire_name=name, **fields)

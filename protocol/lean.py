@@ -10,10 +10,13 @@ from collections import namedtuple
 TYPE_CHECKING = False  # type checkers take this name for true
 
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, NamedTuple
+    from typing import Any, ClassVar, NamedTuple, cast
 else:
     Any = object
     ClassVar = type
+
+    def cast(kind, value):
+        return value
 
     class _Fields(type):
         """Makes a ``collections.namedtuple`` of the annotations in a class body."""
@@ -30,4 +33,4 @@ else:
         """The base of a named tuple; its module has ``from __future__ import annotations``."""
 
 
-__all__ = ["TYPE_CHECKING", "Any", "ClassVar", "NamedTuple"]
+__all__ = ["TYPE_CHECKING", "Any", "ClassVar", "NamedTuple", "cast"]

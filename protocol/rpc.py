@@ -7,7 +7,7 @@ Rules. 1. After a violation the connection is in error for ever: no later byte i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgpack
 
@@ -21,7 +21,7 @@ from .errors import (
     RoostError,
     TooManyRequests,
 )
-from .lean import Any, NamedTuple
+from .lean import Any, NamedTuple, cast
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 MAX_MSGID = 2**32 - 1
@@ -214,6 +214,8 @@ class Connection:
                 return Response(msgid, error, result)
             case [2, str(method), params] if (named := _named(params)) is not None:
                 return Notification(method, named)
+            case _:
+                pass
         return self._violate(InvalidRequest(_SHAPE), pack(value) if isinstance(value, list) else b"")
 
     def _request(self, msgid: int, method: Any, params: Any) -> Message:
@@ -237,10 +239,11 @@ class Connection:
 
     def _check(self, value: Any, depth: int) -> None:
         """Refuse what is nested too deep, and timestamps (which never reach the ext hook)."""
+        members: Iterable[Any]
         if isinstance(value, list):
-            members: Any = value
+            members = cast("list[Any]", value)
         elif isinstance(value, dict):
-            members = value.values()
+            members = cast("dict[Any, Any]", value).values()
         elif isinstance(value, msgpack.Timestamp):
             raise ProtocolViolation("extension types are not part of the protocol; send integers")
         else:
@@ -261,12 +264,13 @@ def _too_large(limit: int) -> str:
 
 
 def _named(params: Any) -> dict[str, Any] | None:
-    match params:
-        case []:
-            return {}
-        case [dict(named)] if all(isinstance(key, str) for key in named):
-            return named
-    return None
+    """The one map that params are; no params are an empty one. None: they are something else."""
+    if params == []:
+        return {}
+    if not isinstance(params, list) or len(cast("list[Any]", params)) != 1 or not isinstance(params[0], dict):
+        return None
+    named = cast("dict[Any, Any]", params[0])
+    return named if all(isinstance(key, str) for key in named) else None
 
 
 def _msgid_of(head: bytes) -> int | None:

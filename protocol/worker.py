@@ -7,7 +7,7 @@ worker must stay small. Both sides check what they hear with :func:`check`.
 from __future__ import annotations
 
 from .errors import InvalidParams, MethodNotFound
-from .lean import Any
+from .lean import Any, cast
 
 PROTOCOL = 1
 """Version of the worker protocol."""
@@ -90,16 +90,17 @@ def check(table: dict[str, Shape], name: str, params: Any) -> dict[str, Any]:
         raise MethodNotFound(f"there is no {name!r} in the worker protocol", method=name)
     if not isinstance(params, dict):
         raise InvalidParams(f"{name} takes a map", method=name)
+    given = cast("dict[Any, Any]", params)
     for field, types in shape.items():
         required = field.rstrip("?")
-        if required in params:
-            value = params[required]
+        if required in given:
+            value = given[required]
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and types is not ANY):
                 wanted = " or ".join(t.__name__ for t in types)
                 raise InvalidParams(f"{name}: {required} must be {wanted}", method=name, field=required)
         elif required == field:
             raise InvalidParams(f"{name}: {field} is missing", method=name, field=field)
-    for field in params:
+    for field in given:
         if field not in shape and f"{field}?" not in shape:
             raise InvalidParams(f"{name}: unknown field {field!r}", method=name, field=str(field))
-    return params
+    return given

@@ -34,7 +34,8 @@ def encode(message: Any) -> bytes:
             return rpc.notification(method, named)
         case rpc.Response(msgid, error, result):
             return rpc.pack([rpc.RESPONSE, msgid, error, result])
-    raise AssertionError(message)
+        case _:
+            raise AssertionError(message)
 
 
 def received(data: bytes, limits: rpc.Limits | None = None, step: int = 0) -> list[rpc.Message]:
@@ -109,25 +110,25 @@ def test_many_small_frames_in_one_piece_are_not_one_large_one() -> None:
     assert len(received(frame * 1000, rpc.Limits(frame=200))) == 1000
 
 
-@pytest.mark.parametrize(
-    ("value", "msgid"),
-    [
-        (42, None),
-        ("text", None),
-        ([], None),
-        ([3, 1, "m", [{}]], None),
-        ([0, -1, "m", [{}]], None),
-        ([0, 2**32, "m", [{}]], None),
-        ([0, True, "m", [{}]], None),
-        ([0, "7", "m", [{}]], None),
-        ([0, 7, 9, [{}]], 7),
-        ([0, 7, "m"], 7),
-        ([0, 7, "m", [{}], 1], 7),
-        ([1, 7, None], None),
-        ([2, "m", [{}, {}]], None),
-        ([2, 7, [{}]], None),
-    ],
-)
+NO_MESSAGES: list[tuple[Any, int | None]] = [
+    (42, None),
+    ("text", None),
+    ([], None),
+    ([3, 1, "m", [{}]], None),
+    ([0, -1, "m", [{}]], None),
+    ([0, 2**32, "m", [{}]], None),
+    ([0, True, "m", [{}]], None),
+    ([0, "7", "m", [{}]], None),
+    ([0, 7, 9, [{}]], 7),
+    ([0, 7, "m"], 7),
+    ([0, 7, "m", [{}], 1], 7),
+    ([1, 7, None], None),
+    ([2, "m", [{}, {}]], None),
+    ([2, 7, [{}]], None),
+]
+
+
+@pytest.mark.parametrize(("value", "msgid"), NO_MESSAGES)
 def test_what_is_no_message_ends_the_connection(value: Any, msgid: int | None) -> None:
     wire = rpc.Connection()
     (violation,) = wire.receive(rpc.pack(value))
