@@ -58,27 +58,28 @@ def threads(pid: int) -> list[Path]:
     return list(Path(f"/proc/{pid}/task").iterdir())
 
 
-class Activity(NamedTuple):
-    """What all threads of a process did: voluntary context switches, and seconds on a core."""
-
-    switches: int
-    cpu: float
-
-
-def activity(pid: int) -> Activity:
-    switches, nanoseconds = 0, 0
-    for thread in threads(pid):
-        switches += int(_field(thread / "status", "voluntary_ctxt_switches"))
-        nanoseconds += int((thread / "schedstat").read_text().split()[0])
-    return Activity(switches, nanoseconds / 1e9)
+def _activity(pid: int) -> dict[str, tuple[int, int]]:
+    """Of each thread: its voluntary context switches, and its nanoseconds on a core."""
+    return {
+        thread.name: (
+            int(_field(thread / "status", "voluntary_ctxt_switches")),
+            int((thread / "schedstat").read_text().split()[0]),
+        )
+        for thread in threads(pid)
+    }
 
 
 def idleness(pid: int, seconds: float) -> tuple[float, float]:
-    """Voluntary context switches a second, and the share of one core in percent, while nobody asks anything."""
-    before = activity(pid)
+    """Voluntary context switches a second, and the share of one core in percent, while nobody asks anything.
+
+    A thread that ends meanwhile is left out: measure what has come to rest.
+    """
+    before = _activity(pid)
     time.sleep(seconds)
-    after = activity(pid)
-    return (after.switches - before.switches) / seconds, (after.cpu - before.cpu) / seconds * 100
+    after = _activity(pid)
+    done = [(now[0] - then[0], now[1] - then[1]) for name, now in after.items() if (then := before.get(name, (0, 0)))]
+    switches, nanoseconds = map(sum, zip(*done, strict=True))
+    return switches / seconds, nanoseconds / 1e9 / seconds * 100
 
 
 def rss(pid: int) -> float:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -15,6 +16,7 @@ from .table import Row
 
 def resting_rows(roostd: Roostd, scale: Scale) -> Iterator[Row]:
     """The daemon has ``scale.sessions`` live sessions of a built-in worker, and nobody asks it anything."""
+    time.sleep(scale.settle)
     yield _resident(roostd, scale)
     yield from _idle(roostd, scale)
     yield _worker_memory(roostd)

@@ -40,7 +40,12 @@ class Roostd:
         self.connection: Connection
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

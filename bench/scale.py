@@ -12,6 +12,8 @@ class Scale(NamedTuple):
     lists: int = 200
     commands: int = 30
     starts: int = 20
+    settle: float = 12.0
+    """Trio keeps a thread that has nothing to do for 10 s."""
     idle: float = 10.0
     ticks: int = 4_000
     events: int = 1_500
@@ -31,6 +33,7 @@ SMALL = Scale(
     lists=10,
     commands=2,
     starts=2,
+    settle=0.1,
     idle=0.5,
     ticks=200,
     events=100,
