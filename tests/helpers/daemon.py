@@ -114,8 +114,10 @@ class Daemon:
 
     def close(self) -> None:
         """End it, and every child that bears its mark."""
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # what it was wrapped in, too
+            self.process.wait(DEADLINE)
         for pid in pids_with(f"ROOST_DAEMON={self.socket}"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
