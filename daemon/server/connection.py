@@ -19,7 +19,7 @@ from .answer import Result, Then, encode
 from .outgoing import UNSENT, Outgoing
 from .params import shown, validated
 from .socket import Peer
-from .subscription import Subscription
+from .subscription import Reason, Subscription
 
 if TYPE_CHECKING:
     from .server import Server
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 READ_BYTES = 32 * 1024
 PAGES_AT_ONCE = 4
 """Pages of one client that are read from the store at the same time."""
-FAREWELL = 1.0
+FAREWELL = 0.8
 """Seconds a client has to take what is left for it."""
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Connection:
         self._pages = trio.Semaphore(PAGES_AT_ONCE)
         self._reading = trio.CancelScope()
         self._closing = False
-        self._a_wait_ended = trio.lowlevel.ParkingLot()
+        self._less_to_wait_for = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery
 
     def __repr__(self) -> str:
@@ -71,17 +71,18 @@ class Connection:
                     await self._converse()
                 with trio.move_on_after(FAREWELL):
                     await self._farewell()
+                self._end_subscriptions("shutting_down")
                 self._nursery.cancel_scope.cancel()
         finally:
             for subscription in tuple(self.subscriptions.values()):
-                subscription.forget()
+                self.forget(subscription)
             self._sock.close()
 
     def close(self) -> None:
-        """Tell each subscription and each request that waits, then end, within a second."""
+        """Tell each subscription, after its last event, and each request that waits; then end, within a second."""
         self._closing = True
-        for subscription in tuple(self.subscriptions.values()):
-            subscription.end("shutting_down")
+        for subscription in self.subscriptions.values():
+            subscription.wind_up()
         for scope in self._waits.values():
             scope.cancel()
         self._reading.cancel()
@@ -92,7 +93,9 @@ class Connection:
             if not data:
                 return
             for message in self._rpc.receive(data):
-                self._take(message)
+                if self._take(message):
+                    # Tasks that start in the same tick run in any order: what came first begins first.
+                    await trio.lowlevel.checkpoint()
                 if self.out.size > UNSENT:
                     await self.out.wait_room()
             self.out.flush()
@@ -109,8 +112,10 @@ class Connection:
                 return b""
 
     async def _farewell(self) -> None:
-        while self._closing and self._waits:
-            await self._a_wait_ended.park()
+        if not self._closing:
+            self._end_subscriptions("failed" if self._rpc.violated else "unsubscribed")
+        while self._closing and (self._waits or self.subscriptions):
+            await self._less_to_wait_for.park()
         self.out.flush()
         await self.out.wait_sent()
         if self._rpc.violated:
@@ -118,6 +123,10 @@ class Connection:
             self._sock.shutdown(socket.SHUT_WR)
             while await self._receive():
                 pass
+
+    def _end_subscriptions(self, reason: Reason) -> None:
+        for subscription in tuple(self.subscriptions.values()):
+            subscription.end(reason)
 
     def _start_writer(self) -> None:
         self._nursery.start_soon(self.out.write)
@@ -127,10 +136,11 @@ class Connection:
 
     # --- requests ---
 
-    def _take(self, message: rpc.Message) -> None:
+    def _take(self, message: rpc.Message) -> bool:
+        """Whether a task was started for it."""
         match message:
             case rpc.Request(msgid, method, params):
-                self._request(msgid, method, params)
+                return self._request(msgid, method, params)
             case rpc.Refused(msgid, error):
                 self.out.put(rpc.failure(msgid, error))
             case rpc.Notification("rpc.cancel", {"msgid": int(msgid)}):
@@ -141,18 +151,20 @@ class Connection:
                     self.out.put(rpc.failure(msgid, error))
             case _:
                 log.debug("%r sent a notification or a response that nobody waits for", self)
+        return False
 
-    def _request(self, msgid: int, method: str, raw: dict[str, Any]) -> None:
+    def _request(self, msgid: int, method: str, raw: dict[str, Any]) -> bool:
         try:
             route = self.server.route(method)
             result = route.handler(self, validated(method, route.params, raw))
             if isinstance(result, Coroutine):
                 scope = self._waits[msgid] = trio.CancelScope()
                 self._nursery.start_soon(self._wait, msgid, method, result, scope)
-            else:
-                self._answer(msgid, method, result)
+                return True
+            self._answer(msgid, method, result)
         except Exception as exc:
             self._fail(msgid, method, exc)
+        return False
 
     async def _wait(self, msgid: int, method: str, work: Coroutine[Any, Any, Result], scope: trio.CancelScope) -> None:
         result: Result | None = None
@@ -167,7 +179,7 @@ class Connection:
             self._fail(msgid, method, exc)
         finally:
             del self._waits[msgid]
-            self._a_wait_ended.unpark_all()
+            self._less_to_wait_for.unpark_all()
         self.out.flush()
 
     def _answer(self, msgid: int, method: str, result: Result) -> None:
@@ -204,6 +216,12 @@ class Connection:
         async with self._pages:
             await self.out.wait_room()
             return await self.server.store.read(query)
+
+    def forget(self, subscription: Subscription) -> None:
+        """Nothing more is offered to it."""
+        self.server.hub.remove(subscription)
+        self.subscriptions.pop(subscription.id, None)
+        self._less_to_wait_for.unpark_all()
 
     def start(self, subscription: Subscription, last: int, follow: bool) -> None:
         self._nursery.start_soon(subscription.run, last, follow)

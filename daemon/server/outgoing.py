@@ -72,9 +72,10 @@ class Outgoing:
     async def wait_room(self) -> None:
         """Until the client has taken all but a bounded rest."""
         while self.size > UNSENT:
-            self.flush()
             if self.blocked:
                 await self._waiting.park()
+            else:
+                self.flush()
 
     async def wait_sent(self) -> None:
         """Until the socket has taken everything."""

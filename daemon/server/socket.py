@@ -51,18 +51,25 @@ def bind(path: str | Path, mode: int = 0o600) -> socket.socket:
         text = f"the socket's path {name} has {size} bytes and the system takes {MAX_PATH}; choose a shorter one"
         raise SocketPathTooLong(text, path=name, bytes=size, limit=MAX_PATH)
     _private_directory(Path(name).parent, forbidden=0o022 if mode & 0o077 else 0o077)
-    _clear(name)
+    try:
+        _clear(name)
+        return _listening(name, mode)
+    except OSError as exc:
+        raise _unusable(name, f"cannot be listened on: {exc.strerror}") from exc
+
+
+def _listening(path: str, mode: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         # Set before bind, the mode is the file's from its first moment (less the umask).
         os.fchmod(sock.fileno(), mode)
-        sock.bind(name)
-        os.chmod(name, mode)
+        sock.bind(path)
+        os.chmod(path, mode)
         sock.listen(BACKLOG)
-    except OSError as exc:
+    except OSError:
         sock.close()
-        raise _unusable(name, f"cannot listen there: {exc.strerror}") from exc
+        raise
     return sock
 
 
@@ -85,16 +92,11 @@ def _clear(path: str) -> None:
         found = os.lstat(path)
     except FileNotFoundError:
         return
-    except OSError as exc:
-        raise _unusable(path, f"cannot be looked at: {exc.strerror}") from exc
     if not stat.S_ISSOCK(found.st_mode):
         raise SocketInUse(f"{path} exists and is not a socket; move it away or choose another path", path=path)
     if _alive(path):
         raise SocketInUse(f"another process listens on {path}; stop it or choose another path", path=path)
-    try:
-        os.unlink(path)
-    except OSError as exc:
-        raise _unusable(path, f"is a dead socket that cannot be removed: {exc.strerror}") from exc
+    os.unlink(path)
 
 
 def _alive(path: str) -> bool:

@@ -63,12 +63,12 @@ class Subscription:
         self._kinds = Kinds(kinds)
         self._number = attrgetter("offset" if session is None else "seq")
         self._most = ASIDE_ALL if session is None else ASIDE_SESSION
-        # From the first moment on, so that no commit falls between looking for the last event and the first step.
-        self._aside: list[Stored] | None = []
+        self._aside: list[Stored] | None = None
+        """What was committed and not sent; None while that is left to the store."""
         self._aside_bytes = 0
         self._live = False
         self._deleted = False
-        self._ended = False
+        self._winding_up = False
         self._news = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         connection.subscriptions[self.id] = self
@@ -105,10 +105,10 @@ class Subscription:
     # --- its task ---
 
     async def run(self, last: int, follow: bool) -> None:
-        """Send what is after ``cursor`` up to ``last``, the last event there was, and then go on, or not."""
+        """Send what is after ``cursor``: on and on, or up to ``last``."""
         try:
             with self._scope:
-                await (self._follow(last) if follow else self._read_until(last))
+                await (self._follow() if follow else self._read_until(last))
         except Exception as exc:
             self.fail(exc)
 
@@ -118,17 +118,17 @@ class Subscription:
             more = await self._page()
         self.end("complete")
 
-    async def _follow(self, last: int) -> None:
-        if self.cursor < last:
-            self._aside = None
-        while not self._ended:
+    async def _follow(self) -> None:
+        while True:
             if self._aside is None:
                 await self._catch_up()
             elif self._aside:
                 await self._out.wait_sent()
                 self._send_aside()
             elif self._deleted:
-                self.end("session_deleted")
+                return self.end("session_deleted")
+            elif self._winding_up:
+                return self.end("shutting_down")
             else:
                 self._live = True
                 await self._news.park()
@@ -153,11 +153,10 @@ class Subscription:
         return more and last > after
 
     def _send_aside(self) -> None:
-        if self._aside is None:  # it grew past the bound while the socket was full
-            return
-        aside, self._aside, self._aside_bytes = self._aside, [], 0
-        if aside:
-            self._send(Burst(aside))
+        if self._aside:  # it may have grown past the bound while the socket was full
+            burst = Burst(self._aside)
+            self._aside, self._aside_bytes = [], 0
+            self._send(burst)
 
     def _send(self, burst: Burst) -> None:
         """All of it, less what a page had already: a page may be ahead of the news."""
@@ -177,11 +176,10 @@ class Subscription:
 
     # --- its end ---
 
-    def forget(self) -> None:
-        """Nothing more is offered to it."""
-        self._ended = True
-        self._connection.server.hub.remove(self)
-        self._connection.subscriptions.pop(self.id, None)
+    def wind_up(self) -> None:
+        """End it as soon as it has caught up: the daemon stops."""
+        self._winding_up = True
+        self._news.unpark_all()
 
     def fail(self, exc: Exception) -> None:
         """End it with why it cannot go on."""
@@ -194,10 +192,8 @@ class Subscription:
             self.end("failed", "a mistake in the daemon; its log has more; subscribe again")
 
     def end(self, reason: Reason, message: str = "") -> None:
-        """Say why, and be forgotten. A second end is none."""
-        if self._ended:
-            return
-        self.forget()
+        """Say why, and be forgotten."""
+        self._connection.forget(self)
         end = EventsEnd(subscription=self.id, reason=reason, after=self.cursor, message=message)
         self._put(rpc.notification(EVENTS_END, end.to_wire()))
         self._scope.cancel()

@@ -1,5 +1,6 @@
 """A real server on a real socket over a real store, in this process; and a client of it that sends raw bytes."""
 
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -14,10 +15,22 @@ from roost.daemon.settings import load
 from roost.daemon.store import Store, Tx
 from roost.protocol import rpc
 from roost.protocol.errors import RoostError, from_wire
-from roost.protocol.methods import LimitsInfo
-from roost.protocol.model import Engine, EngineKind
+from roost.protocol.methods import LimitsInfo, SessionCreateParams
+from roost.protocol.model import Author, Engine, EngineKind
 
 DEADLINE = 20.0
+CONFIG = """
+[engines.shell]
+kind = "command"
+command = ["true"]
+[engines.sleep]
+kind = "command"
+command = ["sleep"]
+[engines.patient]
+kind = "command"
+command = ["sleep", "1000"]
+prompt = "stdin"
+"""
 LIMITS = LimitsInfo(
     frame=16 * 1024 * 1024, nesting=32, pending=1024, prompt=1_000_000, result=1024 * 1024, queue=50_000
 )
@@ -43,16 +56,46 @@ class Served(NamedTuple):
 
         await self.store.write(operation)
 
+    async def create(self, name: str, engine: str = "shell") -> str:
+        """A session, made without a client; its id. Engine ``shell`` ends at once, ``sleep`` after its prompt's
+        seconds, ``patient`` never.
+        """
+        params = SessionCreateParams(name=name, engine=engine, workspace=str(self.path.parent))
+        return (await self.supervisor.create(params, Author(pid=1, uid=0))).id
+
+    @asynccontextmanager
+    async def busy_writer(self) -> AsyncGenerator[None]:
+        """Whatever has to be written waits for the end of the block."""
+        release, busy = threading.Event(), trio.Event()
+        token = trio.lowlevel.current_trio_token()
+
+        def operation(tx: Tx) -> None:
+            token.run_sync_soon(busy.set)
+            assert release.wait(DEADLINE)
+
+        self.store.write_nowait(operation)
+        await busy.wait()
+        try:
+            yield
+        finally:
+            release.set()
+
 
 @asynccontextmanager
-async def served(tmp_path: Path, **options: Any) -> AsyncGenerator[Served]:
+async def served(tmp_path: Path, mode: int = 0o600, **options: Any) -> AsyncGenerator[Served]:
     """A server on ``tmp_path/run/roost.sock``; ``options`` are the server's own."""
     path = tmp_path / "run" / "roost.sock"
-    settings = load({"HOME": str(tmp_path)}, state_directory=str(tmp_path / "state"), socket=str(path))
-    (tmp_path / "state").mkdir(mode=0o700, exist_ok=True)
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "config.toml").write_text(CONFIG)
+    settings = load(
+        {"HOME": str(tmp_path)},
+        file=str(tmp_path / "config.toml"),
+        state_directory=str(tmp_path / "state"),
+        socket=str(path),
+    )
     store = Store.open(tmp_path / "state" / "roost.db", used=False)
     shutdowns: list[str] = []
-    with trio.fail_after(DEADLINE * 3), bind(path) as listener:
+    with trio.fail_after(DEADLINE * 3), bind(path, mode) as listener:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
             supervisor = Supervisor(settings, store, str(path))
@@ -68,8 +111,8 @@ async def served(tmp_path: Path, **options: Any) -> AsyncGenerator[Served]:
             await nursery.start(server.serve, listener)
             yield Served(server, store, supervisor, path, shutdowns, nursery)
             await server.close("the test is over")
-            await store.close()
             nursery.cancel_scope.cancel()
+    store.close()
 
 
 def info(tmp_path: Path, path: Path) -> Info:

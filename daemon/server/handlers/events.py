@@ -42,7 +42,7 @@ async def events_subscribe(client: "Connection", params: EventsSubscribeParams) 
         last = await client.read(lambda conn: reads.last(conn, session))
         subscription.cursor = _start(params.after, last)
     except BaseException:
-        subscription.forget()
+        client.forget(subscription)
         raise
     result = EventsSubscribeResult(subscription=subscription.id, after=subscription.cursor)
     return Then(result, partial(client.start, subscription, last, params.follow))

@@ -45,6 +45,19 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert refused.value.data["path"] == str(tmp_path / "file")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    with pytest.raises(StateDirectoryUnusable, match="65534"):
+        bind(tmp_path / "s")
+
+
+def test_a_path_that_cannot_be_listened_on_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StateDirectoryUnusable) as refused:
+        bind(f"{tmp_path}/missing/")
+    assert refused.value.data["path"] == f"{tmp_path}/missing/" and "setting" in refused.value.message
+
+
 def test_a_path_of_107_bytes_is_bound_and_one_of_108_is_refused(tmp_path: Path) -> None:
     room = 107 - len(os.fsencode(tmp_path)) - 1
     bind(tmp_path / ("s" * room)).close()

@@ -1,0 +1,200 @@
+"""Who reads slowly, or not at all for a while, loses nothing, costs little, and holds up nobody."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from helpers.raw import as_notifications, frames, raw_events
+from helpers.served import Client, Served, connected, served, wait_until
+from roost.daemon.server.connection import Connection
+from roost.daemon.server.hub import BURST_BYTES
+from roost.daemon.server.subscription import ASIDE_BYTES, PAGE_BYTES, Subscription
+from roost.protocol import rpc
+
+KEPT = BURST_BYTES + ASIDE_BYTES + PAGE_BYTES
+"""Bytes that may wait for one subscriber: what its socket did not take at once, and what is set aside."""
+
+
+def only(s: Served) -> tuple[Connection, Subscription]:
+    """The one subscription there is."""
+    (connection,) = (client for client in s.server.clients if client.subscriptions)
+    (subscription,) = connection.subscriptions.values()
+    return connection, subscription
+
+
+def set_aside(subscription: Subscription) -> list[Any]:
+    return subscription._aside or []  # pyright: ignore[reportPrivateUsage]
+
+
+async def read_all(path: Path, **feed: Any) -> list[bytes]:
+    """Every event by events.read, as bytes."""
+    found: list[bytes] = []
+    async with connected(path) as client:
+        after, more = 0, True
+        while more:
+            request = rpc.request(1, "events.read", {**feed, "after": after, "limit": 1000})
+            await client.send(request)
+            response = await whole_frame(client)
+            page = rpc.unpack(response)[3]
+            found += raw_events(response)
+            after, more = page["next"], page["more"]
+    return found
+
+
+async def whole_frame(client: Client) -> bytes:
+    """The next message, as bytes."""
+    data = bytearray()
+    while True:
+        data += await client.stream.receive_some(1 << 20)
+        try:
+            (frame,) = frames(bytes(data))
+        except Exception:  # it is not whole yet
+            continue
+        return frame
+
+
+@pytest.mark.parametrize("feed", ["session", "all"])
+async def test_one_that_sleeps_for_50_000_events_then_gets_each_once_byte_for_byte(tmp_path: Path, feed: str) -> None:
+    """S1.E6, S2.V6: nobody is told that it lags, because nothing is lost."""
+    async with served(tmp_path) as s, connected(s.path) as sleeper, connected(s.path) as client:
+        session = await s.create("a")
+        params: dict[str, Any] = {"session": session} if feed == "session" else {"all": True}
+        await sleeper.call("events.subscribe", after=0, **params)
+        connection, subscription = only(s)
+        most = most_aside = 0
+        for _ in range(200):
+            await s.emit(session, 250, size=random.randrange(40))
+            most = max(most, connection.out.size + sum(len(event.packed) for event in set_aside(subscription)))
+            most_aside = max(most_aside, len(set_aside(subscription)))
+        assert connection.out.blocked
+        assert most < KEPT
+        assert most_aside <= (256 if feed == "session" else 4096)
+        await client.call("daemon.status")
+        wanted = as_notifications(await read_all(s.path, **params))
+        assert len(wanted) == 50_001
+        stream = bytearray()
+        with trio.fail_after(60):
+            while len(stream) < sum(map(len, wanted)):
+                stream += await sleeper.stream.receive_some(1 << 20)
+        assert frames(bytes(stream)) == wanted
+        # It is live again.
+        await s.emit(session, 1)
+        assert [event["seq"] for event in await sleeper.events(1)] == [50_002]
+        assert set_aside(subscription) == []
+
+
+async def test_what_is_set_aside_is_bounded_in_bytes_too(tmp_path: Path) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        await client.call("events.subscribe", all=True)
+        connection, subscription = only(s)
+        for _ in range(40):
+            await s.emit("", 1, size=100_000)
+            await trio.testing.wait_all_tasks_blocked()
+            kept = sum(len(event.packed) for event in set_aside(subscription))
+            assert connection.out.size + kept < KEPT
+        assert [event["seq"] for event in await client.events(40)] == list(range(1, 41))
+
+
+async def test_one_commit_however_large_is_sent_in_bursts(tmp_path: Path) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        await client.call("events.subscribe", all=True)
+        connection, subscription = only(s)
+        await s.emit("", 4000, size=1000)
+        await trio.testing.wait_all_tasks_blocked()
+        assert connection.out.size + sum(len(event.packed) for event in set_aside(subscription)) < KEPT
+        assert [event["seq"] for event in await client.events(4000)] == list(range(1, 4001))
+
+
+async def test_a_slow_one_on_a_filter_misses_nothing_of_its_kind(tmp_path: Path) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        session = await s.create("a")
+        await client.call("events.subscribe", session=session, kinds=["turn.moved"])
+        for _ in range(100):
+            await s.emit(session, 100, size=50)
+            await s.emit(session, 2, "turn.moved", size=5000)
+        events = await client.events(200)
+        assert {event["kind"] for event in events} == {"turn.moved"}
+        assert [event["seq"] for event in events] == [n for k in range(100) for n in (k * 102 + 102, k * 102 + 103)]
+
+
+async def test_a_slow_one_whose_session_is_deleted_is_told_what_went(tmp_path: Path) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        session = await s.create("a")
+        await client.call("events.subscribe", session=session, after=0)
+        for _ in range(40):
+            await s.emit(session, 100, size=1000)
+        await s.supervisor.delete(session, False)
+        seen: list[dict[str, Any]] = []
+        while (note := await client.note()).method == "event":
+            seen.append(note.params)
+        assert seen[-1]["kind"] == "session.deleted" and seen[-1]["seq"] == 4002
+        assert seen[-2]["kind"] == "events.pruned"
+        assert [event["seq"] for event in seen[:-2]] == list(range(1, len(seen) - 1))
+        assert (note.params["reason"], note.params["after"]) == ("session_deleted", 4002)
+
+
+async def test_a_slow_one_whose_session_is_long_gone_is_told_that(tmp_path: Path) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        session = await s.create("a")
+        await client.call("events.subscribe", session=session, after=0)
+        for _ in range(40):
+            await s.emit(session, 100, size=1000)
+        await s.supervisor.delete(session, False)
+        # The last trace of it goes when many others have been deleted.
+        await s.store.write(lambda tx: tx.conn.execute("DELETE FROM events"))
+        while (note := await client.note()).method == "event":
+            pass
+        assert note.params["reason"] == "session_deleted" and 0 < note.params["after"] < 4002
+
+
+class Writer:
+    """Emits without a pause, to two sessions and the daemon, until it is told to stop."""
+
+    def __init__(self, s: Served, sessions: list[str]) -> None:
+        self.s = s
+        self.feeds = [*sessions, ""]
+        self.stopped = False
+        self.done = trio.Event()
+
+    async def run(self) -> None:
+        chance = random.Random(7)
+        while not self.stopped:
+            await self.s.emit(chance.choice(self.feeds), chance.choice([1, 1, 1, 2, 5, 40]), size=chance.randrange(300))
+        self.done.set()
+
+
+async def follow(s: Served, feed: dict[str, Any], writer: Writer, chance: random.Random) -> None:
+    """Subscribe at some moment from some number, read at some pace, and compare with what the store holds."""
+    number = "offset" if "all" in feed else "seq"
+    async with connected(s.path) as client:
+        last = (await client.call("events.subscribe", **feed))["after"]
+    for _ in range(4):
+        after = chance.choice([None, 0, last, chance.randrange(last + 1)])
+        async with connected(s.path) as client:
+            begun = (await client.call("events.subscribe", after=after, **feed))["after"]
+            count = chance.randrange(1, 600)
+            for at in range(begun + 1, begun + 1 + count):
+                (event,) = await client.events(1)
+                assert event[number] == at, f"{feed} after {begun}"
+                if chance.random() < 0.02:
+                    await trio.lowlevel.checkpoint()
+            last = max(last, begun + count)
+
+
+async def test_history_and_live_join_without_gap_or_double_while_events_never_stop(tmp_path: Path) -> None:
+    async with served(tmp_path) as s:
+        sessions = [await s.create("a"), await s.create("b")]
+        writer = Writer(s, sessions)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run)
+            await wait_until(lambda: s.store.offset > 300)
+            async with trio.open_nursery() as followers:
+                for n in range(24):
+                    feed: dict[str, Any] = {"all": True} if n % 3 == 2 else {"session": sessions[n % 3]}
+                    followers.start_soon(follow, s, feed, writer, random.Random(n))
+            writer.stopped = True
+        await wait_until(lambda: len(s.server.hub) == 0)
