@@ -51,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
         _give_up_output()
         return status.BROKEN_PIPE
     except OSError as exc:
-        # What fails elsewhere was named where it failed; what is left is writing the output.
+        if exc.filename is not None:
+            raise
+        # What else fails was named where it failed; what is left is writing the output.
         _give_up_output()
         sys.stderr.write(f"roost: the output cannot be written: {exc.strerror}\n")
         return status.FAILED

@@ -16,6 +16,7 @@ START_SECONDS = 15.0
 LOCK_HELD = 11
 """The exit status of a roostd that finds the state directory locked by another."""
 
+_NOBODY = (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED)
 _POLL_SECONDS = 0.02
 _LOG_BYTES = 4 * 1024 * 1024
 _INHERITED_BY_CHANCE = (
@@ -38,7 +39,7 @@ def reach(environ: Mapping[str, str], *, start: bool) -> Connection:
     try:
         return connect(paths)
     except DaemonUnreachable as exc:
-        if not (start and startable and exc.data.get("errno") in (errno.ENOENT, errno.ECONNREFUSED)):
+        if not (start and startable and exc.data.get("errno") in _NOBODY):
             raise
     return _start(paths, environ)
 
@@ -122,4 +123,5 @@ def _last_line(log: str, begin: int) -> str:
     with open(log, "rb") as file:
         file.seek(begin)
         lines = file.read()[-4096:].decode("utf-8", "replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    # The last frame of a drawn traceback is no word.
+    return next((line.strip(" |") for line in reversed(lines) if any(map(str.isalpha, line))), "")

@@ -1,8 +1,6 @@
 """Where a prompt comes from: arguments, stdin (``-``), a file, or the person's editor."""
 
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 
 from ..protocol.errors import InvalidParams
@@ -34,6 +32,8 @@ def edit(text: str, environ: Mapping[str, str]) -> str:
         InvalidParams: the editor could not be started, failed, or left nothing.
     """
     import shlex
+    import subprocess
+    import tempfile
 
     editor = shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "vi")
     with tempfile.NamedTemporaryFile("w", prefix="roost-", suffix=".md", encoding="utf-8") as file:

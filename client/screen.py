@@ -22,12 +22,12 @@ _STYLES = {
 }
 
 
-def draw(table: Table, stream: TextIO) -> None:
-    """Print ``table`` in the stream's width; NO_COLOR is rich's to obey."""
+def draw(table: Table, stream: TextIO, *, colour: bool) -> None:
+    """Print ``table`` in the stream's width."""
     drawn = Drawn(box=None, pad_edge=False, header_style="dim")
     for name in table.header:
         drawn.add_column(name, overflow="fold" if name in ("SESSION", "TURN") else "ellipsis", no_wrap=name != "NOTE")
     for row in table.rows:
         # Text and not str: brackets in a title are no markup.
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console(file=stream).print(drawn)
+    Console(file=stream, color_system="auto" if colour else None).print(drawn)

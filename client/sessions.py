@@ -1,8 +1,9 @@
 """What the verbs that change sessions share: ask for each, print what became of it, say what to do next."""
 
-from typing import Any
+from __future__ import annotations
 
 from ..protocol.errors import SessionNotFound
+from ..protocol.lean import Any
 from .invocation import Invocation, Record
 
 PATIENCE_SECONDS = 600.0

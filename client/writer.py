@@ -51,7 +51,7 @@ class Writer:
             from .screen import draw
 
             self.flush()
-            draw(table, self.out)
+            draw(table, self.out, colour=self._colour)
         else:
             self.write(columns(table))
 

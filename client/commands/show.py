@@ -1,11 +1,11 @@
 """Show a session and its last turns (session.get, turn.list), or a turn and its items (turn.get, item.read)."""
 
 from ..arguments import Parser, count
+from ..content import content, turn_items
 from ..invocation import Invocation, Record, now
 from ..render import clean, fields, session_fields, turn_fields, turns
 from ..sessions import find
 from ..status import OK
-from ..stream import content, turn_items
 
 
 def arguments(parser: Parser) -> None:

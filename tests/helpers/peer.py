@@ -20,6 +20,7 @@ class Peer:
     """Answers each method from a table; a method whose answer is None is never answered.
 
     Attributes:
+        answers: may be changed; a test may hang up in one.
         heard: every request, as (method, params), in order.
     """
 
@@ -27,7 +28,7 @@ class Peer:
         self.path = str(path)
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.connections: list[socket.socket] = []
-        self._answers: dict[str, Answer] = {"hello": lambda _: HELLO, **answers}
+        self.answers: dict[str, Answer] = {"hello": lambda _: HELLO, **answers}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
         self._listener.listen()
@@ -86,7 +87,7 @@ class Peer:
 
     def _hear(self, connection: socket.socket, request: rpc.Request) -> None:
         try:
-            answer = self._answers.get(request.method, _unknown)(request.params)
+            answer = self.answers.get(request.method, _unknown)(request.params)
             if answer is not None:
                 connection.sendall(rpc.response(request.msgid, answer))
         except RoostError as exc:

@@ -1,0 +1,219 @@
+"""``roost daemon``, and how the command finds, starts and greets a daemon."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from helpers.cli import Roost
+from helpers.daemon import DEADLINE, Daemon, alive, pids_with, running, wait_until
+from helpers.peer import HELLO, peer
+
+
+@pytest.fixture
+def roost(tmp_path: Path) -> Generator[Roost]:
+    """The command on a state directory without a daemon; one that it starts is ended."""
+    daemon = Daemon(tmp_path / "state")
+    made = Roost(daemon)
+    del made.environ["ROOST_NO_START"]
+    yield made
+    stop(made)
+    daemon.close()
+
+
+def stop(roost: Roost) -> None:
+    try:
+        pid = int(json.loads((roost.daemon.state / "lock").read_text())["pid"])
+    except (OSError, ValueError):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive(pid), "the daemon is gone")
+
+
+def pid_of(roost: Roost) -> int:
+    return int(roost.daemon.call("daemon.status")["pid"])
+
+
+def test_the_first_verb_starts_a_daemon_that_outlives_it(roost: Roost) -> None:
+    assert roost("run", "echo works").out == "works\n"
+    pid = pid_of(roost)
+    assert alive(pid)
+    assert os.getsid(pid) == pid, "nothing of this terminal reaches it"
+    assert os.readlink(f"/proc/{pid}/fd/0") == os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
+    assert os.readlink(f"/proc/{pid}/fd/2") == str(roost.daemon.state / "roostd.log")
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert roost("ls").status == 0 and pid_of(roost) == pid
+
+
+def test_the_daemon_gets_a_cleaned_environment(roost: Roost) -> None:
+    inherited = {
+        "ROOST_SESSION": "s-x",
+        "ROOST_DAEMON": "/nowhere",
+        "LISTEN_FDS": "1",
+        "NOTIFY_SOCKET": "/nowhere",
+        "WATCHDOG_USEC": "1",
+        "STATE_DIRECTORY": "/nowhere",
+        "KEPT": "1",
+    }
+    assert roost("ls", **inherited).status == 0
+    entries = Path(f"/proc/{pid_of(roost)}/environ").read_text().split("\0")
+    environ = dict(entry.split("=", 1) for entry in entries if entry)
+    assert not {*inherited} - {"KEPT"} & {*environ}
+    assert environ["KEPT"] == "1" and environ["ROOST_STATE_DIRECTORY"] == str(roost.daemon.state)
+
+
+def test_two_at_once_start_one(roost: Roost) -> None:
+    mark = "TWO_AT_ONCE=1"
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-m", "roost.client", "ls", "-q"],
+            env=roost.environ | {"TWO_AT_ONCE": "1"},
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(6)
+    ]
+    ends = [(command.communicate(timeout=DEADLINE)[1], command.returncode) for command in commands]
+    assert ends == [(b"", 0)] * 6
+    wait_until(lambda: pids_with(mark) == {pid_of(roost)}, "one daemon is left")
+
+
+@pytest.mark.parametrize(("argv", "environ"), [(["--no-start", "ls"], {}), (["ls"], {"ROOST_NO_START": "1"})])
+def test_told_not_to_it_starts_none(roost: Roost, argv: list[str], environ: dict[str, str]) -> None:
+    done = roost(*argv, **environ)
+    assert (done.status, done.out) == (7, "")
+    assert str(roost.daemon.socket) in done.err and "roost daemon start" in done.err
+    assert not roost.daemon.state.exists()
+
+
+def test_inside_a_session_it_talks_to_that_daemon_and_starts_none(roost: Roost) -> None:
+    session = roost("run", "-d", "true").out.strip()
+    environ = {"PATH": os.environ["PATH"], "HOME": str(roost.daemon.state)}
+    command = f"{sys.executable} -m roost.client ls -q"
+    assert roost("run", "-s", session, command).out == f"{session}\n"
+    lonely = {**environ, "ROOST_DAEMON": str(roost.daemon.state / "none")}
+    done = subprocess.run([sys.executable, "-m", "roost.client", "ls"], env=lonely, capture_output=True, text=True)
+    assert done.returncode == 7 and "none" in done.stderr
+
+
+def test_a_daemon_that_ends_at_once_is_shown_with_its_status_and_last_words(roost: Roost, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("[daemon]\nnonsense = 1\n")
+    done = roost("ls", ROOST_CONFIG=str(tmp_path / "bad.toml"))
+    assert done.status == 7
+    assert "roostd ended with exit status 2" in done.err and "nonsense" in done.err and "roostd.log" in done.err
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(roost: Roost, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = roost("--state", str(tmp_path / "file" / "state"), "ls")
+    assert done.status == 7
+    assert str(tmp_path / "file" / "state") in done.err and done.err.endswith("(state_directory_unusable)\n")
+
+
+def test_a_socket_path_that_is_too_long_is_named(roost: Roost) -> None:
+    done = roost("--socket", "/" + "x" * 200, "ls")
+    assert done.status == 7 and done.err.endswith("(socket_path_too_long)\n")
+
+
+def test_the_lock_tells_where_a_daemon_listens_that_was_started_elsewhere(roost: Roost, tmp_path: Path) -> None:
+    assert roost("--socket", str(tmp_path / "other.sock"), "ls").status == 0
+    assert roost("daemon", "status", "--json").status == 0
+    assert not roost.daemon.socket.exists()
+    assert json.loads(roost("daemon", "status", "--json").out)["socket"] == str(tmp_path / "other.sock")
+
+
+def test_a_socket_that_a_dead_daemon_left_is_no_hindrance(roost: Roost) -> None:
+    roost.daemon.state.mkdir(mode=0o700)
+    roost.daemon.socket.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(roost.daemon.socket))
+    assert roost("ls").status == 0
+
+
+def test_start_stop_and_restart(roost: Roost) -> None:
+    started = roost("daemon", "start")
+    first = pid_of(roost)
+    assert started.out == f"roostd runs: pid {first}, socket {roost.daemon.socket}\n"
+    assert roost("daemon", "start").out == started.out
+    roost("run", "--name", "dirty", "export A=1")
+    restarted = roost("daemon", "restart")
+    assert restarted.status == 0, restarted.err
+    assert restarted.out.startswith("stopped: 1 sessions, ") and " 0 failed, 0 timed out" in restarted.out
+    second = pid_of(roost)
+    assert second != first and not alive(first)
+    assert roost("run", "-s", "dirty", "echo $A").out == "1\n"
+    report = json.loads(roost("daemon", "stop", "--json").out)
+    assert report["status"] == 0 and report["sessions"] == 1
+    assert not alive(second)
+    again = roost("daemon", "stop")
+    assert (again.status, again.out) == (0, "") and "no daemon runs" in again.err
+
+
+def test_status_and_stats_start_nothing(roost: Roost) -> None:
+    assert roost("daemon", "status").status == 7
+    assert roost("daemon", "stats").status == 7
+    assert not roost.daemon.state.exists()
+    roost("daemon", "start")
+    status = roost("daemon", "status").out
+    assert "daemon    running, version " in status and f"socket    {roost.daemon.socket}\n" in status
+    assert "storage   ok\n" in status
+    assert "commits" in roost("daemon", "stats").out
+    assert json.loads(roost("daemon", "stats", "--json").out)["counters"]["clients"] >= 1
+
+
+def test_engines_are_listed(roost: Roost) -> None:
+    lines = roost("daemon", "engines").out.splitlines()
+    assert lines[0].split() == ["ENGINE", "KIND", "DEFAULT", "COMMAND"]
+    assert ["shell", "worker", "yes"] in [line.split()[:3] for line in lines]
+    names = [json.loads(line)["name"] for line in roost("daemon", "engines", "--json").out.splitlines()]
+    assert names == [line.split()[0] for line in lines[1:]]
+
+
+def test_run_is_roostd_in_the_foreground(roost: Roost) -> None:
+    with roost.started("daemon", "run") as daemon:
+        wait_until(lambda: roost("ls", ROOST_NO_START="1").status == 0, "it serves")
+        assert pid_of(roost) == daemon.process.pid
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+    assert roost("daemon", "status", "extra").status == 2
+
+
+def test_a_daemon_of_another_version_is_noticed_once(roost: Roost, tmp_path: Path) -> None:
+    old = {**HELLO, "server": {"name": "roostd", "version": "0.0.1"}}
+    with peer(tmp_path / "s", hello=lambda _: old, session_list=lambda _: {"sessions": [], "next": None}):
+        done = roost("--socket", str(tmp_path / "s"), "ls", "-q")
+    assert done.status == 0
+    assert done.err.count("roost daemon restart") == 1 and "0.0.1" in done.err
+
+
+def test_a_daemon_that_hangs_up_is_7(roost: Roost, tmp_path: Path) -> None:
+    with peer(tmp_path / "s") as daemon:
+        daemon.answers["session.list"] = lambda _: daemon.hang_up()
+        done = roost("--socket", str(tmp_path / "s"), "ls")
+    assert done.status == 7 and done.err.endswith("(connection_lost)\n")
+
+
+def test_a_turn_that_a_stop_cuts_off_is_6(roost: Roost) -> None:
+    roost("daemon", "start")
+    with roost.started("run", "echo on; sleep 60") as run:
+        run.expect("on\n")
+        stopped = roost("daemon", "stop")
+        assert stopped.status == 0 and "1 turns interrupted" in stopped.out
+        assert run.wait() == 6
+        assert "interrupted (daemon_shutdown)" in run.err()
+
+
+def test_it_runs_from_a_virtual_environment_without_a_path() -> None:
+    assert shutil.which("roost", path=str(Path(sys.executable).parent))
+    with running() as daemon:
+        environ = {"ROOST_STATE_DIRECTORY": str(daemon.state)}
+        command = [str(Path(sys.executable).parent / "roost"), "ls"]
+        assert subprocess.run(command, env=environ, capture_output=True).returncode == 0

@@ -1,0 +1,74 @@
+"""What a quick verb imports, and what only a person at a terminal gets."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Generator
+
+import pytest
+
+from helpers.cli import Roost
+from helpers.daemon import running
+
+SLOW = {"pydantic", "trio", "rich", "importlib.metadata", "asyncio", "typing", "json", "socket", "subprocess", "shutil"}
+"""Modules that a quick verb does without."""
+LOADED = """
+import sys
+from roost.client.cli import main
+status = main()
+print(*sys.modules, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.fixture(scope="module")
+def roost() -> Generator[Roost]:
+    with running() as daemon:
+        made = Roost(daemon)
+        made("new", "--name", "seen")
+        made("send", "-w", "seen", "echo [red]x[/red]")
+        yield made
+
+
+@pytest.mark.parametrize("argv", [["ls"], ["ls", "-q"], ["show", "seen"], ["queue", "seen"], ["cancel", "seen"]])
+def test_a_quick_verb_imports_nothing_slow(roost: Roost, argv: list[str]) -> None:
+    command = [sys.executable, "-c", LOADED, *argv]
+    done = subprocess.run(command, capture_output=True, text=True, env=roost.environ)
+    assert done.returncode == 0
+    assert SLOW & set(done.stderr.splitlines()[-1].split()) == set()
+
+
+def test_a_table_on_a_terminal_has_its_width_and_colour(roost: Roost) -> None:
+    with roost.started("ls", terminal=True) as ls:
+        assert ls.wait() == 0
+        wide = ls.rest()
+    assert "\x1b[" in wide and "seen" in wide
+    with roost.started("show", "seen", terminal=True, COLUMNS="70") as show:
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in show.rest().splitlines()]
+    assert max(map(len, lines[lines.index("") :])) <= 70
+    assert any("[red]x" in line for line in roost("show", "seen").out.splitlines()), "brackets are no markup"
+
+
+def test_no_color_is_obeyed(roost: Roost) -> None:
+    for argv in (["ls"], ["run", "exit 3"], ["log", "seen"]):
+        with roost.started(*argv, terminal=True, NO_COLOR="1") as command:
+            assert "\x1b" not in command.rest()
+
+
+def test_notes_are_dim_on_a_terminal_and_plain_elsewhere(roost: Roost) -> None:
+    with roost.started("run", "exit 3", terminal=True) as run:
+        assert "\x1b[2mt-" in run.rest()
+    assert "\x1b" not in roost("run", "exit 3").err
+
+
+def test_what_a_command_prints_reaches_the_terminal_as_it_is(roost: Roost) -> None:
+    with roost.started("run", r"printf '\033[31mred\033[0m\n'", terminal=True) as run:
+        assert "\x1b[31mred\x1b[0m" in run.rest()
+    with roost.started("show", "seen", terminal=True) as show:
+        roost("send", "-w", "seen", "true # \x1b[31m")
+        assert "\x1b[31m" not in show.rest().replace("\x1b[31mfailed", "")
+
+
+def test_an_output_that_cannot_show_a_character_is_no_crash(roost: Roost) -> None:
+    done = roost("run", "printf 'caf\u00e9'", PYTHONIOENCODING="ascii")
+    assert (done.status, done.out) == (0, "caf?")
