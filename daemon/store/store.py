@@ -41,7 +41,7 @@ class Store:
         self.gone: str | None = None
         self.offset = writer.offset
         self.on_commit: list[Callable[[Commit], None]] = []
-        self._counts: Counter[str] = Counter()
+        self._counts = Counter(reads=0, storage_failures=0, unheard_failures=0, listener_failures=0)
         self._writer = writer
         self._readers = readers
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()

@@ -63,7 +63,7 @@ class Writer:
 
     def __init__(self, path: Path, conn: sqlite3.Connection) -> None:
         self.path = path
-        self.counts: Counter[str] = Counter()
+        self.counts = Counter(commits=0, operations=0, events=0, rollbacks=0)
         self._conn: sqlite3.Connection | None = conn
         self._counters = _stored(conn)
         self._known: dict[str, Session] = {}

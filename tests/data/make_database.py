@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.ledger import Ledger
-
 from roost.daemon.store import checkpoints, items, sessions
 from roost.protocol.model import Problem, TurnState, Usage
 
@@ -19,15 +18,15 @@ def fill(ledger: Ledger) -> None:
     """Sessions whose turns and items stand in every state."""
     done, first = ledger.running("echo one", "echo two", name="done", env={"LANG": "C.UTF-8"})
     item = ledger.item(first, "one\n")
-    ledger.do(lambda tx: items.record(tx, first.id, [items.UsageReport(Usage(input_tokens=7, cost=0.5))]))
+    ledger.do(items.record, first.id, [items.UsageReport(Usage(input_tokens=7, cost=0.5))])
     ledger.end(first, engine_state=b"\x81\xa3cwd\xa4/srv", exit_code=0, duration=12)
     second = ledger.claim(done)
     ledger.item(second, "ä" * 135_000)
     ledger.end(second, engine_state=b"\x81\xa3cwd\xa4/tmp", exit_code=0, duration=3)
-    ledger.do(lambda tx: checkpoints.save(tx, done.id, name="mark", state=b"\xc0", through_turn=second.id))
+    ledger.do(checkpoints.save, done.id, name="mark", state=b"\xc0", through_turn=second.id)
     assert ledger.session(done).last_turn == second.id and item
 
-    waiting, failing = ledger.running("false", "echo behind", "echo last", name="waiting")
+    _, failing = ledger.running("false", "echo behind", "echo last", name="waiting")
     ledger.item(failing, "nothing\n")
     problem = Problem(name="turn_failed", message="exit status 1", data={"exit_code": 1})
     ledger.end(failing, TurnState.failed, problem=problem, exit_code=1, duration=5)
@@ -36,7 +35,7 @@ def fill(ledger: Ledger) -> None:
     ledger.item(running, "half a li")
 
     archived = ledger.create("archived")
-    ledger.do(lambda tx: sessions.archive(tx, archived.id))
+    ledger.do(sessions.archive, archived.id)
     ledger.do(lambda tx: tx.emit("", "turn.progressed", {"message": "of the daemon's own"}))
 
 

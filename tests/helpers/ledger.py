@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from roost.daemon.core.states import SessionEvent
 from roost.daemon.store import Commit, Stored, Tx, items, reads, sessions, turns
@@ -12,6 +12,7 @@ from roost.daemon.store.writer import Job, Writer
 from roost.protocol.model import After, EngineKind, ItemKind, Session, Turn, TurnState, new_id
 from roost.protocol.rpc import unpack
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Operation = Callable[[Tx], Any]
 
@@ -35,17 +36,17 @@ class Ledger:
         self.commits += [job.commit for job in self.writer.run(jobs) if job.commit]
         return jobs
 
-    def do(self, operation: Callable[[Tx], T]) -> T:
+    def do(self, operation: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The operation's result, or its error."""
-        (job,) = self.group(operation)
+        (job,) = self.group(lambda tx: operation(tx, *args, **kwargs))
         if job.error:
             raise job.error
         result: T = job.result
         return result
 
-    def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What the query answers on the read-only connection."""
-        return query(self.reader)
+        return query(self.reader, *args, **kwargs)
 
     # --- what many tests begin with ---
 
@@ -59,11 +60,11 @@ class Ledger:
     def make_ready(self, session: Session | str) -> Session:
         """Give the session a child that has answered."""
         id = id_of(session)
-        self.do(lambda tx: sessions.change(tx, id, SessionEvent.start, reason="wanted", pid=4321))
-        return self.do(lambda tx: sessions.change(tx, id, SessionEvent.ready, reason="ready"))
+        self.do(sessions.change, id, SessionEvent.start, reason="wanted", pid=4321)
+        return self.do(sessions.change, id, SessionEvent.ready, reason="ready")
 
     def claim(self, session: Session | str) -> Turn:
-        turn = self.do(lambda tx: turns.claim(tx, id_of(session)))
+        turn = self.do(turns.claim, id_of(session))
         assert turn is not None
         return turn
 
@@ -77,13 +78,13 @@ class Ledger:
         return session, self.claim(session)
 
     def end(self, turn: Turn, state: TurnState = TurnState.completed, **fields: Any) -> Turn:
-        return self.do(lambda tx: turns.end(tx, turn.id, state=state, **{"alive": True, **fields}))
+        fields.setdefault("alive", True)
+        return self.do(turns.end, turn.id, state=state, **fields)
 
     def item(self, turn: Turn, text: str = "") -> str:
         """An item in progress with this content."""
         id = new_id("i")
-        begin = [items.Start(id, ItemKind.agent_message, "", {}), items.Append(id, text)]
-        self.do(lambda tx: items.record(tx, turn.id, begin))
+        self.do(items.record, turn.id, [items.Start(id, ItemKind.agent_message, "", {}), items.Append(id, text)])
         return id
 
     # --- what is there now ---
@@ -101,7 +102,8 @@ class Ledger:
 
     def events(self, session: Session | str | None, after: int = 0, **fields: Any) -> list[Stored]:
         ref = session if session is None else id_of(session)
-        page, _, _ = reads.events(self.reader, ref, after, **{"limit": 5000, "max_bytes": 10**9, **fields})
+        all_there_are: dict[str, Any] = {"limit": 5000, "max_bytes": 10**9, **fields}
+        page, _, _ = reads.events(self.reader, ref, after, **all_there_are)
         return page
 
     def kinds(self, session: Session | str | None, after: int = 0) -> list[str]:
@@ -119,14 +121,16 @@ def id_of(session: Session | str) -> str:
 
 def creating(name: str | None = None, kind: EngineKind = EngineKind.worker, **fields: Any) -> Callable[[Tx], Session]:
     """An operation that makes a session."""
-    given: dict[str, Any] = {"engine": "shell", "workspace": "/srv", "env": {}, "after": After(), "key": None}
-    return lambda tx: sessions.create(tx, name=name, kind=kind, **{**given, "author": None, **fields})
+    wanted: dict[str, Any] = {"engine": "shell", "workspace": "/srv", "env": {}, "after": After(), "key": None}
+    wanted |= {"author": None, **fields}
+    return lambda tx: sessions.create(tx, name=name, kind=kind, **wanted)
 
 
 def sending(session: str, text: str = "make it so", **fields: Any) -> Callable[[Tx], tuple[Turn, str | None, int]]:
     """An operation that queues a prompt."""
-    given: dict[str, Any] = {"timeout": None, "idle_timeout": None, "retry_of": None, "key": None, "author": None}
-    return lambda tx: turns.send(tx, session, input=text, **{**given, "limit": 100, **fields})
+    wanted: dict[str, Any] = {"timeout": None, "idle_timeout": None, "retry_of": None, "key": None, "author": None}
+    wanted |= {"limit": 100, **fields}
+    return lambda tx: turns.send(tx, session, input=text, **wanted)
 
 
 def emitting(session: str, message: str = "so far") -> Operation:

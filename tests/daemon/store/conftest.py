@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from helpers.ledger import Ledger
 
+from helpers.ledger import Ledger
 from roost.daemon.store import Store
 
 

@@ -1,8 +1,8 @@
 """What follows a turn that did not complete, and how a hold begins and ends."""
 
 import pytest
-from helpers.ledger import Ledger, data, sending
 
+from helpers.ledger import Ledger, data, sending
 from roost.daemon.store import reads, sessions, turns
 from roost.protocol.model import After, AfterEnd, Problem, Session, Turn, TurnState
 
@@ -20,10 +20,10 @@ def test_what_is_queued_behind_is_held_and_a_release_lets_it_go_on(ledger: Ledge
     held = ledger.session(session)
     assert held.hold is not None and (held.hold.reason, held.hold.turn) == (end, turn.id)
     assert data(ledger.events(session)[-1]) == {"reason": end, "queued": 2}
-    assert ledger.do(lambda tx: turns.claim(tx, session.id)) is None
+    assert ledger.do(turns.claim, session.id) is None
     assert ledger.do(sending(session.id, "four"))[1:] == (end, 2)
     assert data(ledger.events(session)[-1])["held"] == end
-    ledger.do(lambda tx: sessions.release(tx, session.id))
+    ledger.do(sessions.release, session.id)
     assert ledger.claim(session).input == "two"
 
 
@@ -50,7 +50,7 @@ def test_a_session_may_want_to_go_on(ledger: Ledger, end: str) -> None:
 
 
 def fail_all_attempts(ledger: Ledger, session: Session, turn: Turn) -> list[Turn]:
-    attempts = []
+    attempts: list[Turn] = []
     while ledger.session(session).hold is None and len(attempts) < 10:
         attempts.append(ledger.end(turn, TurnState.failed))
         if ledger.session(session).hold is None:
@@ -100,10 +100,10 @@ def test_an_engine_that_never_starts_is_tried_three_times(ledger: Ledger) -> Non
     ledger.send(session, "one")
     problem = Problem(name="engine_failed", message="there is no such program")
     for _ in range(3):
-        turn = ledger.do(lambda tx: turns.first_queued(tx, session.id))
+        turn = ledger.do(turns.first_queued, session.id)
         assert turn is not None
         failed = turn.id
-        ledger.do(lambda tx, id=failed: turns.fail_queued(tx, id, problem))
+        ledger.do(turns.fail_queued, failed, problem)
     assert ledger.queue(session) == []
 
 
@@ -115,9 +115,9 @@ def test_a_queue_that_is_emptied_is_on_hold_no_more(ledger: Ledger, leave: str) 
         assert ledger.session(session).hold is not None
         id = waiting.id
         if leave == "cancel":
-            ledger.do(lambda tx, id=id: turns.request_cancel(tx, id, reason="user", author=None))
+            ledger.do(turns.request_cancel, id, reason="user", author=None)
         else:
-            ledger.do(lambda tx, id=id: turns.remove(tx, id))
+            ledger.do(turns.remove, id)
     assert ledger.session(session).hold is None
     assert data(ledger.events(session)[-1]) == {"reason": "empty", "queued": 0}
 
@@ -125,9 +125,9 @@ def test_a_queue_that_is_emptied_is_on_hold_no_more(ledger: Ledger, leave: str) 
 def test_the_first_reason_of_a_hold_stays(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two", "three")
     ledger.end(turn, TurnState.interrupted)
-    waiting = ledger.do(lambda tx: turns.first_queued(tx, session.id))
+    waiting = ledger.do(turns.first_queued, session.id)
     assert waiting is not None
-    ledger.do(lambda tx: turns.fail_queued(tx, waiting.id, Problem(name="engine_failed", message="no")))
+    ledger.do(turns.fail_queued, waiting.id, Problem(name="engine_failed", message="no"))
     hold = ledger.session(session).hold
     assert hold is not None and hold.reason == "interrupted"
     assert ledger.kinds(session).count("session.held") == 1

@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from helpers.ledger import Ledger, emitting, sending
 
+from helpers.ledger import Ledger, emitting, sending
 from roost.daemon.store import Store, database, identity, reads
 from roost.protocol.errors import (
     DatabaseDamaged,
@@ -109,7 +109,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "magic": overwrite(0, b"SQLYTE"),
     "page size": overwrite(16, b"\xff\xff"),
     "schema": overwrite(100, b"\xff" * 3000),
@@ -119,7 +119,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_one_is_refused_and_left_alone(filled: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_one_is_refused_and_left_alone(filled: Path, damage: Callable[[Path], object]) -> None:
     damage(filled)
     assert "damaged" in refuse(filled, DatabaseDamaged)
 

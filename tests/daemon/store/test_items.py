@@ -1,8 +1,10 @@
 """What a turn's child says, in batches: items, deltas, contents long and short, progress, usage."""
 
-import pytest
-from helpers.ledger import Ledger, data
+from itertools import pairwise
 
+import pytest
+
+from helpers.ledger import Ledger, data
 from roost.daemon.store import items, reads
 from roost.daemon.store.items import Append, End, Progress, Start, UsageReport
 from roost.protocol.errors import IllegalTransition, ItemNotFound, LimitReached, TurnNotFound
@@ -12,11 +14,11 @@ KIB = 1024
 
 
 def record(ledger: Ledger, turn: Turn, *changes: items.Change) -> None:
-    ledger.do(lambda tx: items.record(tx, turn.id, changes))
+    ledger.do(items.record, turn.id, changes)
 
 
 def only(ledger: Ledger, turn: Turn) -> Item:
-    (item,), following = ledger.read(lambda conn: reads.items(conn, turn.id))
+    (item,), following = ledger.read(reads.items, turn.id)
     assert following is None
     return item
 
@@ -25,7 +27,7 @@ def whole(ledger: Ledger, item: str, piece: int = 100_000) -> bytes:
     """The content as a client reads it, a piece at a time."""
     found, offset = b"", 0
     while True:
-        got, following, _, kept = ledger.read(lambda conn, at=offset: reads.item_bytes(conn, item, at, piece))
+        got, following, _, kept = ledger.read(reads.item_bytes, item, offset, piece)
         found += got
         if following is None:
             assert len(found) == kept
@@ -57,7 +59,7 @@ def test_an_item_in_one_batch(ledger: Ledger) -> None:
     begin = [Start(id, ItemKind.thought, "", {}) for id in (one, two)]
     grow = [Append(one, "a"), Append(two, "x"), Append(one, "b"), Append(two, "y"), Append(one, "")]
     record(ledger, turn, *begin, *grow, End(one, ItemState.failed, {}))
-    found, _ = ledger.read(lambda conn: reads.items(conn, turn.id))
+    found, _ = ledger.read(reads.items, turn.id)
     assert [(item.number, item.content, item.state) for item in found] == [
         (1, "ab", ItemState.failed),
         (2, "xy", ItemState.in_progress),
@@ -110,7 +112,7 @@ def test_what_is_past_max_output_is_counted_and_not_kept(ledger: Ledger) -> None
     record(ledger, turn, End(id, ItemState.completed, {}))
     item = only(ledger, turn)
     assert (item.content, item.bytes, item.kept, item.truncated) == ("kept", 2004, 4, True)
-    assert ledger.read(lambda conn: reads.item_bytes(conn, id, 0, 100)) == (b"kept", None, 2004, 4)
+    assert ledger.read(reads.item_bytes, id, 0, 100) == (b"kept", None, 2004, 4)
 
 
 def test_a_long_text_is_several_deltas(ledger: Ledger) -> None:
@@ -119,7 +121,7 @@ def test_a_long_text_is_several_deltas(ledger: Ledger) -> None:
     id = ledger.item(turn, text)
     deltas = [data(event) for event in ledger.events(session, kinds=["item.delta"])]
     assert len(deltas) > 1 and "".join(delta["text"] for delta in deltas) == text
-    for delta, following in zip(deltas, deltas[1:], strict=False):
+    for delta, following in pairwise(deltas):
         assert following["start"] == delta["start"] + len(delta["text"].encode())
     assert whole(ledger, id) == text.encode()
 
@@ -133,7 +135,7 @@ def test_any_piece_of_an_item_can_be_read(ledger: Ledger, offset: int, limit: in
         record(ledger, turn, Append(id, text[start : start + 7_001]))
     expected = text[offset : offset + limit].encode()
     following = offset + len(expected) if offset + limit < len(text) else None
-    assert ledger.read(lambda conn: reads.item_bytes(conn, id, offset, limit)) == (
+    assert ledger.read(reads.item_bytes, id, offset, limit) == (
         expected,
         following,
         300_000,
@@ -156,7 +158,7 @@ def test_what_is_open_ends_as_its_turn_does(ledger: Ledger, state: str) -> None:
     first, second = ledger.item(turn, "half a wo"), ledger.item(turn)
     record(ledger, turn, End(second, ItemState.completed, {}))
     ledger.end(turn, TurnState(state))
-    found, _ = ledger.read(lambda conn: reads.items(conn, turn.id))
+    found, _ = ledger.read(reads.items, turn.id)
     assert [(item.id, item.state, item.content) for item in found] == [
         (first, state, "half a wo"),
         (second, "completed", ""),
@@ -169,7 +171,11 @@ def test_what_comes_after_the_end_of_the_turn_is_dropped(ledger: Ledger) -> None
     id = ledger.item(turn, "before")
     ledger.end(turn)
     seq = ledger.session(session).seq
-    late = [Start(new_id("i"), ItemKind.status, "", {}), Append(id, "late"), UsageReport(Usage(input_tokens=1))]
+    late: list[items.Change] = [
+        Start(new_id("i"), ItemKind.status, "", {}),
+        Append(id, "late"),
+        UsageReport(Usage(input_tokens=1)),
+    ]
     record(ledger, turn, *late, Progress("still here", None), End(id, ItemState.failed, {}))
     assert ledger.session(session).seq == seq
     assert only(ledger, turn).content == "before"
@@ -195,11 +201,11 @@ def test_unknown_items_and_turns_are_named(ledger: Ledger) -> None:
         with pytest.raises(ItemNotFound, match="i-none"):
             record(ledger, turn, change)
     with pytest.raises(ItemNotFound):
-        ledger.read(lambda conn: reads.item_bytes(conn, "i-none", 0, 1))
+        ledger.read(reads.item_bytes, "i-none", 0, 1)
     with pytest.raises(ItemNotFound):
         ledger.do(lambda tx: tx.item("i-none"))
     with pytest.raises(TurnNotFound):
-        ledger.do(lambda tx: items.record(tx, "t-none", []))
+        ledger.do(items.record, "t-none", [])
 
 
 def test_data_that_fits_no_event_fails_the_batch_whole(ledger: Ledger) -> None:
@@ -208,7 +214,7 @@ def test_data_that_fits_no_event_fails_the_batch_whole(ledger: Ledger) -> None:
     with pytest.raises(LimitReached):
         record(ledger, turn, Start(id, ItemKind.plan, "", {}), End(id, ItemState.completed, {"all": "x" * 1_100_000}))
     assert ledger.session(session).seq == seq
-    assert ledger.read(lambda conn: reads.items(conn, turn.id)) == ([], None)
+    assert ledger.read(reads.items, turn.id) == ([], None)
 
 
 def test_progress_is_said(ledger: Ledger) -> None:
@@ -242,7 +248,7 @@ def test_pages_of_items_stay_below_1_mib(ledger: Ledger) -> None:
     found: list[str] = []
     after: int | None = 0
     while after is not None:
-        page, after = ledger.read(lambda conn, at=after: reads.items(conn, turn.id, at))
+        page, after = ledger.read(reads.items, turn.id, after)
         assert 0 < sum(len(item.content) for item in page) < 1_000_000
         found += [item.id for item in page]
     assert found == made

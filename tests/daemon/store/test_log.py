@@ -5,8 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from helpers.ledger import Ledger, creating, data, emitting
 
+from helpers.ledger import Ledger, creating, data, emitting
 from roost.daemon.store import Stored, log, reads, retention, sessions
 from roost.protocol.errors import SessionNotFound
 from roost.protocol.model import Event
@@ -19,25 +19,25 @@ def walk(ledger: Ledger, session: str | None, limit: int = 7, kinds: list[str] |
     after, more = 0, True
     while more:
         before = after
-        page, after, more = ledger.read(lambda conn, at=after: reads.events(conn, session, at, limit, kinds))
+        page, after, more = ledger.read(reads.events, session, after, limit, kinds)
         assert len(page) <= limit and (after > before or not more)
         found += page
     return found
 
 
 def prune(ledger: Ledger, session: str, keep: int, age: int | None = None, turns: int | None = None) -> int:
-    return ledger.do(lambda tx: retention.prune(tx, session, keep=keep, older_than_ms=age, keep_turns=turns))
+    return ledger.do(retention.prune, session, keep=keep, older_than_ms=age, keep_turns=turns)
 
 
 def test_only_what_is_after_is_read_ascending(ledger: Ledger) -> None:
     """S2.V3."""
     session = ledger.create()
     ledger.group(*[emitting(session.id) for _ in range(9)])
-    page, following, more = ledger.read(lambda conn: reads.events(conn, session.id, 4, 100))
+    page, following, more = ledger.read(reads.events, session.id, 4, 100)
     assert [event.seq for event in page] == [5, 6, 7, 8, 9, 10]
     assert (following, more) == (10, False)
-    assert ledger.read(lambda conn: reads.events(conn, session.id, 10, 100)) == ([], 10, False)
-    assert ledger.read(lambda conn: reads.events(conn, session.id, 99, 100)) == ([], 99, False)
+    assert ledger.read(reads.events, session.id, 10, 100) == ([], 10, False)
+    assert ledger.read(reads.events, session.id, 99, 100) == ([], 99, False)
 
 
 def test_every_event_is_as_the_protocol_says(ledger: Ledger) -> None:
@@ -74,7 +74,7 @@ def test_no_number_is_used_twice(path: Path) -> None:
     """S2.V4: after a restart they go on, even when those given last were removed."""
     with closing(Ledger(path)) as ledger:
         session, doomed = ledger.create("kept"), ledger.create("doomed")
-        ledger.do(lambda tx: sessions.delete(tx, doomed.id, force=False))
+        ledger.do(sessions.delete, doomed.id, force=False)
         ledger.do(emitting(session.id))
         prune(ledger, session.id, keep=0)
         offset = ledger.writer.offset
@@ -90,9 +90,10 @@ def test_no_number_is_used_twice(path: Path) -> None:
 def test_pages_are_bounded_by_bytes_but_never_empty(ledger: Ledger) -> None:
     session = ledger.create()
     ledger.group(*[emitting(session.id, "x" * 400_000) for _ in range(5)], emitting(session.id, "x" * 1_000_000))
-    sizes, after, more = [], 1, True
+    sizes: list[int] = []
+    after, more = 1, True
     while more:
-        page, after, more = ledger.read(lambda conn, at=after: reads.events(conn, session.id, at, 100))
+        page, after, more = ledger.read(reads.events, session.id, after, 100)
         sizes.append(len(page))
     assert sizes == [2, 2, 1, 1]
     assert len(walk(ledger, session.id)) == 7
@@ -111,15 +112,16 @@ def test_a_read_looks_at_so_many_events_and_goes_on_from_there(ledger: Ledger, m
     monkeypatch.setattr(log, "SCAN", 10)
     session = ledger.create()
     ledger.group(*[emitting(session.id) for _ in range(34)])
-    assert ledger.read(lambda conn: reads.events(conn, session.id, 0, 100, ["daemon."])) == ([], 10, True)
-    assert ledger.read(lambda conn: reads.events(conn, session.id, 30, 100, ["daemon."])) == ([], 35, False)
+    assert ledger.read(reads.events, session.id, 0, 100, ["daemon."]) == ([], 10, True)
+    assert ledger.read(reads.events, session.id, 30, 100, ["daemon."]) == ([], 35, False)
     assert len(walk(ledger, None, 100)) == 35
 
 
 def test_an_unknown_session_is_named(ledger: Ledger) -> None:
-    for query in (lambda conn: reads.events(conn, "s-none", 0, 1), lambda conn: reads.last(conn, "s-none")):
-        with pytest.raises(SessionNotFound, match="s-none"):
-            ledger.read(query)
+    with pytest.raises(SessionNotFound, match="s-none"):
+        ledger.read(reads.events, "s-none", 0, 1)
+    with pytest.raises(SessionNotFound, match="s-none"):
+        ledger.read(reads.last, "s-none")
 
 
 # --- retention ---
@@ -149,7 +151,7 @@ def test_it_is_one_gap_however_often_and_numbers_go_on(ledger: Ledger) -> None:
     for keep in (8, 5, 5, 0, 0):
         prune(ledger, session.id, keep)
     assert [data(event) for event in ledger.events(session)] == [{"from_seq": 1, "to_seq": 11}]
-    assert ledger.read(lambda conn: reads.events(conn, session.id, 0, 1))[1:] == (11, False)
+    assert ledger.read(reads.events, session.id, 0, 1)[1:] == (11, False)
     ledger.do(emitting(session.id))
     assert [event.seq for event in ledger.events(session)] == [11, 12]
 
@@ -173,7 +175,7 @@ def test_one_call_removes_so_many(ledger: Ledger, monkeypatch: pytest.MonkeyPatc
 def test_turns_beyond_a_count_go_with_their_items(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "TURNS", 2)
     session, turn = ledger.running(*map(str, range(7)))
-    ids = []
+    ids: list[str] = []
     for _ in range(5):
         ledger.item(turn, "x" * 300_000)
         ids.append(turn.id)
@@ -194,7 +196,7 @@ def test_what_there_is_to_prune(ledger: Ledger) -> None:
     ledger.group(*[emitting(id) for _ in range(10) for id in (many.id, "")])
 
     def prunable(keep: int, age: int | None = None, turns: int | None = None) -> set[str]:
-        return set(ledger.read(lambda conn: reads.prunable(conn, keep, age, turns)))
+        return set(ledger.read(reads.prunable, keep, age, turns))
 
     assert prunable(11) == set()
     assert prunable(10) == {many.id}

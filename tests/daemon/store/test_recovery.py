@@ -5,22 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.ledger import Ledger, data
 
+from helpers.ledger import Ledger, data
 from roost.daemon.core.states import SessionEvent
-from roost.daemon.store import recovery, reads, sessions
+from roost.daemon.store import reads, recovery, sessions
+from roost.daemon.store.items import End, record
 from roost.protocol.errors import SessionNotFound
-from roost.protocol.model import After, AfterEnd, EngineKind, Item, ItemState, SessionState, Turn, TurnState
+from roost.protocol.model import After, AfterEnd, EngineKind, Item, ItemState, Session, SessionState, Turn, TurnState
 
 
 def recover_all(ledger: Ledger) -> dict[str, list[str]]:
     """What a start does."""
     found = ledger.read(recovery.unfinished)
-    return {id: ledger.do(lambda tx, id=id: recovery.recover(tx, id)) for id in found}
+    return {id: ledger.do(recovery.recover, id) for id in found}
 
 
 def items_of(ledger: Ledger, turn: Turn) -> list[Item]:
-    return ledger.read(lambda conn: reads.items(conn, turn.id))[0]
+    return ledger.read(reads.items, turn.id)[0]
 
 
 def set_turn(ledger: Ledger, turn: Turn, **fields: Any) -> None:
@@ -73,11 +74,9 @@ def test_its_items_are_interrupted_before_it(ledger: Ledger) -> None:
 
 def test_items_that_have_ended_are_left(ledger: Ledger) -> None:
     """S2.Y2b."""
-    from roost.daemon.store.items import End, record
-
     _, turn = ledger.running()
     id = ledger.item(turn, "done")
-    ledger.do(lambda tx: record(tx, turn.id, [End(id, ItemState.failed, {})]))
+    ledger.do(record, turn.id, [End(id, ItemState.failed, {})])
     (before,) = items_of(ledger, turn)
     recover_all(ledger)
     assert items_of(ledger, turn) == [before]
@@ -107,22 +106,23 @@ def _queued(ledger: Ledger, session: str) -> str:
     return reads.turns(ledger.reader, session, TurnState.queued)[0][0].id
 
 
-def test_a_session_that_was_touched_says_when(ledger: Ledger) -> None:
+def test_a_session_that_was_touched_says_when(path: Path) -> None:
     """S2.Y3."""
-    session, _ = ledger.running()
-    ledger.conn.execute("UPDATE sessions SET updated_at = 1")
-    ledger.writer._known.clear()
-    recover_all(ledger)
-    assert ledger.session(session).updated_at > 1
+    with closing(Ledger(path)) as ledger:
+        session, _ = ledger.running()
+        ledger.conn.execute("UPDATE sessions SET updated_at = 1")
+    with closing(Ledger(path, used=True)) as ledger:
+        recover_all(ledger)
+        assert ledger.session(session).updated_at > 1
 
 
 def test_what_has_ended_is_untouched(ledger: Ledger) -> None:
     """S2.Y4."""
-    ended = []
+    ended: list[tuple[Session, Turn]] = []
     for state in ("completed", "failed", "cancelled", "interrupted"):
         session, turn = ledger.running()
         ledger.end(turn, TurnState(state))
-        ledger.do(lambda tx, id=session.id: sessions.change(tx, id, SessionEvent.gone, reason="stopped"))
+        ledger.do(sessions.change, session.id, SessionEvent.gone, reason="stopped")
         ended.append((ledger.session(session), ledger.turn(turn)))
     ledger.create()
     assert recover_all(ledger) == {}
@@ -136,7 +136,7 @@ def test_twice_is_once(ledger: Ledger) -> None:
     recover_all(ledger)
     before = (ledger.session(session), ledger.events(None))
     assert recover_all(ledger) == {}
-    assert ledger.do(lambda tx: recovery.recover(tx, session.id)) == []
+    assert ledger.do(recovery.recover, session.id) == []
     assert (ledger.session(session), ledger.events(None)) == before
 
 
@@ -152,7 +152,7 @@ def test_it_is_over_when_it_returns(path: Path) -> None:
 
 
 def test_queued_turns_stay_queued_and_are_held(ledger: Ledger) -> None:
-    """Not as in S2.Y1: what had not begun is not lost, and nothing runs behind what was cut off until a person says so."""
+    """Not as in S2.Y1: what had not begun is not lost; nothing runs behind what was cut off until somebody says so."""
     session, turn = ledger.running("one", "two", "three")
     recover_all(ledger)
     assert ledger.queue(session) == ["two", "three"]
@@ -175,7 +175,8 @@ def test_a_session_whose_child_is_gone_is_idle(ledger: Ledger, steps: list[str])
     session = ledger.create()
     ledger.send(session, "waits")
     for step in steps:
-        ledger.do(lambda tx, e=SessionEvent(step): sessions.change(tx, session.id, e, reason="test", pid=5))
+        event = SessionEvent(step)
+        ledger.do(sessions.change, session.id, event, reason="test", pid=5)
     assert recover_all(ledger) == {session.id: []}
     now = ledger.session(session)
     assert (now.state, now.pid, now.hold, now.interrupted) == (SessionState.idle, None, None, None)
@@ -189,7 +190,7 @@ def test_a_program_per_turn_is_interrupted_too(ledger: Ledger) -> None:
 
 def test_a_failed_session_stays_failed(ledger: Ledger) -> None:
     session = ledger.create()
-    ledger.do(lambda tx: sessions.change(tx, session.id, SessionEvent.give_up, reason="limit"))
+    ledger.do(sessions.change, session.id, SessionEvent.give_up, reason="limit")
     assert recover_all(ledger) == {}
     assert ledger.session(session).state is SessionState.failed
 
@@ -199,7 +200,7 @@ def test_an_item_that_outlived_its_turn_is_settled(ledger: Ledger) -> None:
     session, turn = ledger.running()
     id = ledger.item(turn, "left")
     ledger.end(turn)
-    ledger.do(lambda tx: sessions.change(tx, session.id, SessionEvent.gone, reason="stopped"))
+    ledger.do(sessions.change, session.id, SessionEvent.gone, reason="stopped")
     ledger.do(lambda tx: tx.put_item(tx.item(id).model_copy(update={"state": ItemState.in_progress})))
     assert recover_all(ledger) == {session.id: []}
     assert items_of(ledger, turn)[0].state is ItemState.interrupted
@@ -217,4 +218,4 @@ def test_recovery_finds_its_work_by_indexes(ledger: Ledger) -> None:
 
 def test_an_unknown_session(ledger: Ledger) -> None:
     with pytest.raises(SessionNotFound):
-        ledger.do(lambda tx: recovery.recover(tx, "s-none"))
+        ledger.do(recovery.recover, "s-none")

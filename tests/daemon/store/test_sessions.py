@@ -1,8 +1,8 @@
 """Operations on sessions, each with the events it writes."""
 
 import pytest
-from helpers.ledger import Ledger, creating, data
 
+from helpers.ledger import Ledger, creating, data
 from roost.daemon.core.states import SessionEvent
 from roost.daemon.store import reads, sessions
 from roost.protocol.errors import (
@@ -25,11 +25,11 @@ def test_a_new_session_is_idle_and_its_first_event_says_all_of_it(ledger: Ledger
 
 def test_its_environment_is_kept_apart(ledger: Ledger) -> None:
     made = ledger.create(env={"LANG": "C.UTF-8", "ODD": "a\nb=ü"})
-    assert ledger.read(lambda conn: sessions.env(conn, made.id)) == {"LANG": "C.UTF-8", "ODD": "a\nb=ü"}
-    assert ledger.do(lambda tx: sessions.env(tx, made.id))["LANG"] == "C.UTF-8"
+    assert ledger.read(sessions.env, made.id) == {"LANG": "C.UTF-8", "ODD": "a\nb=ü"}
+    assert ledger.do(sessions.env, made.id)["LANG"] == "C.UTF-8"
     assert "C.UTF-8" not in repr(ledger.events(made))
     with pytest.raises(SessionNotFound):
-        ledger.read(lambda conn: sessions.env(conn, "s-none"))
+        ledger.read(sessions.env, "s-none")
 
 
 def test_a_name_is_taken_until_its_session_is_archived(ledger: Ledger) -> None:
@@ -38,12 +38,12 @@ def test_a_name_is_taken_until_its_session_is_archived(ledger: Ledger) -> None:
         ledger.create("build")
     other = ledger.create("other")
     with pytest.raises(NameTaken):
-        ledger.do(lambda tx: sessions.update(tx, other.id, name="build"))
-    ledger.do(lambda tx: sessions.archive(tx, first.id))
-    ledger.do(lambda tx: sessions.update(tx, other.id, name="build"))
+        ledger.do(sessions.update, other.id, name="build")
+    ledger.do(sessions.archive, first.id)
+    ledger.do(sessions.update, other.id, name="build")
     with pytest.raises(NameTaken, match=other.id):
-        ledger.do(lambda tx: sessions.unarchive(tx, first.id))
-    ledger.do(lambda tx: sessions.update(tx, first.id, name="build"))  # an archived one may be called anything
+        ledger.do(sessions.unarchive, first.id)
+    ledger.do(sessions.update, first.id, name="build")  # an archived one may be called anything
 
 
 def test_two_in_one_group_cannot_have_one_name(ledger: Ledger) -> None:
@@ -62,13 +62,13 @@ def test_a_key_makes_one_session(ledger: Ledger) -> None:
 
 def test_a_key_returns_the_session_as_it_is_now(ledger: Ledger) -> None:
     first = ledger.create("a", key="k")
-    ledger.do(lambda tx: sessions.update(tx, first.id, name="b"))
+    ledger.do(sessions.update, first.id, name="b")
     assert ledger.create("a", key="k").name == "b"
 
 
 def test_a_key_whose_session_was_deleted_makes_another(ledger: Ledger) -> None:
     first = ledger.create("a", key="k")
-    ledger.do(lambda tx: sessions.delete(tx, first.id, force=False))
+    ledger.do(sessions.delete, first.id, force=False)
     second = ledger.create("a", key="k")
     assert second.id != first.id and ledger.create("a", key="k").id == second.id
 
@@ -76,21 +76,21 @@ def test_a_key_whose_session_was_deleted_makes_another(ledger: Ledger) -> None:
 def test_update_changes_what_is_given_and_says_it(ledger: Ledger) -> None:
     made = ledger.create("a")
     after = After(failed=AfterEnd.proceed)
-    changed = ledger.do(lambda tx: sessions.update(tx, made.id, name="b", after=after))
+    changed = ledger.do(sessions.update, made.id, name="b", after=after)
     assert (changed.name, changed.after) == ("b", after)
     event = ledger.events(made)[-1]
     assert event.kind == "session.updated"
     assert data(event)["changed"] == {"name": "b", "after": after.to_wire()}
-    assert ledger.do(lambda tx: sessions.update(tx, made.id, name="b", after=after)).seq == changed.seq, "no change"
+    assert ledger.do(sessions.update, made.id, name="b", after=after).seq == changed.seq, "no change"
 
 
 def test_change_takes_one_step_and_keeps_the_pid(ledger: Ledger) -> None:
     made = ledger.create()
-    starting = ledger.do(lambda tx: sessions.change(tx, made.id, SessionEvent.start, reason="turn", pid=77))
+    starting = ledger.do(sessions.change, made.id, SessionEvent.start, reason="turn", pid=77)
     assert (starting.state, starting.pid) == (SessionState.starting, 77)
     assert data(ledger.events(made)[-1]) == {"old": "idle", "new": "starting", "reason": "turn", "pid": 77}
     problem = Problem(name="worker_exited", message="it exited with 3", data={"exit_code": 3})
-    gone = ledger.do(lambda tx: sessions.change(tx, made.id, SessionEvent.gone, reason="exited", problem=problem))
+    gone = ledger.do(sessions.change, made.id, SessionEvent.gone, reason="exited", problem=problem)
     assert (gone.state, gone.pid, gone.failure) == (SessionState.idle, None, problem)
     assert data(ledger.events(made)[-1])["problem"] == problem.to_wire()
     assert ledger.make_ready(made).failure is None, "it is well again"
@@ -99,13 +99,13 @@ def test_change_takes_one_step_and_keeps_the_pid(ledger: Ledger) -> None:
 def test_an_illegal_step_changes_nothing(ledger: Ledger) -> None:
     made = ledger.create()
     with pytest.raises(IllegalTransition, match="idle cannot finish"):
-        ledger.do(lambda tx: sessions.change(tx, made.id, SessionEvent.finish, reason="no"))
+        ledger.do(sessions.change, made.id, SessionEvent.finish, reason="no")
     assert ledger.session(made) == made
 
 
 def test_a_step_that_leads_nowhere_is_no_event(ledger: Ledger) -> None:
     session, turn = ledger.running()
-    ledger.do(lambda tx: sessions.change(tx, session.id, SessionEvent.stop, reason="user"))
+    ledger.do(sessions.change, session.id, SessionEvent.stop, reason="user")
     ledger.end(turn)
     assert ledger.session(session).state is SessionState.stopping
     assert ledger.kinds(session)[-1] == "turn.completed"
@@ -114,24 +114,24 @@ def test_a_step_that_leads_nowhere_is_no_event(ledger: Ledger) -> None:
 def test_giving_up_and_being_armed_again(ledger: Ledger) -> None:
     made = ledger.create()
     problem = Problem(name="worker_exited", message="five times in a minute")
-    failed = ledger.do(lambda tx: sessions.change(tx, made.id, SessionEvent.give_up, reason="limit", problem=problem))
+    failed = ledger.do(sessions.change, made.id, SessionEvent.give_up, reason="limit", problem=problem)
     assert (failed.state, failed.failure) == (SessionState.failed, problem)
-    armed = ledger.do(lambda tx: sessions.change(tx, made.id, SessionEvent.rearm, reason="user"))
+    armed = ledger.do(sessions.change, made.id, SessionEvent.rearm, reason="user")
     assert (armed.state, armed.failure) == (SessionState.idle, problem)
 
 
 def test_only_a_session_at_rest_is_archived(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two")
     with pytest.raises(SessionBusy, match="busy with 1 queued"):
-        ledger.do(lambda tx: sessions.archive(tx, session.id))
+        ledger.do(sessions.archive, session.id)
     ledger.end(turn)
     with pytest.raises(SessionBusy, match="ready with 1 queued"):
-        ledger.do(lambda tx: sessions.archive(tx, session.id))
+        ledger.do(sessions.archive, session.id)
     idle = ledger.create()
-    assert ledger.do(lambda tx: sessions.archive(tx, idle.id)).archived
-    again = ledger.do(lambda tx: sessions.archive(tx, idle.id))
-    back = ledger.do(lambda tx: sessions.unarchive(tx, idle.id))
-    assert not ledger.do(lambda tx: sessions.unarchive(tx, idle.id)).archived
+    assert ledger.do(sessions.archive, idle.id).archived
+    again = ledger.do(sessions.archive, idle.id)
+    back = ledger.do(sessions.unarchive, idle.id)
+    assert not ledger.do(sessions.unarchive, idle.id).archived
     assert (again.seq, back.seq) == (2, 3)
     assert ledger.kinds(idle) == ["session.created", "session.archived", "session.unarchived"]
 
@@ -139,22 +139,22 @@ def test_only_a_session_at_rest_is_archived(ledger: Ledger) -> None:
 def test_release_says_how_many_go_on(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two", "three")
     ledger.end(turn, TurnState.failed)
-    released, count = ledger.do(lambda tx: sessions.release(tx, session.id))
+    released, count = ledger.do(sessions.release, session.id)
     assert (released.hold, count) == (None, 2)
     assert data(ledger.events(session)[-1]) == {"reason": "user", "queued": 2}
-    assert ledger.do(lambda tx: sessions.release(tx, session.id)) == (released, 0)
+    assert ledger.do(sessions.release, session.id) == (released, 0)
 
 
 def test_a_deleted_session_leaves_its_last_event_and_nothing_else(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two", name="doomed", key="k")
     ledger.item(turn, "x" * 300_000)
     with pytest.raises(SessionBusy, match="runs"):
-        ledger.do(lambda tx: sessions.delete(tx, session.id, force=True))
+        ledger.do(sessions.delete, session.id, force=True)
     ledger.end(turn, engine_state=b"state")
     with pytest.raises(SessionBusy, match="1 turns are queued"):
-        ledger.do(lambda tx: sessions.delete(tx, session.id, force=False))
+        ledger.do(sessions.delete, session.id, force=False)
     last = ledger.session(session).seq
-    ledger.do(lambda tx: sessions.delete(tx, session.id, force=True))
+    ledger.do(sessions.delete, session.id, force=True)
 
     for table in ("sessions", "environments", "turns", "items", "chunks", "checkpoints"):
         assert ledger.conn.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
@@ -172,7 +172,7 @@ def test_of_deleted_sessions_only_so_many_are_remembered(ledger: Ledger, monkeyp
     monkeypatch.setattr(sessions, "MAX_DELETED", 3)
     made = [ledger.create() for _ in range(5)]
     for session in made:
-        ledger.do(lambda tx, id=session.id: sessions.delete(tx, id, force=False))
+        ledger.do(sessions.delete, session.id, force=False)
     assert {event.session for event in ledger.events(None)} == {session.id for session in made[2:]}
     with pytest.raises(SessionNotFound):
         ledger.events(made[0])
@@ -182,7 +182,7 @@ def test_told_forgets_the_turn_that_was_cut_off(ledger: Ledger) -> None:
     session, turn = ledger.running()
     ledger.end(turn, TurnState.interrupted, reason="daemon_shutdown")
     assert ledger.session(session).interrupted == turn.id
-    assert ledger.do(lambda tx: sessions.told(tx, session.id)).interrupted is None
+    assert ledger.do(sessions.told, session.id).interrupted is None
     assert ledger.session(session).interrupted is None
 
 
@@ -190,4 +190,4 @@ def test_told_forgets_the_turn_that_was_cut_off(ledger: Ledger) -> None:
 def test_an_unknown_session_is_named(ledger: Ledger, operation: object) -> None:
     assert callable(operation)
     with pytest.raises(SessionNotFound, match="'s-none'"):
-        ledger.do(lambda tx: operation(tx, "s-none"))
+        ledger.do(operation, "s-none")

@@ -1,10 +1,12 @@
 """Operations on turns: the order of a queue, one turn at a time, the first end wins."""
 
-import pytest
-from helpers.ledger import Ledger, data, sending
+from collections.abc import Callable
 
+import pytest
+
+from helpers.ledger import Ledger, data, sending
 from roost.daemon.core.states import SessionEvent
-from roost.daemon.store import checkpoints, reads, sessions, turns
+from roost.daemon.store import Tx, checkpoints, reads, sessions, turns
 from roost.protocol.errors import (
     IllegalTransition,
     KeyConflict,
@@ -59,7 +61,7 @@ def test_a_queue_has_a_limit_and_an_archived_session_none(ledger: Ledger) -> Non
     with pytest.raises(QueueFull, match="2 turns are queued"):
         ledger.do(sending(session.id, limit=2))
     archived = ledger.create()
-    ledger.do(lambda tx: sessions.archive(tx, archived.id))
+    ledger.do(sessions.archive, archived.id)
     with pytest.raises(SessionArchived, match="unarchive"):
         ledger.send(archived)
     with pytest.raises(SessionNotFound):
@@ -88,7 +90,7 @@ def test_claims_go_in_order_of_arrival_one_at_a_time(ledger: Ledger) -> None:
     session, first = ledger.running("one", "two", "three")
     other, elsewhere = ledger.running("other")
     assert (first.input, elsewhere.input) == ("one", "other")
-    assert ledger.do(lambda tx: turns.claim(tx, session.id)) is None, "one runs already"
+    assert ledger.do(turns.claim, session.id) is None, "one runs already"
     ledger.end(first)
     second = ledger.claim(session)
     assert (second.input, second.state) == ("two", TurnState.running)
@@ -100,16 +102,16 @@ def test_claims_go_in_order_of_arrival_one_at_a_time(ledger: Ledger) -> None:
 
 def test_nothing_to_claim(ledger: Ledger) -> None:
     session = ledger.make_ready(ledger.create())
-    assert ledger.do(lambda tx: turns.claim(tx, session.id)) is None
-    assert ledger.do(lambda tx: turns.first_queued(tx, session.id)) is None
+    assert ledger.do(turns.claim, session.id) is None
+    assert ledger.do(turns.first_queued, session.id) is None
 
 
 def test_a_session_without_a_child_cannot_be_claimed_for(ledger: Ledger) -> None:
     session = ledger.create()
     ledger.send(session)
-    ledger.do(lambda tx: sessions.change(tx, session.id, SessionEvent.start, reason="turn", pid=1))
+    ledger.do(sessions.change, session.id, SessionEvent.start, reason="turn", pid=1)
     with pytest.raises(IllegalTransition, match="starting cannot begin"):
-        ledger.do(lambda tx: turns.claim(tx, session.id))
+        ledger.do(turns.claim, session.id)
     assert ledger.queue(session) == ["make it so"]
 
 
@@ -123,11 +125,11 @@ def test_the_end_of_a_turn_is_one_transaction_with_its_state(ledger: Ledger) -> 
     now = ledger.session(session)
     assert (now.state, now.turn, now.last_turn, now.last_turn_state) == ("ready", None, turn.id, "completed")
     assert (now.through_turn, now.checkpoint_at) == (turn.id, ended.ended_at)
-    saved = ledger.read(lambda conn: checkpoints.load(conn, session.id, "latest"))
+    saved = ledger.read(checkpoints.load, session.id, "latest")
     assert saved is not None and (saved[1], saved[0].through_turn) == (b"state", turn.id)
     assert ledger.kinds(session)[-3:] == ["item.completed", "turn.completed", "session.state_changed"]
     assert data(ledger.events(session)[-2])["state_saved"] is True
-    assert ledger.read(lambda conn: reads.items(conn, turn.id))[0][0].id == item
+    assert ledger.read(reads.items, turn.id)[0][0].id == item
 
 
 def test_the_first_end_wins(ledger: Ledger) -> None:
@@ -145,7 +147,7 @@ def test_a_dead_child_leaves_its_session_to_its_owner(ledger: Ledger) -> None:
     session, turn = ledger.running()
     ledger.end(turn, TurnState.failed, problem=PROBLEM, alive=False)
     assert ledger.session(session).state is SessionState.busy
-    ledger.do(lambda tx: sessions.change(tx, session.id, SessionEvent.gone, reason="exited"))
+    ledger.do(sessions.change, session.id, SessionEvent.gone, reason="exited")
     assert ledger.session(session).state is SessionState.idle
 
 
@@ -160,7 +162,7 @@ def test_a_queued_turn_is_cancelled_at_once(ledger: Ledger) -> None:
     """S3.O7: what is not claimed goes."""
     session = ledger.create()
     turn = ledger.send(session)
-    cancelled, outcome = ledger.do(lambda tx: turns.request_cancel(tx, turn.id, reason="user", author=AUTHOR))
+    cancelled, outcome = ledger.do(turns.request_cancel, turn.id, reason="user", author=AUTHOR)
     assert (outcome, cancelled.state, cancelled.reason) == ("cancelled", TurnState.cancelled, "user")
     assert cancelled.cancelled_by == AUTHOR and cancelled.ended_at is not None
     assert ledger.kinds(session)[-1] == "turn.cancelled"
@@ -170,15 +172,15 @@ def test_a_queued_turn_is_cancelled_at_once(ledger: Ledger) -> None:
 def test_of_two_cancels_the_first_reason_stays(ledger: Ledger) -> None:
     """S1.S4, S1.S5: both are answered; the first reason and author are kept; one that has ended is left alone."""
     session, turn = ledger.running()
-    first, outcome = ledger.do(lambda tx: turns.request_cancel(tx, turn.id, reason="timeout", author=None))
+    first, outcome = ledger.do(turns.request_cancel, turn.id, reason="timeout", author=None)
     assert (outcome, first.state, first.cancelling) == ("requested", TurnState.running, "timeout")
-    again = ledger.do(lambda tx: turns.request_cancel(tx, turn.id, reason="user", author=AUTHOR))
+    again = ledger.do(turns.request_cancel, turn.id, reason="user", author=AUTHOR)
     assert again == (first, "requested")
     assert ledger.kinds(session).count("turn.cancel_requested") == 1
     ended = ledger.end(turn, TurnState.cancelled)
     assert (ended.reason, ended.cancelling, ended.cancelled_by) == ("timeout", None, None)
     seq = ledger.session(session).seq
-    assert ledger.do(lambda tx: turns.request_cancel(tx, turn.id, reason="user", author=AUTHOR)) == (ended, "ended")
+    assert ledger.do(turns.request_cancel, turn.id, reason="user", author=AUTHOR) == (ended, "ended")
     assert ledger.session(session).seq == seq
 
 
@@ -187,7 +189,7 @@ def test_a_turn_whose_engine_cannot_start_fails_in_the_queue(ledger: Ledger) -> 
     session = ledger.create()
     first = ledger.send(session, "one")
     ledger.send(session, "two")
-    failed = ledger.do(lambda tx: turns.fail_queued(tx, first.id, PROBLEM))
+    failed = ledger.do(turns.fail_queued, first.id, PROBLEM)
     assert (failed.state, failed.reason, failed.problem) == (TurnState.failed, PROBLEM.name, PROBLEM)
     now = ledger.session(session)
     assert (now.queued, now.last_turn, now.last_turn_state) == (1, first.id, "failed")
@@ -201,7 +203,7 @@ def test_a_turn_whose_engine_cannot_start_fails_in_the_queue(ledger: Ledger) -> 
 def test_a_queued_prompt_is_edited(ledger: Ledger) -> None:
     session = ledger.create()
     turn = ledger.send(session, "rn tests")
-    assert ledger.do(lambda tx: turns.edit(tx, turn.id, "run tests")).input == "run tests"
+    assert ledger.do(turns.edit, turn.id, "run tests").input == "run tests"
     assert data(ledger.events(session)[-1]) == {"input": "run tests"}
     assert ledger.queue(session) == ["run tests"]
 
@@ -212,7 +214,7 @@ def test_a_queued_turn_is_moved(ledger: Ledger) -> None:
 
     def move(name: str, before: str | None) -> list[str]:
         target = by_name[before].id if before else None
-        ledger.do(lambda tx: turns.move(tx, by_name[name].id, target))
+        ledger.do(turns.move, by_name[name].id, target)
         assert data(ledger.events(session)[-1]) == {"before": target}
         return ledger.queue(session)
 
@@ -220,7 +222,7 @@ def test_a_queued_turn_is_moved(ledger: Ledger) -> None:
     assert move("d", "c") == ["a", "b", "d", "c"]
     assert move("a", None) == ["b", "d", "c", "a"]
     seq = ledger.session(session).seq
-    ledger.do(lambda tx: turns.move(tx, by_name["b"].id, by_name["b"].id))
+    ledger.do(turns.move, by_name["b"].id, by_name["b"].id)
     assert (ledger.queue(session), ledger.session(session).seq) == (["b", "d", "c", "a"], seq)
 
 
@@ -229,7 +231,7 @@ def test_a_spot_that_many_are_moved_to_never_runs_out(ledger: Ledger) -> None:
     waiting = [ledger.send(session, str(n)) for n in range(60)]
     last = reads.turns(ledger.reader, session.id, TurnState.queued, limit=2)[0][1]
     for turn in waiting:
-        ledger.do(lambda tx, id=turn.id: turns.move(tx, id, last.id))
+        ledger.do(turns.move, turn.id, last.id)
     assert ledger.queue(session) == ["first", *map(str, range(60)), "last"]
     ledger.end(running)
     assert ledger.claim(session).input == "first"
@@ -240,37 +242,39 @@ def test_a_spot_that_many_are_moved_to_never_runs_out(ledger: Ledger) -> None:
 def test_a_queued_turn_is_removed(ledger: Ledger) -> None:
     session = ledger.create()
     turn = ledger.send(session)
-    removed = ledger.do(lambda tx: turns.remove(tx, turn.id))
+    removed = ledger.do(turns.remove, turn.id)
     assert (removed.state, removed.reason) == (TurnState.cancelled, "removed")
     assert ledger.kinds(session)[-1] == "turn.cancelled"
 
 
 def test_a_turn_that_runs_is_not_in_the_queue(ledger: Ledger) -> None:
     session, running = ledger.running("one", "two")
-    for operation in (
+    changes: list[Callable[[Tx], object]] = [
         lambda tx: turns.edit(tx, running.id, "other"),
         lambda tx: turns.move(tx, running.id, None),
         lambda tx: turns.remove(tx, running.id),
         lambda tx: turns.fail_queued(tx, running.id, PROBLEM),
-    ):
+    ]
+    for operation in changes:
         with pytest.raises(TurnNotQueued) as caught:
             ledger.do(operation)
         assert caught.value.data == {"turn": running.id, "state": TurnState.running}
     (queued,), _ = reads.turns(ledger.reader, session.id, TurnState.queued)
     with pytest.raises(TurnNotQueued):
-        ledger.do(lambda tx: turns.move(tx, queued.id, running.id))
+        ledger.do(turns.move, queued.id, running.id)
 
 
 def test_a_turn_is_not_moved_into_another_session(ledger: Ledger) -> None:
     one, two = ledger.send(ledger.create()), ledger.send(ledger.create())
     with pytest.raises(TurnNotQueued, match="another session"):
-        ledger.do(lambda tx: turns.move(tx, one.id, two.id))
+        ledger.do(turns.move, one.id, two.id)
 
 
 def test_an_unknown_turn_is_named(ledger: Ledger) -> None:
-    for operation in (turns.remove, lambda tx, id: turns.end(tx, id, state=TurnState.failed, alive=True)):
-        with pytest.raises(TurnNotFound, match="'t-none'"):
-            ledger.do(lambda tx, operation=operation: operation(tx, "t-none"))
+    with pytest.raises(TurnNotFound, match="'t-none'"):
+        ledger.do(turns.remove, "t-none")
+    with pytest.raises(TurnNotFound, match="roost show"):
+        ledger.do(turns.end, "t-none", state=TurnState.failed, alive=True)
 
 
 def test_sending_costs_the_same_however_many_wait(ledger: Ledger) -> None:

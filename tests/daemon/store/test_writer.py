@@ -5,8 +5,8 @@ import sqlite3
 from collections.abc import Callable
 
 import pytest
-from helpers.ledger import Ledger, creating, emitting, sending
 
+from helpers.ledger import Ledger, creating, emitting, sending
 from roost.daemon.store import Tx, reads
 from roost.daemon.store.writer import KNOWN_SESSIONS
 from roost.protocol.errors import InternalError, LimitReached, QueueFull, StorageFailed
