@@ -17,7 +17,8 @@ from typing import Any, Self
 import trio
 
 from ..protocol import rpc
-from ..protocol.errors import ConnectionLost, InternalError, ProtocolMismatch, RoostError, from_wire
+from ..protocol.errors import ConnectionLost, DaemonUnreachable, InternalError, ProtocolMismatch, RoostError, from_wire
+from ..protocol.paths import Paths
 from . import frames, paths
 from .connection import HELLO_SECONDS
 
@@ -45,7 +46,7 @@ async def connect(
         from .launch import reach
 
         (await trio.to_thread.run_sync(lambda: reach(environ, start=True))).close()
-    link = await _Link.open(paths.find(environ)[0].socket, name)
+    link = await _Link.found(paths.find(environ)[0], name)
     calls = _Calls(link)
     client = Client(link, calls, name)
     failure: Exception | KeyboardInterrupt | None = None
@@ -270,6 +271,17 @@ class _Link:
         self.hello: Record = {"limits": {}}
         self.notifications: deque[rpc.Notification] = deque()
         self._stream = stream
+
+    @classmethod
+    async def found(cls, where: Paths, name: str) -> Self:
+        """To the daemon that should listen there, or wherever its lock says it does."""
+        try:
+            return await cls.open(where.socket, name)
+        except DaemonUnreachable:
+            other = paths.elsewhere(where)
+            if other is None:
+                raise
+        return await cls.open(other, name)
 
     @classmethod
     async def open(cls, path: str, name: str) -> Self:

@@ -15,6 +15,8 @@ from .status import OK, of_error
 from .writer import Writer
 
 Record = dict[str, Any]
+_AT_ONCE = 200
+"""Requests that wait together; the daemon takes more, but not without end."""
 
 
 class Invocation:
@@ -62,14 +64,15 @@ class Invocation:
         self, names: list[str], method: str, timeout: float | None, done: Callable[[Record], None], **params: Any
     ) -> int:
         """Ask ``method`` of several sessions at once, show each answer, and give the first failure's exit status."""
-        asked = [self.daemon.send(method, {"session": name, **params}) for name in names]
         status = OK
-        for msgid in asked:
-            try:
-                done(self.daemon.result(msgid, method, timeout))
-            except RoostError as exc:
-                self.writer.error(exc)
-                status = status or of_error(exc.wire_name, exc.code)
+        for begin in range(0, len(names), _AT_ONCE):
+            some = names[begin : begin + _AT_ONCE]
+            for msgid in [self.daemon.send(method, {"session": name, **params}) for name in some]:
+                try:
+                    done(self.daemon.result(msgid, method, timeout))
+                except RoostError as exc:
+                    self.writer.error(exc)
+                    status = status or of_error(exc.wire_name, exc.code)
         return status
 
     def _reach(self) -> Connection:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ..protocol.errors import DaemonUnreachable, StateDirectoryUnusable
 from ..protocol.paths import Paths
 from .connection import Connection
-from .paths import DAEMON_VARIABLE, find, written
+from .paths import DAEMON_VARIABLE, elsewhere, find
 
 START_SECONDS = 15.0
 LOCK_HELD = 11
@@ -49,10 +49,10 @@ def connect(paths: Paths) -> Connection:
     try:
         return Connection(paths.socket)
     except DaemonUnreachable:
-        elsewhere = None if paths.named else written(paths.lock)
-        if elsewhere is None or elsewhere == paths.socket:
+        other = elsewhere(paths)
+        if other is None:
             raise
-    return Connection(elsewhere)
+    return Connection(other)
 
 
 def command() -> list[str]:

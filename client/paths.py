@@ -32,13 +32,13 @@ def find(environ: Mapping[str, str]) -> tuple[Paths, bool]:
     return resolve(environ), True
 
 
-def written(lock: str) -> str | None:
-    """The socket's path as the daemon that held ``lock`` last wrote it, or None."""
+def elsewhere(paths: Paths) -> str | None:
+    """Another socket to try, as a daemon last wrote it into its lock; None if there is none or one was named."""
     import json
 
     try:
-        with open(lock, encoding="utf-8") as file:
+        with open(paths.lock, encoding="utf-8") as file:
             socket = json.load(file)["socket"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return socket if isinstance(socket, str) else None
+    return socket if isinstance(socket, str) and socket != paths.socket and not paths.named else None

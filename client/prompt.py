@@ -31,11 +31,10 @@ def edit(text: str, environ: Mapping[str, str]) -> str:
     Raises:
         InvalidParams: the editor could not be started, failed, or left nothing.
     """
-    import shlex
     import subprocess
     import tempfile
 
-    editor = shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "vi")
+    editor = _editor(environ)
     with tempfile.NamedTemporaryFile("w", prefix="roost-", suffix=".md", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -46,6 +45,15 @@ def edit(text: str, environ: Mapping[str, str]) -> str:
         if status:
             raise InvalidParams(f"the editor {editor[0]} ended with exit status {status}; nothing was sent")
         return _checked(_from_file(file.name))
+
+
+def _editor(environ: Mapping[str, str]) -> list[str]:
+    import shlex
+
+    try:
+        return shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "vi") or ["vi"]
+    except ValueError as exc:
+        raise InvalidParams(f"VISUAL or EDITOR is no command ({exc}); set it to one") from exc
 
 
 def _from_stdin() -> str:

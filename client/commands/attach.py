@@ -60,9 +60,9 @@ class _Attached:
         """Act on what happened; the exit status once it is time to leave."""
         match happening:
             case Happened(event):
-                self._show(event)
                 if self._follow(event):
-                    follower.forget_interrupt()
+                    follower.forget_interrupt()  # before the end is seen, so that a Ctrl-C after it is a first one
+                self._show(event)
             case Typed(line):
                 follower.forget_interrupt()
                 self._send(line)

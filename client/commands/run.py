@@ -9,7 +9,7 @@ from ..arguments import Parser, add_creation, add_limits, add_prompt
 from ..creation import create
 from ..invocation import Invocation
 from ..prompt import read
-from ..status import OK
+from ..status import INTERRUPTED, OK
 from ..stream import stream
 
 
@@ -33,7 +33,10 @@ def run(invocation: Invocation) -> int:
     limits = {"timeout": args.timeout, "idle_timeout": args.idle_timeout}
     sent = invocation.call("turn.send", session=session["id"], input=prompt, **limits)
     if not args.detach:
-        return stream(invocation, sent, session["seq"])
+        status = stream(invocation, sent, session["seq"])
+        if invocation.writer.err_terminal and not args.session and status != INTERRUPTED:
+            invocation.writer.advise(f"go on in it with `roost attach {session['name'] or session['id']}`")
+        return status
     if args.json:
         invocation.writer.record({"session": session["id"], "turn": sent["turn"]["id"]})
     else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.client.paths import find, with_options, written
+from roost.client.paths import elsewhere, find, with_options
 
 
 def test_an_option_wins_and_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -33,11 +33,14 @@ def test_inside_a_session_another_may_be_named(named: dict[str, str]) -> None:
 def test_the_lock_tells_where_the_daemon_listens(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.write_text('{"pid": 1, "socket": "/x.sock"}\n')
-    assert written(str(lock)) == "/x.sock"
+    paths = find({"ROOST_STATE_DIRECTORY": str(tmp_path)})[0]
+    assert elsewhere(paths) == "/x.sock"
+    assert elsewhere(paths._replace(named=True)) is None
+    assert elsewhere(paths._replace(socket="/x.sock")) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"socket": 3}'])
 def test_a_lock_that_tells_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_text(text)
-    assert written(str(tmp_path / "lock")) is None
-    assert written(str(tmp_path / "none")) is None
+    assert elsewhere(find({"ROOST_STATE_DIRECTORY": str(tmp_path)})[0]) is None
+    assert elsewhere(find({"ROOST_STATE_DIRECTORY": str(tmp_path / "none")})[0]) is None

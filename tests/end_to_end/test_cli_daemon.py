@@ -44,6 +44,7 @@ def pid_of(roost: Roost) -> int:
 
 
 def test_the_first_verb_starts_a_daemon_that_outlives_it(roost: Roost) -> None:
+    """S0.K7: the command goes on only when the daemon has said that it is ready."""
     assert roost("run", "echo works").out == "works\n"
     pid = pid_of(roost)
     assert alive(pid)
@@ -72,6 +73,7 @@ def test_the_daemon_gets_a_cleaned_environment(roost: Roost) -> None:
 
 
 def test_two_at_once_start_one(roost: Roost) -> None:
+    """The losers of the lock use the winner's daemon."""
     mark = "TWO_AT_ONCE=1"
     commands = [
         subprocess.Popen(
@@ -105,6 +107,7 @@ def test_inside_a_session_it_talks_to_that_daemon_and_starts_none(roost: Roost) 
 
 
 def test_a_daemon_that_ends_at_once_is_shown_with_its_status_and_last_words(roost: Roost, tmp_path: Path) -> None:
+    """S0.K3: a start that does not succeed fails, with the reason."""
     (tmp_path / "bad.toml").write_text("[daemon]\nnonsense = 1\n")
     done = roost("ls", ROOST_CONFIG=str(tmp_path / "bad.toml"))
     assert done.status == 7

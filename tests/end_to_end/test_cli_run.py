@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -201,3 +203,15 @@ def test_a_closed_pipe_is_quiet(roost: Roost) -> None:
         assert (run.wait(), run.err()) == (141, "")
     assert json.loads(roost("show", "piped", "--json").out)["turn"] is not None, "the turn goes on"
     assert roost("cancel", "piped").status == 0
+
+
+def test_on_a_terminal_it_says_how_to_go_on(roost: Roost) -> None:
+    with roost.started("run", "--name", "told-how", "echo x", terminal=True) as run:
+        run.expect("go on in it with `roost attach told-how`")
+        assert run.wait() == 0
+
+
+def test_a_closed_stdin_is_an_empty_one(roost: Roost) -> None:
+    command = f"cd {roost.daemon.workspace}; {sys.executable} -m roost.client run - <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=roost.environ)
+    assert done.returncode == 2 and "the prompt is empty" in done.stderr

@@ -71,6 +71,8 @@ def test_ls_pages_through_more_sessions_than_one_answer_holds(roost: Roost) -> N
         asked = [connection.send("session.create", params) for _ in range(250)]
         made = {connection.result(msgid)["session"]["id"] for msgid in asked}
     assert made <= set(roost("ls", "-q").out.split())
+    archived = roost("archive", *made, "--json").out.splitlines()
+    assert {json.loads(line)["id"] for line in archived} == made
 
 
 def test_show_tells_of_a_session_and_its_turns(roost: Roost) -> None:

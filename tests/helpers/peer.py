@@ -13,7 +13,12 @@ from roost.protocol.errors import MethodNotFound, RoostError
 
 Answer = Callable[[dict[str, Any]], Any]
 LIMITS = {"frame": 65_536, "nesting": 32, "pending": 8, "prompt": 1000, "result": 65_536, "queue": 10}
-HELLO: dict[str, Any] = {"protocol": 1, "server": {"name": "roostd", "version": __version__}, "capabilities": [], "limits": LIMITS}
+HELLO: dict[str, Any] = {
+    "protocol": 1,
+    "server": {"name": "roostd", "version": __version__},
+    "capabilities": [],
+    "limits": LIMITS,
+}
 
 
 class Peer:
@@ -32,6 +37,7 @@ class Peer:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
         self._listener.listen()
+        self._left = 0
         self._changed = threading.Condition()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -57,6 +63,11 @@ class Peer:
         with self._changed:
             assert self._changed.wait_for(lambda: method in dict(self.heard), 10), f"{method} never came"
         return dict(self.heard)[method]
+
+    def wait_left(self) -> None:
+        """Wait until every client has closed its connection."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._left == len(self.connections), 10)
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -84,6 +95,9 @@ class Peer:
                 for message in framing.receive(data):
                     assert isinstance(message, rpc.Request), message
                     self._hear(connection, message)
+        with self._changed:
+            self._left += 1
+            self._changed.notify_all()
 
     def _hear(self, connection: socket.socket, request: rpc.Request) -> None:
         try:
