@@ -46,7 +46,12 @@ def resolve(
     """
     named_state = state or environ.get(STATE_VARIABLE)
     named_socket = socket or environ.get(SOCKET_VARIABLE)
-    directory = (named_state or _state(environ, service)).rstrip("/") or "/"
+    # A client that was told the socket needs no state directory, and may have no HOME: beside the socket will do.
+    beside = named_socket.rpartition("/")[0] if named_socket and not service else ""
+    directory = named_state or _state(environ, service) or beside
+    if not directory:
+        raise InvalidSettings(f"HOME is not set; name a state directory in {STATE_VARIABLE}", variable="HOME")
+    directory = directory.rstrip("/") or "/"
     path = named_socket or _socket(environ, directory, inside=bool(named_state), service=service)
     if len(path.encode("utf-8", "surrogateescape")) > SOCKET_BYTES:
         text = f"the socket path {path} is longer than {SOCKET_BYTES} bytes; name a shorter one in {SOCKET_VARIABLE}"
@@ -61,7 +66,7 @@ def _state(environ: Mapping[str, str], service: bool) -> str:
         return f"{base}/roost"
     if home := _absolute(environ, "HOME"):
         return f"{home}/.local/state/roost"
-    raise InvalidSettings(f"HOME is not set; name a state directory in {STATE_VARIABLE}", variable="HOME")
+    return ""
 
 
 def _socket(environ: Mapping[str, str], state: str, *, inside: bool, service: bool) -> str:

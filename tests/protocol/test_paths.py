@@ -49,3 +49,11 @@ def test_a_socket_path_the_kernel_would_refuse_is_named() -> None:
     assert resolve({"HOME": "/h"}, socket="/" + "x" * 106).socket == "/" + "x" * 106
     with pytest.raises(SocketPathTooLong, match="107 bytes"):
         resolve({"HOME": "/h"}, socket="/" + "x" * 107)
+
+
+def test_a_client_that_was_told_the_socket_needs_no_home() -> None:
+    """A session's child may have an empty environment but for its marks."""
+    assert resolve({"ROOST_SOCKET": "/run/roost/roost.sock"}).socket == "/run/roost/roost.sock"
+    assert resolve({}, socket="/run/roost/roost.sock").socket == "/run/roost/roost.sock"
+    with pytest.raises(InvalidSettings):
+        resolve({"ROOST_SOCKET": "/run/roost/roost.sock"}, service=True)
