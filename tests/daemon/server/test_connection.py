@@ -298,6 +298,19 @@ async def test_what_a_client_does_not_read_is_bounded(tmp_path: Path) -> None:
                 assert len((await client.answer(msgid))["sessions"]) == 100
 
 
+async def test_pages_are_read_only_for_who_takes_them(tmp_path: Path) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client, connected(s.path) as other:
+        await s.emit("", 500, size=1500)
+        reads = s.store.counters["reads"]
+        msgids = [await client.ask("events.read", all=True, limit=1000) for _ in range(100)]
+        await wait_until(lambda: any(connection.out.size > UNSENT for connection in s.server.clients))
+        for _ in range(3):
+            await other.call("events.read", all=True, limit=1)
+        assert s.store.counters["reads"] - reads < 20
+        for msgid in msgids:
+            assert len((await client.answer(msgid))["events"]) == 500
+
+
 async def test_a_client_that_will_say_no_more_still_gets_its_answer(tmp_path: Path) -> None:
     async with served(tmp_path) as s, connected(s.path) as client:
         for n in range(100):

@@ -1,5 +1,6 @@
 """History, then live: every event once, in order, whatever happens meanwhile."""
 
+import socket
 import sqlite3
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -168,6 +169,18 @@ async def test_its_end_is_said_with_the_last_event_sent(tmp_path: Path) -> None:
         error = await client.error("events.unsubscribe", subscription=result["subscription"])
         assert isinstance(error, SubscriptionNotFound)
         assert not client.notes
+
+
+@pytest.mark.parametrize(("by", "reason"), [("violation", "failed"), ("half close", "unsubscribed")])
+async def test_the_end_of_its_connection_is_said_too(tmp_path: Path, by: str, reason: str) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        await client.call("events.subscribe", all=True)
+        if by == "violation":
+            await client.send(b"\xc1")
+        else:
+            client.stream.socket.shutdown(socket.SHUT_WR)
+        assert (await ended(client))["reason"] == reason
+        await client.wait_closed()
 
 
 async def test_a_session_that_is_deleted_ends_its_feed_after_its_last_event(tmp_path: Path) -> None:
