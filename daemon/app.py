@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 
@@ -37,18 +36,48 @@ LOST, REFUSED = 9, 10
 """Exit statuses: a state was lost at the stop; the database was refused."""
 
 
+def serve(settings: Settings, handed: socket.socket | None) -> int:
+    """Lock the state directory, open what is there, and run until stopped; the exit status.
+
+    Args:
+        handed: the listening socket that systemd handed over; None: the daemon makes, and removes, its own.
+
+    Raises:
+        DaemonRunning, StateDirectoryUnusable, SocketInUse, SocketPathTooLong
+    """
+    place = Place.take(settings)
+    notifier = Notifier(os.environ)
+    os.environ.pop("NOTIFY_SOCKET", None)  # no child speaks for the daemon
+    try:
+        store = Store.open(place.database, used=place.used)
+    except DatabaseRefused as exc:
+        log.critical("%s: %s", exc.name, exc.message)
+        return REFUSED if handed is None else trio.run(App(settings, place, handed, notifier).refuse, exc)
+    place.mark_used()
+    place.watch(place.database)
+    listener = handed or bind(settings.daemon.socket)
+    if handed is None:
+        place.watch(settings.daemon.socket)
+    status = trio.run(App(settings, place, listener, notifier).run, store)
+    # A socket that was handed over is systemd's, and one that was replaced is somebody else's: they are left.
+    if handed is None and place.changed() is None:
+        settings.daemon.socket.unlink(missing_ok=True)
+    place.release()
+    return status
+
+
 class App:
     """One run of the daemon, from a locked state directory to its exit status.
 
     Args:
-        listener: the socket systemd handed over; None: the daemon binds, and unlinks, its own.
+        listener: where clients connect.
     """
 
-    def __init__(self, settings: Settings, place: Place, listener: socket.socket | None, notifier: Notifier) -> None:
+    def __init__(self, settings: Settings, place: Place, listener: socket.socket, notifier: Notifier) -> None:
         self.settings = settings
         self.place = place
         self.notifier = notifier
-        self._handed = listener
+        self._listener = listener
         self._stop = trio.Event()
         self._reason = "user"
         self._shutdown: Shutdown | None = None
@@ -62,8 +91,7 @@ class App:
             server = self._server(supervisor, store)
             await self._recover(store)
             await nursery.start(supervisor.registry.run)
-            listener = self._listen()
-            await nursery.start(server.serve, listener)
+            await nursery.start(server.serve, self._listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
             nursery.start_soon(every, LOOK, "look at the files", lambda: self._look(store))
             nursery.start_soon(self._ping)
@@ -72,7 +100,6 @@ class App:
             log.info("roostd %s serves %s", __version__, self.settings.daemon.socket)
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
-            self._unlisten(listener)
             nursery.cancel_scope.cancel()
         store.close()
         return report.status
@@ -85,7 +112,7 @@ class App:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._signals)
             server = self._server(None, None, refused=error)
-            await nursery.start(server.serve, self._listen())
+            await nursery.start(server.serve, self._listener)
             nursery.start_soon(self._ping)
             self.notifier.ready()
             self.notifier.status(f"refused: {error.message}")
@@ -148,19 +175,6 @@ class App:
             Engine(name=name, kind=EngineKind(one.kind), command=list(one.command), default=name == default)
             for name, one in sorted(self.settings.engines.items())
         ]
-
-    def _listen(self) -> socket.socket:
-        if self._handed is not None:
-            return self._handed
-        listener = bind(self.settings.daemon.socket)
-        self.place.watch(Path(self.settings.daemon.socket))
-        return listener
-
-    def _unlisten(self, listener: socket.socket) -> None:
-        """A socket that was handed over is systemd's: it is neither closed for others nor unlinked."""
-        listener.close()
-        if self._handed is None and self.place.changed() is None:
-            Path(self.settings.daemon.socket).unlink(missing_ok=True)
 
     async def _recover(self, store: Store) -> None:
         """End what a dead predecessor left, then say which turns it cut off; before the first request is served."""

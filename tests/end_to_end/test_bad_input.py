@@ -167,6 +167,18 @@ def test_a_socket_path_that_is_too_long(tmp_path: Path) -> None:
     assert status == 2 and "socket_path_too_long" in said and "107" in said
 
 
+def test_a_socket_that_cannot_be_made(roostd: Daemon) -> None:
+    roostd.socket.parent.mkdir(parents=True, mode=0o755)
+    status, said = exits(roostd)
+    assert status == 2 and "state_directory_unusable" in said and "Traceback" not in said
+    roostd.socket.parent.chmod(0o700)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(roostd.socket))
+        other.listen()
+        status, said = exits(roostd)
+    assert status == 2 and "socket_in_use" in said and "Traceback" not in said
+
+
 def test_settings_that_are_wrong(tmp_path: Path) -> None:
     status, said = exits(Daemon(tmp_path / "s", "[limits]\nmax_lives = 3\n"))
     assert status == 2 and "invalid_settings" in said
