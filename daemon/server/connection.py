@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from ...protocol import rpc
-from ...protocol.errors import InternalError, RequestCancelled, RoostError, ShuttingDown
+from ...protocol.errors import InternalError, LocalProtocolError, RequestCancelled, RoostError, ShuttingDown
 from ...protocol.model import Author
 from .answer import Result, Then, encode
 from .outgoing import UNSENT, Outgoing
@@ -190,13 +190,18 @@ class Connection:
         self._rpc.answered(msgid)
         if follow_up is not None:
             self.out.flush()
-            follow_up()
+            try:
+                follow_up()
+            except Exception:
+                log.exception("what follows %s failed", method)
 
     def _fail(self, msgid: int, method: str, exc: Exception) -> None:
-        if not isinstance(exc, RoostError):
-            log.error("%s failed: %r", shown(method), exc, exc_info=exc)
-            exc = InternalError(f"a mistake in the daemon's {shown(method)}; its log has more", method=shown(method))
-        self.out.put(rpc.failure(msgid, exc))
+        error = exc if isinstance(exc, RoostError) else _mistake(method, exc)
+        try:
+            frame = rpc.failure(msgid, error)
+        except LocalProtocolError as unsayable:
+            frame = rpc.failure(msgid, _mistake(method, unsayable))
+        self.out.put(frame)
         self._rpc.answered(msgid)
 
     def _withdrawn(self, msgid: int, method: str) -> RoostError:
@@ -225,3 +230,9 @@ class Connection:
 
     def start(self, subscription: Subscription, last: int, follow: bool) -> None:
         self._nursery.start_soon(subscription.run, last, follow)
+
+
+def _mistake(method: str, exc: Exception) -> InternalError:
+    method = shown(method)
+    log.error("%s failed: %r", method, exc, exc_info=exc)
+    return InternalError(f"a mistake in the daemon's {method}; its log has more", method=method)

@@ -253,6 +253,29 @@ async def test_a_bug_in_a_handler_is_logged_and_answered_and_the_connection_goes
     assert record.exc_info is not None and record.exc_info[0] is ZeroDivisionError
 
 
+async def test_an_error_that_cannot_be_said_is_a_bug_and_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def find(ref: str) -> None:
+        raise SessionNotFound(f"there is no {ref}\udcff", session=ref)
+
+    async with served(tmp_path) as s, connected(s.path) as client:
+        monkeypatch.setattr(s.supervisor, "find", find)
+        assert isinstance(await client.error("session.start", session="x"), InternalError)
+        await client.call("daemon.status")
+    assert "cannot be encoded" in caplog.text
+
+
+async def test_a_bug_in_what_follows_an_answer_leaves_the_answer_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(tmp_path, request_shutdown=broken) as s, connected(s.path) as client:
+        assert await client.call("daemon.shutdown") == {}
+        await client.call("daemon.status")
+        assert len(client.order) == 2
+    assert "division by zero" in caplog.text
+
+
 async def test_a_bug_in_a_connection_ends_that_one_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
