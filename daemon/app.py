@@ -55,7 +55,9 @@ def serve(settings: Settings, handed: socket.socket | None) -> int:
         return REFUSED if handed is None else trio.run(App(settings, place, handed, notifier).refuse, exc)
     place.mark_used()
     place.watch(place.database)
-    listener = handed or bind(settings.daemon.socket)
+    # Whoever else may connect is told apart by SO_PEERCRED, not by the file's mode.
+    mode = 0o666 if settings.daemon.allowed_uids else 0o600
+    listener = handed or bind(settings.daemon.socket, mode=mode)
     if handed is None:
         place.watch(settings.daemon.socket)
     status = trio.run(App(settings, place, listener, notifier).run, store)

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import trio
 
-from ...protocol.errors import InternalError, RoostError, ShuttingDown
+from ...protocol.errors import InternalError, RoostError
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,11 @@ class Letter(Generic[T]):
         self._result: T
         self._error: RoostError | None = None
 
+    @property
+    def settled(self) -> bool:
+        """It has an outcome."""
+        return self._done.is_set()
+
     async def outcome(self) -> T:
         """Wait for the result, or the error."""
         await self._done.wait()
@@ -30,21 +35,19 @@ class Letter(Generic[T]):
         return self._result
 
     async def open(self) -> None:
-        """Do the job. Errors are its outcome, never this caller's."""
+        """Do the job. Errors are its outcome, never this caller's; cut off in the middle it has none: refuse it then."""
         try:
             self._result = await self.job()
         except RoostError as exc:
-            self._error = exc
+            self.refuse(exc)
         except Exception as exc:
             log.exception("a bug in a job")
-            self._error = InternalError(f"a bug in roostd: {exc!r}; please report it with the log")
-        except BaseException:
-            self._error = ShuttingDown("roostd ended before this was done; try again when it is back")
-            raise
-        finally:
+            self.refuse(InternalError(f"a bug in roostd: {exc!r}; please report it with the log"))
+        else:
             self._done.set()
 
     def refuse(self, error: RoostError) -> None:
-        """It will not be done."""
-        self._error = error
-        self._done.set()
+        """It is not done. What has an outcome keeps it."""
+        if not self.settled:
+            self._error = error
+            self._done.set()

@@ -2,30 +2,57 @@
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 import trio
 
+from ...protocol import rpc
 from ...protocol.errors import OutcomeUnknown, RoostError, StorageFailed, StorageGone
 from ..store import Store, Tx
-from ..store.items import Append, Change, record
+from ..store.items import Append, Change, End, Start, record
 
 log = logging.getLogger(__name__)
 
 MERGE_TIME = 0.032
 MERGE_BYTES = 16 * 1024
 MOST_UNSAVED = 1024 * 1024
-RETRY = 1.0
+RETRY, LONGEST_RETRY = 0.25, 4.0
+"""Seconds between two tries to write, doubling."""
+
+T = TypeVar("T")
 
 
-async def persist(store: Store, operation: Callable[[Tx], object]) -> None:
-    """Write until it is on disk: what must not be lost waits for a full disk to have room again."""
+def _nothing() -> None: ...
+
+
+async def persist(
+    store: Store, operation: Callable[[Tx], T], *, twice: bool = True, delayed: Callable[[], None] = _nothing
+) -> T:
+    """Write until it is on disk: what must not be lost waits for a full disk to have room again.
+
+    Args:
+        twice: done twice is done once, so that it is tried again when nobody knows whether it was done.
+        delayed: called when it could not be written at once.
+
+    Raises:
+        RoostError: the operation's own; OutcomeUnknown without ``twice``.
+    """
+    wait, tries = RETRY, 0
     while True:
         try:
-            await store.write(operation)
-            return
-        except (StorageFailed, StorageGone) as exc:
-            log.error("not written yet, trying again: %s", exc)
-            await trio.sleep(RETRY)
+            result = await store.write(operation)
+        except (StorageFailed, StorageGone, OutcomeUnknown) as exc:
+            if isinstance(exc, OutcomeUnknown) and not twice:
+                raise
+            if not tries:
+                log.error("not written yet, trying again: %s", exc)
+            delayed()
+            await trio.sleep(wait)
+            wait, tries = min(2 * wait, LONGEST_RETRY), tries + 1
+        else:
+            if tries:
+                log.info("written now, after %d tries in vain", tries)
+            return result
 
 
 class Recorder:
@@ -35,6 +62,8 @@ class Recorder:
         self.heard_at = trio.current_time()
         self.problem: RoostError | None = None
         """Why what the turn says can no longer be kept."""
+        self.broken = trio.Event()
+        """Set with :attr:`problem`."""
         self._store = store
         self._turn = turn
         self._room = max_output
@@ -55,7 +84,7 @@ class Recorder:
             self._size += len(change.text)
             self._merge(change)
         else:
-            self._size += 64
+            self._size += _weight(change)
             self._pending.append(change)
         self._more.set()
         if self._size >= MERGE_BYTES:
@@ -94,7 +123,7 @@ class Recorder:
             if self._closing:
                 self._more.set()
                 self._enough.set()
-            if batch:
+            if batch and self.problem is None:
                 await self._write(batch)
                 wrote_at = trio.current_time()
             written, self._written = self._written, trio.Event()
@@ -104,13 +133,20 @@ class Recorder:
 
     async def _write(self, batch: list[Change]) -> None:
         try:
-            await persist(self._store, lambda tx: record(tx, self._turn, batch))
-        except OutcomeUnknown as exc:
-            # Sent again they might be doubled: the turn says so instead.
+            await persist(self._store, lambda tx: record(tx, self._turn, batch), twice=False)
+        except RoostError as exc:
+            # Sent again it might be doubled, left out there would be a hole: the turn says so instead.
+            log.error("turn %s: what it says cannot be kept: %s", self._turn, exc)
             self.problem = exc
+            self.broken.set()
 
     def close(self) -> None:
         """No more will be added: ``run`` writes what is left and returns."""
         self._closing = True
         self._more.set()
         self._enough.set()
+
+
+def _weight(change: Change) -> int:
+    """About how many bytes of memory it takes."""
+    return 64 + (len(rpc.pack(change.data)) if isinstance(change, Start | End) and change.data else 0)

@@ -59,6 +59,9 @@ class Supervisor:
 
     async def create(self, params: SessionCreateParams, author: Author) -> Session:
         self.registry.admit()
+        return await self._owned(self._create, params, author)
+
+    async def _create(self, params: SessionCreateParams, author: Author) -> Session:
         name = params.engine or self.settings.sessions.default_engine
         engine = self.registry.house.engine_settings(name)
         workspace = await canonical(params.workspace, limiter=self.registry.house.files, deadline=WORKSPACE_DEADLINE)
@@ -81,9 +84,12 @@ class Supervisor:
 
     async def start(self, session_id: str) -> Session:
         """Have its child running. Nothing to start for kind command."""
-        await self.registry.rearm(session_id)
-        await self._owned(self.registry.ensure, session_id)
+        await self._owned(self._start, session_id)
         return self._record(session_id)
+
+    async def _start(self, session_id: str) -> None:
+        await self.registry.rearm(session_id)
+        await self.registry.ensure(session_id)
 
     async def stop(self, session_id: str, force: bool = False) -> Session:
         await self._owned(self._stop, session_id, force)
@@ -197,6 +203,12 @@ class Supervisor:
 
     async def send(self, params: TurnSendParams, author: Author) -> TurnSendResult:
         self.registry.admit()
+        if self.records.get(params.session) is None or params.retry_of:
+            # Something must be read first: whoever leaves meanwhile has sent it all the same.
+            return await self._owned(self._send, params, author)
+        return await self._send(params, author)
+
+    async def _send(self, params: TurnSendParams, author: Author) -> TurnSendResult:
         session = await self.find(params.session)
         size, limit = len(params.input.encode("utf-8", "replace")), self.settings.limits.prompt
         if size > limit:
