@@ -97,7 +97,7 @@ def test_a_child_that_dies_fails_its_turn_with_its_last_words(odd: Daemon) -> No
     assert (turn["state"], turn["problem"]["name"]) == ("failed", "worker_exited")
     assert turn["problem"]["data"]["exit_code"] == 7
     assert "odd: last words" in turn["problem"]["data"]["stderr"]
-    assert odd.session(session)["state"] == "idle"
+    assert odd.call("session.wait", session=session)["session"]["state"] == "idle"
     assert odd.run(session, "say again")["state"] == "completed"
     killed = odd.run(session, "kill")
     assert killed["problem"]["data"]["signal"] == signal.SIGKILL
