@@ -35,6 +35,25 @@ def wait_gone(pidfd: int) -> None:
         os.close(pidfd)
 
 
+class Gate:
+    """A named pipe that a command waits at or reports to; nobody waits without a deadline."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._end = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    def open(self, line: str = "go") -> None:
+        os.write(self._end, f"{line}\n".encode())
+
+    def wait(self) -> str:
+        """The next line that a command writes."""
+        assert select.select([self._end], [], [], DEADLINE)[0], "nobody came"
+        return os.read(self._end, 1024).decode()
+
+    def __del__(self) -> None:
+        os.close(self._end)
+
+
 @dataclass
 class HeardItem:
     """What was reported of one item."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from helpers.worker_driver import SHELL, Driver, HeardItem, wait_gone
+from helpers.worker_driver import SHELL, Driver, Gate, HeardItem, wait_gone
 
 UNTOLD = "the shell did not tell its directory and environment"
 
@@ -35,10 +35,10 @@ def test_a_command_line_is_an_item_with_its_output_and_status(shell: Driver) -> 
 
 
 def test_output_streams_while_the_command_runs(shell: Driver, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "gate")
+    gate = Gate(tmp_path / "gate")
     running = shell.start("echo first; read line <gate; echo second")
     shell.wait_output("first\n")
-    (tmp_path / "gate").write_text("go\n")
+    gate.open()
     assert ending(shell.answer(running)) == ("completed", 0)
     assert shell.output == "first\nsecond\n"
 
@@ -109,13 +109,12 @@ def test_kill_of_itself_is_a_failure_with_the_signal(shell: Driver) -> None:
 
 def test_a_background_job_runs_on_and_its_late_output_harms_nothing(shell: Driver, tmp_path: Path) -> None:
     """The turn ends with the shell; more than a pipe holds neither stops the job nor kills it."""
-    os.mkfifo(tmp_path / "gate")
-    os.mkfifo(tmp_path / "done")
+    gate, done = Gate(tmp_path / "gate"), Gate(tmp_path / "done")
     job = "{ read line <gate; head -c 1000000 /dev/zero; echo wrote $? >done; } &"
     assert ending(shell.turn(f"echo now; {job}")) == ("completed", 0)
     assert shell.output == "now\n"
-    (tmp_path / "gate").write_text("go\n")
-    assert (tmp_path / "done").read_text() == "wrote 0\n"
+    gate.open()
+    assert done.wait() == "wrote 0\n"
     assert ending(shell.turn("echo next")) == ("completed", 0)
     assert shell.output == "next\n"
 
@@ -222,15 +221,14 @@ def test_what_ignores_the_cancel_is_killed_after_its_grace(line: str, shell: Dri
 
 
 def test_a_cancel_spares_the_jobs_of_earlier_turns(shell: Driver, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "gate")
+    gate, answer = Gate(tmp_path / "gate"), Gate(tmp_path / "answer")
     shell.turn("{ read line <gate; echo $line >answer; } &")
     running = shell.start("echo on; sleep 1000")
     shell.wait_output("on")
     shell.cancel()
     shell.answer(running)
-    (tmp_path / "gate").write_text("alive\n")
-    shell.turn("until [ -s answer ]; do :; done; cat answer")
-    assert shell.output == "alive\n"
+    gate.open("alive")
+    assert answer.wait() == "alive\n"
 
 
 def test_when_stdin_closes_commands_end_though_they_ignore_sigterm(shell: Driver) -> None:

@@ -31,6 +31,15 @@ def test_a_new_process_goes_on_in_directory_and_environment(tmp_path: Path) -> N
         assert shell.output == f"{tmp_path}/sub\na b||unset|2\n ff\n"
 
 
+def test_half_a_report_is_not_believed(tmp_path: Path) -> None:
+    with Driver(SHELL, tmp_path) as shell:
+        shell.initialize()
+        before = shell.turn("export LONG=$(printf %5000s x)")["state"]
+        # a file may have 1 KiB from here on, the report too
+        assert shell.turn("export A=1; ulimit -f 1")["state"] == before
+        assert "the shell did not tell" in shell.output
+
+
 def test_a_directory_that_is_gone_falls_back_to_the_workspace_and_says_so(tmp_path: Path) -> None:
     with Driver(SHELL, tmp_path) as shell:
         shell.initialize(state={"cwd": f"{tmp_path}/gone", "env": {}})

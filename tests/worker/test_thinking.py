@@ -123,6 +123,7 @@ def test_a_new_process_goes_on_with_history_and_branches(thinking: Driver, tmp_p
     ("state", "why"),
     [
         (7, "not a state of the thinking worker"),
+        ([], "not a state of the thinking worker"),
         ({"cwd": "/", "env": {}}, "not a state of the thinking worker"),
         ({"history": [{"thought": "x"}], "branches": {}}, "history[0]: thought_number is missing"),
         ({"history": [], "branches": {"alt": []}}, "its branches are not those of its history"),
