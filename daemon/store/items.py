@@ -120,8 +120,8 @@ class _Batch:
             case Progress(message, fraction):
                 known = {} if fraction is None else {"fraction": fraction}
                 self._emit("turn.progressed", {"message": message, **known})
-            case UsageReport(usage):
-                self._use(usage)
+            case _:
+                self._use(change.usage)
 
     def finish(self) -> None:
         for item, growth in self._growing.items():

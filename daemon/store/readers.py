@@ -9,6 +9,7 @@ import trio
 
 from ...protocol.errors import ShuttingDown
 from .database import connect, ours
+from .link import roll_back
 
 T = TypeVar("T")
 READERS = 4
@@ -45,12 +46,12 @@ class Readers:
             conn = self._take()
             try:
                 conn.execute("BEGIN")
-                result = query(conn)
+                return query(conn)
             finally:
+                roll_back(conn)  # an open transaction would pin the WAL
                 self._give_back(conn)
         except sqlite3.Error as exc:
             raise ours(exc, self._path) from exc
-        return result
 
     def _take(self) -> sqlite3.Connection:
         try:
@@ -59,13 +60,6 @@ class Readers:
             return connect(self._path, "ro")
 
     def _give_back(self, conn: sqlite3.Connection) -> None:
-        """End the transaction: an open one would pin the WAL."""
-        try:
-            if conn.in_transaction:
-                conn.execute("ROLLBACK")
-        except sqlite3.Error:
-            conn.close()
-            raise
         self._idle.append(conn)
         if self._closed:
             self.close()

@@ -118,7 +118,7 @@ class Store:
         """End, once all that was handed in is committed. Blocking; only the first call does anything."""
         self._end()
         if self._thread is None:
-            self._writer.close()
+            self._writer.link.close()
         else:
             self._thread.join(END_SECONDS)
 
@@ -149,9 +149,9 @@ class Store:
         try:
             while jobs := self._next_group():
                 self._deliver_soon(token, self._writer.run(jobs))
-                self._writer.rest()
+                self._writer.link.rest()
         finally:
-            self._writer.close()
+            self._writer.link.close()
             self._soon(token, self._ended.set)
 
     def _next_group(self) -> list[Job]:

@@ -66,7 +66,7 @@ def claim(tx: Tx, session: str) -> Turn | None:
         SessionNotFound, IllegalTransition: the session is not ready for a turn.
     """
     record = tx.session(session)
-    if record.turn is not None or record.hold is not None or not record.queued:
+    if record.turn is not None or record.hold is not None:
         return None
     turn = queue.first(tx, session)
     if turn is None:

@@ -6,27 +6,23 @@ is believed until the database was opened anew and the number of its last commit
 """
 
 import logging
-import os
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...protocol.errors import InternalError, OutcomeUnknown, RoostError, StorageFailed
 from ...protocol.model import Session
-from .database import connect, ours, primary_code
+from .database import ours, primary_code
+from .link import Link, roll_back
 from .tx import Commit, Counters, Tx
 
 log = logging.getLogger(__name__)
 
 KNOWN_SESSIONS = 1024
 """Session records kept at hand, so that an operation need not read what the one before wrote."""
-LARGE_WAL = 32 * 1024 * 1024
-TRUNCATE_SECONDS = 1.0
-"""Between two attempts to empty a large WAL; one that is read at that moment stays."""
 
 
 class Job:
@@ -53,27 +49,27 @@ class _Undone(Exception):
 class _Doubt:
     """A group whose COMMIT failed: it may be in the database or not."""
 
-    def __init__(self, jobs: list[Job], marker: int) -> None:
-        self.marker = marker
+    def __init__(self, jobs: list[Job], marker: int, error: RoostError) -> None:
         self.commits = [job.commit for job in jobs if job.commit]
+        self.marker = marker
+        self.error = error
 
 
 class Writer:
-    """The one connection that writes."""
+    """Runs jobs; what became of each stands in it afterwards."""
 
     def __init__(self, path: Path, conn: sqlite3.Connection) -> None:
         self.path = path
         self.counts = Counter(commits=0, operations=0, events=0, rollbacks=0)
-        self._conn: sqlite3.Connection | None = conn
-        self._counters = _stored(conn)
+        self.link = Link(path, conn)
+        self._counters = self.link.stored()
         self._known: dict[str, Session] = {}
         self._doubt: _Doubt | None = None
         self._concluded: list[Job] = []
-        self._wal = path.with_name(path.name + "-wal")
-        self._truncate_at = 0.0
 
     @property
     def offset(self) -> int:
+        """The last one given out."""
         return self._counters.offset
 
     def run(self, jobs: list[Job]) -> list[Job]:
@@ -82,25 +78,6 @@ class Writer:
         self._group(jobs)
         self.counts["operations"] += len(jobs)
         return self._concluded
-
-    def rest(self) -> None:
-        """Between two groups: empty the WAL if it is large and nobody reads in it."""
-        now = time.monotonic()
-        if self._conn is None or now < self._truncate_at or _size(self._wal) < LARGE_WAL:
-            return
-        self._truncate_at = now + TRUNCATE_SECONDS
-        with suppress(sqlite3.Error):
-            self._conn.execute("PRAGMA busy_timeout = 0")
-            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with suppress(sqlite3.Error):
-            self._conn.execute("PRAGMA busy_timeout = 5000")
-
-    def close(self) -> None:
-        if self._conn is not None:
-            with suppress(sqlite3.Error):
-                self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._conn.close()
-            self._conn = None
 
     def _group(self, jobs: list[Job]) -> None:
         try:
@@ -127,11 +104,12 @@ class Writer:
             if conn.total_changes > before:  # else COMMIT has nothing to write, and does not wait for the disk
                 self._number(conn)
         except (sqlite3.Error, _Undone) as exc:
-            _roll_back(conn)
+            roll_back(conn)
             self._restart(start)
             raise exc if isinstance(exc, _Undone) else _Undone(ours(exc, self.path)) from exc
 
     def _number(self, conn: sqlite3.Connection) -> None:
+        """Store the counters, and with them the number by which this commit is known again."""
         counters = self._counters
         counters.marker += 1
         values = (counters.offset, counters.daemon_seq, counters.marker)
@@ -181,80 +159,74 @@ class Writer:
             else:
                 self._known[id] = session
 
-    def _commit(self, conn: sqlite3.Connection, jobs: list[Job], start: Counters) -> None:
-        try:
-            conn.execute("COMMIT")
-        except sqlite3.Error as exc:
-            _roll_back(conn)
-            if primary_code(exc) == sqlite3.SQLITE_FULL:  # no room for all of the WAL's frames: it cannot be there
-                self._restart(start)
-                raise _Undone(ours(exc, self.path)) from exc
-            self._doubt = _Doubt(jobs, self._counters.marker)
-            self._conn = None
-            conn.close()
-            self._look(jobs, ours(exc, self.path))
-        else:
-            self._count_commit([job.commit for job in jobs if job.commit])
-
     def _restart(self, counters: Counters) -> None:
         """The group was rolled back: what it counted and remembered is not so."""
         self._counters = counters
         self._known.clear()
 
-    def _count_commit(self, commits: list[Commit]) -> None:
-        self.counts["commits"] += 1
-        self.counts["events"] += sum(len(commit.events) for commit in commits)
+    def _commit(self, conn: sqlite3.Connection, jobs: list[Job], start: Counters) -> None:
+        try:
+            conn.execute("COMMIT")
+        except sqlite3.Error as exc:
+            error = ours(exc, self.path)
+            roll_back(conn)
+            if primary_code(exc) == sqlite3.SQLITE_FULL:  # no room for all of the WAL's frames: it cannot be there
+                self._restart(start)
+                raise _Undone(error) from exc
+            self.link.drop()
+            self._doubt = _Doubt(jobs, self._counters.marker, error)
+            self._look(jobs)
+        else:
+            self._count([job.commit for job in jobs if job.commit])
 
-    def _look(self, jobs: list[Job], error: RoostError) -> None:
-        """Whether a group whose COMMIT failed is there after all.
+    def _look(self, jobs: list[Job]) -> None:
+        """What became of jobs whose COMMIT failed.
 
         Raises:
-            _Undone: it is not, and never will be.
+            _Undone: they are not in the database, and never will be.
         """
-        commits = self._doubt.commits if self._doubt else []
+        assert self._doubt is not None
+        error = self._doubt.error
         try:
-            there = self._reopen()
-        except (sqlite3.Error, StorageFailed):
+            there = self._settle(self._doubt)
+        except RoostError:
             text = f"{error.message}. Whether this was done cannot be known now: ask again with the same key"
             for job in jobs:
                 if job.error is None:
                     job.fail(OutcomeUnknown(text, path=str(self.path)))
-            return
-        if not there:
-            raise _Undone(error)
-        self._count_commit(commits)
+        else:
+            if not there:
+                raise _Undone(error)
+
+    def _settle(self, doubt: _Doubt) -> bool:
+        """Open the database anew: whether what was in doubt is there, and durable.
+
+        Raises:
+            StorageFailed, DatabaseDamaged: that cannot be known yet.
+        """
+        self._restart(self.link.reopen())
+        self._doubt = None
+        there = doubt.marker == self._counters.marker
+        if there:
+            self._count(doubt.commits)
+        return there
 
     def _opened(self) -> sqlite3.Connection:
-        """The connection; one that a failure closed is opened again, and what was in doubt delivered if it is there."""
-        if self._conn is None:
-            commits = self._doubt.commits if self._doubt else []
+        """The connection. After a failure it is opened again, and what was in doubt delivered if it is there."""
+        if self._doubt is not None:
+            doubt = self._doubt
             try:
-                if self._reopen():
-                    self._concluded += [_late(commit) for commit in commits]
-            except (sqlite3.Error, StorageFailed) as exc:
-                raise _Undone(ours(exc, self.path) if isinstance(exc, sqlite3.Error) else exc) from exc
-        assert self._conn is not None
-        return self._conn
+                there = self._settle(doubt)
+            except RoostError as error:
+                raise _Undone(error) from error
+            if there:
+                self._concluded += [_late(commit) for commit in doubt.commits]
+        assert self.link.conn is not None
+        return self.link.conn
 
-    def _reopen(self) -> bool:
-        """Open the database anew and settle the doubt: whether the group in doubt is there, durably.
-
-        A commit follows, for else a crash could bring the failed one back: its frames may stand in the WAL.
-        """
-        conn = connect(self.path, "rw")
-        try:
-            counters = _stored(conn)
-            conn.execute("UPDATE meta SET settled = settled + 1")
-            busy = conn.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]
-            if busy:
-                raise StorageFailed(f"{self.path} is in use and cannot be checked; try again", path=str(self.path))
-        except (sqlite3.Error, StorageFailed):
-            conn.close()
-            raise
-        there = self._doubt is not None and self._doubt.marker == counters.marker
-        self._conn, self._counters, self._doubt = conn, counters, None
-        self._known.clear()
-        return there
+    def _count(self, commits: list[Commit]) -> None:
+        self.counts["commits"] += 1
+        self.counts["events"] += sum(len(commit.events) for commit in commits)
 
 
 def _late(commit: Commit) -> Job:
@@ -262,21 +234,3 @@ def _late(commit: Commit) -> Job:
     job = Job(lambda tx: None, lambda job: None)
     job.commit = commit
     return job
-
-
-def _stored(conn: sqlite3.Connection) -> Counters:
-    return Counters(*conn.execute("SELECT last_offset, daemon_seq, marker FROM meta").fetchone())
-
-
-def _roll_back(conn: sqlite3.Connection) -> None:
-    """End the transaction, if SQLite has not done so itself."""
-    with suppress(sqlite3.Error):
-        if conn.in_transaction:
-            conn.execute("ROLLBACK")
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0

@@ -28,7 +28,7 @@ class Ledger:
 
     def close(self) -> None:
         self.reader.close()
-        self.writer.close()
+        self.writer.link.close()
 
     def group(self, *operations: Operation) -> list[Job]:
         """Run these in one group commit."""

@@ -105,6 +105,15 @@ def overwrite(at: int, what: bytes) -> Callable[[Path], None]:
     return damage
 
 
+def spoil_counters(path: Path) -> None:
+    """The row of the table meta says that it is longer than it is."""
+    with closing(sqlite3.connect(path)) as conn:
+        (page,) = conn.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'meta'").fetchone()
+    content = path.read_bytes()
+    row = content.rindex(b"\x06\x00", 0, page * 4096)
+    overwrite(row, b"\x7f")(path)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -113,6 +122,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "magic": overwrite(0, b"SQLYTE"),
     "page size": overwrite(16, b"\xff\xff"),
     "schema": overwrite(100, b"\xff" * 3000),
+    "counters": spoil_counters,
     "cut in half": cut,
     "cut after its head": lambda path: path.write_bytes(path.read_bytes()[:50]),
 }
@@ -195,6 +205,13 @@ def test_a_database_that_another_program_writes_to(filled: Path, monkeypatch: py
         other.execute("ROLLBACK")
         ledger.do(emitting(""))
         assert ledger.events("")[0].seq == 1
+
+
+def test_a_new_one_that_another_program_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "locked" in refuse(path, StorageFailed, used=False)
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:

@@ -285,6 +285,27 @@ async def test_a_damaged_page_is_named_when_it_is_met(path: Path, nursery: trio.
 # --- its end ---
 
 
+async def test_a_read_that_is_under_way_when_it_closes_ends_well(path: Path, nursery: trio.Nursery) -> None:
+    store = Store.open(path, used=False)
+    await nursery.start(store.run)
+    entered, leave = Event(), Event()
+    used: list[sqlite3.Connection] = []
+
+    def query(conn: sqlite3.Connection) -> None:
+        used.append(conn)
+        entered.set()
+        assert leave.wait(10)
+        conn.execute("SELECT * FROM meta").fetchone()
+
+    async with trio.open_nursery() as inner:
+        inner.start_soon(store.read, query)
+        assert await trio.to_thread.run_sync(entered.wait, 10)
+        store.close()
+        leave.set()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        used[0].execute("SELECT 1")
+
+
 async def test_what_was_handed_in_is_committed_before_it_closes(path: Path, nursery: trio.Nursery) -> None:
     store = Store.open(path, used=False)
     await nursery.start(store.run)

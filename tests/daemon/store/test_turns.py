@@ -48,6 +48,9 @@ def test_a_key_sends_one_turn(ledger: Ledger) -> None:
     assert ledger.do(sending(session.id, "once", key="k")) == first and first[2] == 2
     ledger.end(running)
     assert ledger.do(sending(session.id, "once", key="k"))[2] == 1
+    ledger.end(ledger.claim(session))
+    ledger.end(ledger.claim(session))
+    assert ledger.do(sending(session.id, "once", key="k")) == (ledger.turn(first[0]), None, 0)
     for other in (sending(session.id, "twice", key="k"), sending(ledger.create().id, "once", key="k")):
         with pytest.raises(KeyConflict):
             ledger.do(other)

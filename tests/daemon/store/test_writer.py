@@ -3,11 +3,13 @@
 import logging
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from helpers.ledger import Ledger, creating, emitting, sending
-from roost.daemon.store import Tx, reads
+from roost.daemon.store import Tx, database, reads
 from roost.daemon.store.writer import KNOWN_SESSIONS
 from roost.protocol.errors import InternalError, LimitReached, QueueFull, StorageFailed
 from roost.protocol.rpc import unpack
@@ -185,17 +187,40 @@ def test_more_sessions_than_are_kept_at_hand(ledger: Ledger) -> None:
 
 
 def test_a_large_wal_is_emptied_when_nobody_reads_in_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roost.daemon.store.writer.LARGE_WAL", 1_000_000)
-    monkeypatch.setattr("roost.daemon.store.writer.TRUNCATE_SECONDS", 0.0)
+    monkeypatch.setattr("roost.daemon.store.link.LARGE_WAL", 1_000_000)
+    monkeypatch.setattr("roost.daemon.store.link.TRUNCATE_SECONDS", 0.0)
     wal = ledger.path.with_name("roost.db-wal")
     ledger.reader.execute("BEGIN")
     ledger.reader.execute("SELECT * FROM meta").fetchall()
     for _ in range(20):
         ledger.do(lambda tx: tx.emit("", "turn.progressed", {"message": "x" * 100_000}))
-        ledger.writer.rest()
+        ledger.writer.link.rest()
     assert wal.stat().st_size > 1_000_000, "a reader's transaction pins the WAL"
     ledger.reader.execute("ROLLBACK")
-    ledger.writer.rest()
+    ledger.writer.link.rest()
     assert wal.stat().st_size == 0
     ledger.do(emitting(""))
     assert len(ledger.events("")) == 21
+
+
+def test_a_wal_that_is_read_for_too_long_leaves_the_doubt(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a failed commit left is believed when it is folded in, not before."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
+    link = ledger.writer.link
+    ledger.do(emitting(""))
+    ledger.reader.execute("BEGIN")
+    ledger.reader.execute("SELECT * FROM meta").fetchall()
+    ledger.do(emitting(""))
+    link.drop()
+    with pytest.raises(StorageFailed, match="read for too long"):
+        link.reopen()
+    assert link.conn is None
+    ledger.reader.execute("ROLLBACK")
+    assert link.reopen().offset == 2
+
+
+def test_a_wal_that_was_unlinked_is_no_mistake(path: Path) -> None:
+    with closing(Ledger(path)) as ledger:
+        ledger.do(emitting(""))
+        path.with_name("roost.db-wal").unlink()
+        ledger.writer.link.rest()
