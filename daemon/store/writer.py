@@ -75,9 +75,21 @@ class Writer:
     def run(self, jobs: list[Job]) -> list[Job]:
         """Commit ``jobs``. Returns them with their outcome, and what else is to be delivered, in commit order."""
         self._concluded = []
-        self._group(jobs)
+        try:
+            self._group(jobs)
+        except Exception as exc:
+            self._stumbled(jobs, exc)
         self.counts["operations"] += len(jobs)
         return self._concluded
+
+    def _stumbled(self, jobs: list[Job], exc: Exception) -> None:
+        """The writer itself made a mistake: nobody may wait for ever, and nothing is believed until looked at."""
+        log.error("the store's writer failed by a mistake in it", exc_info=exc)
+        left = [job for job in jobs if job not in self._concluded]
+        self.link.drop()
+        self._doubt = _Doubt(left, self._counters.marker, InternalError(f"the daemon made a mistake: {exc!r}"))
+        self._leave_open(left, self._doubt.error)
+        self._concluded += left
 
     def _group(self, jobs: list[Job]) -> None:
         try:
@@ -129,7 +141,7 @@ class Writer:
             job.result = job.operation(tx)
             if conn.in_transaction:
                 job.commit = tx.finish()
-        except Exception as exc:
+        except BaseException as exc:  # whatever it is, it must not end the thread that others wait for
             job.fail(self._blame(exc))
             self._counters = start
         # SQLite may end the whole transaction by itself; what is written after that would be written for good
@@ -141,7 +153,7 @@ class Writer:
             self._remember(job.commit)
         conn.execute("RELEASE operation")
 
-    def _blame(self, exc: Exception) -> RoostError:
+    def _blame(self, exc: BaseException) -> RoostError:
         """An operation's error in our words; a mistake of ours goes to the log with its traceback."""
         if isinstance(exc, RoostError):
             return exc
@@ -190,13 +202,16 @@ class Writer:
         try:
             there = self._settle(self._doubt)
         except RoostError:
-            text = f"{error.message}. Whether this was done cannot be known now: ask again with the same key"
-            for job in jobs:
-                if job.error is None:
-                    job.fail(OutcomeUnknown(text, path=str(self.path)))
+            self._leave_open(jobs, error)
         else:
             if not there:
                 raise _Undone(error)
+
+    def _leave_open(self, jobs: list[Job], error: RoostError) -> None:
+        text = f"{error.message}. Whether this was done cannot be known now: ask again with the same key"
+        for job in jobs:
+            if job.error is None:
+                job.fail(OutcomeUnknown(text, path=str(self.path)))
 
     def _settle(self, doubt: _Doubt) -> bool:
         """Open the database anew: whether what was in doubt is there, and durable.

@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 
 from helpers.ledger import Ledger, creating, emitting, sending
 from roost.daemon.store import Tx, database, reads
-from roost.daemon.store.writer import KNOWN_SESSIONS
-from roost.protocol.errors import InternalError, LimitReached, QueueFull, StorageFailed
+from roost.daemon.store.writer import KNOWN_SESSIONS, Writer
+from roost.protocol.errors import InternalError, LimitReached, OutcomeUnknown, QueueFull, StorageFailed
 from roost.protocol.rpc import unpack
 
 Operation = Callable[[Tx], object]
@@ -51,7 +52,9 @@ def test_first_in_is_first_out(ledger: Ledger) -> None:
     assert [unpack(e.packed)["data"]["message"] for e in ledger.events(session, 1)] == [str(n) for n in range(100)]
 
 
-@pytest.mark.parametrize(("failing", "error"), [(refuse, QueueFull), (stumble, InternalError)])
+@pytest.mark.parametrize(
+    ("failing", "error"), [(refuse, QueueFull), (stumble, InternalError), (sys.exit, InternalError)]
+)
 def test_a_failed_operation_leaves_nothing_and_gives_its_numbers_back(
     ledger: Ledger, failing: Callable[[], None], error: type[Exception]
 ) -> None:
@@ -73,6 +76,21 @@ def test_a_mistake_is_logged_with_its_traceback(ledger: Ledger, caplog: pytest.L
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.exc_info and record.exc_info[0] is ZeroDivisionError
+
+
+def test_a_mistake_of_the_writer_itself_lets_nobody_wait_for_ever(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def number(writer: Writer, conn: sqlite3.Connection) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_number", number)
+        jobs = ledger.group(emitting(""), emitting(""))
+    assert [type(job.error) for job in jobs] == [OutcomeUnknown] * 2
+    assert "ZeroDivisionError" in caplog.text
+    ledger.do(emitting(""))
+    assert [event.seq for event in ledger.events("")] == [1]
 
 
 def test_wrong_sql_is_a_mistake_of_ours(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
