@@ -27,7 +27,7 @@ PROTOCOL = 1
 class Params(BaseModel):
     """What a request says. Unknown fields are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 _KEY = "a key of the client's choice: the same key again returns the first result"

@@ -144,6 +144,7 @@ class Connection:
             strict_map_key=True,
             use_list=True,
             ext_hook=_refuse_ext,
+            read_size=4096,  # its first buffer; by default 1 MiB for each connection
             max_buffer_size=self.limits.frame + 1024 * 1024,
             max_array_len=self.limits.elements,
             max_map_len=self.limits.elements,
