@@ -71,18 +71,20 @@ def _wanted(kind: str, kinds: Sequence[str]) -> bool:
 def _of(conn: sqlite3.Connection, session: str, after: int) -> Iterator[Stored]:
     for gap in conn.execute(f"{_GAP} WHERE session = ? AND to_seq > ?", (session, after)):
         yield _pruned(*gap)
+        after = gap[1]
     sql = f"{_EVENT} WHERE session = ? AND seq > ? ORDER BY seq LIMIT {SCAN}"
     yield from map(Stored._make, conn.execute(sql, (session, after)))
 
 
 def _all(conn: sqlite3.Connection, after: int) -> Iterator[Stored]:
     gaps = conn.execute(f"{_GAP} WHERE to_offset > ? ORDER BY to_offset LIMIT {SCAN}", (after,))
-    sql = f"{_EVENT} WHERE offset > ? ORDER BY offset LIMIT {SCAN}"
+    sql = f"{_EVENT} WHERE offset > ? AND {_NOT_DELETED} ORDER BY offset LIMIT {SCAN}"
     found = map(Stored._make, conn.execute(sql, (after,)))
     return merge((_pruned(*gap) for gap in gaps), found, key=lambda event: event.offset)
 
 
 _EVENT = "SELECT session, seq, offset, kind, packed FROM events"
+_NOT_DELETED = "(kind = 'session.deleted' OR session NOT IN (SELECT session FROM deleted WHERE NOT swept))"
 _GAP = "SELECT session, to_seq, to_offset, at FROM gaps"
 
 

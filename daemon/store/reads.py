@@ -57,9 +57,14 @@ def turn(conn: sqlite3.Connection, ref: str) -> Turn:
         TurnNotFound, AmbiguousId
     """
     found = TURNS.get(conn, ref) or TURNS.get(conn, _unique(conn, "turns", ref))
-    if found is None:
+    if found is None or not _is_there(conn, found.session):
         raise turn_not_found(ref)
     return found
+
+
+def _is_there(conn: sqlite3.Connection, session: str) -> bool:
+    """False: the session was deleted, and what is left of it is being swept."""
+    return conn.execute("SELECT 1 FROM sessions WHERE id = ?", (session,)).fetchone() is not None
 
 
 def _unique(conn: sqlite3.Connection, table: str, start: str) -> str:
@@ -137,7 +142,7 @@ def item_bytes(conn: sqlite3.Connection, item: str, offset: int, limit: int) -> 
         ItemNotFound
     """
     found = ITEMS.get(conn, item)
-    if found is None:
+    if found is None or not _is_there(conn, found.session):
         raise item_not_found(item)
     data = content.read(conn, found, offset, min(offset + limit, found.kept))
     end = offset + len(data)

@@ -8,7 +8,7 @@ from ...protocol.errors import NameTaken, SessionBusy
 from ...protocol.model import After, Author, EngineKind, Problem, Session, SessionState, new_id
 from ...protocol.rpc import pack, unpack
 from ..core.states import SESSION, SessionEvent
-from . import keys
+from . import keys, retention
 from .rows import SESSIONS
 from .tx import Tx, session_not_found
 
@@ -174,6 +174,8 @@ def unarchive(tx: Tx, id: str) -> Session:
 def delete(tx: Tx, id: str, *, force: bool) -> None:
     """Remove the session and all it holds. What stays is its last event, and a gap where the others were.
 
+    Nobody sees the rest from now on. If it is much, pieces of it are left for ``retention.prune`` to remove.
+
     Raises:
         SessionNotFound, SessionBusy: a turn runs, or some are queued and ``force`` is not set.
     """
@@ -181,30 +183,21 @@ def delete(tx: Tx, id: str, *, force: bool) -> None:
     if session.turn is not None or (session.queued and not force):
         what = f"turn {session.turn} runs" if session.turn else f"{session.queued} turns are queued"
         raise SessionBusy(f"session {id} cannot be deleted: {what}; stop it or use force", session=id)
-    conn = tx.conn
-    conn.execute(
-        "DELETE FROM chunks WHERE item IN (SELECT items.id FROM turns JOIN items ON items.turn = turns.id"
-        " WHERE turns.session = ?)",
-        (id,),
-    )
+    last = "SELECT session, seq, offset, at FROM events WHERE session = ? ORDER BY seq DESC LIMIT 1"
+    tx.conn.execute(f"INSERT OR REPLACE INTO gaps {last}", (id,))
     tx.drop_session(id)
-    conn.execute(
-        "INSERT OR REPLACE INTO gaps SELECT session, seq, offset, at FROM events"
-        " WHERE session = ? ORDER BY seq DESC LIMIT 1",
-        (id,),
-    )
-    conn.execute("DELETE FROM events WHERE session = ?", (id,))
     tx.emit(id, "session.deleted", {"name": session.name})
-    _forget_oldest(tx, id)
+    n = tx.conn.execute("INSERT INTO deleted (session, swept) VALUES (?, 0)", (id,)).lastrowid or 0
+    retention.sweep(tx, id)
+    _forget(tx, n - MAX_DELETED)
 
 
-def _forget_oldest(tx: Tx, id: str) -> None:
-    conn = tx.conn
-    n = conn.execute("INSERT INTO deleted (session) VALUES (?)", (id,)).lastrowid or 0
-    for (oldest,) in conn.execute("SELECT session FROM deleted WHERE n <= ? LIMIT 2", (n - MAX_DELETED,)).fetchall():
-        conn.execute("DELETE FROM events WHERE session = ?", (oldest,))
-        conn.execute("DELETE FROM gaps WHERE session = ?", (oldest,))
-        conn.execute("DELETE FROM deleted WHERE session = ?", (oldest,))
+def _forget(tx: Tx, before: int) -> None:
+    """Not even the last event stays of sessions that were deleted long ago."""
+    long_ago = "SELECT session FROM deleted WHERE n <= ? AND swept LIMIT 2"
+    for id in tx.conn.execute(long_ago, (before,)).fetchall():
+        for table in ("events", "gaps", "deleted"):
+            tx.conn.execute(f"DELETE FROM {table} WHERE session = ?", id)
 
 
 def env(conn: sqlite3.Connection | Tx, id: str) -> dict[str, str]:

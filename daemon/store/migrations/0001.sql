@@ -48,7 +48,7 @@ CREATE TABLE environments (  -- apart: every change of a session would write it 
 
 CREATE TABLE turns (
     id TEXT PRIMARY KEY,
-    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    session TEXT NOT NULL,  -- no reference: turns of a session that was deleted are swept little by little
     number INTEGER NOT NULL,
     place INTEGER NOT NULL DEFAULT 0,  -- the order in which turns ran and will run
     state TEXT NOT NULL,
@@ -127,9 +127,10 @@ CREATE TABLE gaps (  -- events 1 to to_seq of the session were removed; to_offse
 ) WITHOUT ROWID;
 CREATE INDEX gaps_in_order ON gaps (to_offset);
 
-CREATE TABLE deleted (  -- sessions whose last event is still kept
+CREATE TABLE deleted (  -- sessions whose last event is still kept; swept: nothing else of them is
     n INTEGER PRIMARY KEY,
-    session TEXT NOT NULL
+    session TEXT NOT NULL UNIQUE,
+    swept INTEGER NOT NULL
 );
 
 CREATE TABLE keys (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.ledger import Ledger, creating, data, emitting
+from helpers.ledger import Ledger, creating, data, emitting, sending
 from roost.daemon.store import Stored, log, reads, retention, sessions
-from roost.protocol.errors import SessionNotFound
+from roost.protocol.errors import ItemNotFound, SessionNotFound, TurnNotFound
 from roost.protocol.model import Event
 from roost.protocol.rpc import unpack
 
@@ -189,6 +189,52 @@ def test_turns_beyond_a_count_go_with_their_items(ledger: Ledger, monkeypatch: p
     assert {item for (item,) in ledger.conn.execute("SELECT item FROM chunks")} == items
     assert prune(ledger, session.id, 10_000, turns=0) == 2
     assert [one.input for one in reads.turns(ledger.reader, session.id)[0]] == ["5", "6"]
+
+
+def test_long_contents_are_removed_a_turn_at_a_call(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BYTES", 500_000)
+    session, turn = ledger.running(*map(str, range(4)))
+    for text in ("x" * 600_000, "x" * 300_000, "x" * 100_000):
+        ledger.item(turn, text)
+        ledger.end(turn)
+        turn = ledger.claim(session)
+    assert [prune(ledger, session.id, 10_000, turns=0) for _ in range(3)] == [1, 2, 0]
+
+
+def test_a_large_session_is_deleted_at_once_and_swept_little_by_little(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, limit in (("EVENTS", 10), ("TURNS", 2)):
+        monkeypatch.setattr(retention, name, limit)
+    other = ledger.create()
+    session, turn = ledger.running(*map(str, range(7)))
+    item = ledger.item(turn, "x" * 300_000)
+    ledger.end(turn)
+    ledger.group(*[emitting(session.id) for _ in range(30)])
+    last = ledger.session(session).seq
+    ledger.do(sessions.delete, session.id, force=True)
+
+    for after in range(last + 2):
+        found = [event.kind for event in ledger.events(session, after)]
+        assert found == ["events.pruned", "session.deleted"][(after >= last) + (after > last) :]
+    assert [event.kind for event in walk(ledger, None, 3)] == ["session.created", "events.pruned", "session.deleted"]
+    with pytest.raises(TurnNotFound):
+        ledger.read(reads.turn, turn.id)
+    with pytest.raises(ItemNotFound):
+        ledger.read(reads.item_bytes, item, 0, 1)
+    with pytest.raises(SessionNotFound):
+        ledger.do(sending(session.id))
+
+    assert ledger.read(reads.prunable, 10_000, None) == [session.id]
+    pieces = 0
+    while prune(ledger, session.id, 10_000):
+        pieces += 1
+    assert pieces >= 3
+    assert ledger.read(reads.prunable, 10_000, None) == []
+    assert len(walk(ledger, None)) == 3
+    for table, count in (("turns", 0), ("items", 0), ("chunks", 0), ("events", 2), ("sessions", 1)):
+        assert ledger.conn.execute(f"SELECT count(*) FROM {table}").fetchone() == (count,), table
+    assert ledger.session(other) == other
 
 
 def test_what_there_is_to_prune(ledger: Ledger) -> None:
