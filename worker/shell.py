@@ -102,7 +102,7 @@ class Shell:
         except BlockingIOError:
             pass  # no cancel of an earlier turn came late
         os.ftruncate(self._report, 0)
-        trap = f"trap '{{ set +exu; {{ /usr/bin/env -0 && echo; }} >|{_path(self._report)}; }} 2>/dev/null' EXIT\n"
+        trap = f"trap '{{ /usr/bin/env -0 && echo; }} 2>/dev/null >|{_path(self._report)}' EXIT\n"
         try:
             try:
                 self._write_preface(trap, environment)

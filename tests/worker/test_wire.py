@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from roost.protocol.errors import (
     ProtocolMismatch,
     SessionBusy,
 )
+from roost.worker import command, ending
 
 MOODS = script("moods")
 
@@ -217,3 +219,9 @@ def test_built_in_workers_load_nothing_heavy() -> None:
     # -S: what the environment's own .pth files import is not the worker's
     done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_signal_numbers_are_this_machine_s() -> None:
+    """They are written as numbers, because importing `signal` costs each worker 0.25 MB."""
+    here = (signal.SIGKILL, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
+    assert here == (ending.SIGKILL, ending.SIGTERM, command.SIGPIPE, command.SIGXFSZ)
