@@ -188,7 +188,8 @@ def _complete(table: dict[str, Any], environ: Mapping[str, str]) -> None:
     daemon.setdefault("socket", resolved.socket)
     for name in ("shell", "thinking"):
         engine = configuration.section(configuration.section(table, "engines"), name)
-        engine.setdefault("command", [sys.executable, "-m", f"roost.worker.{name}"])
+        # -P: a queue.py in the workspace must not be imported in place of the standard library's.
+        engine.setdefault("command", [sys.executable, "-P", "-m", f"roost.worker.{name}"])
 
 
 def _refused(found: Configuration, key: Key, kind: str, message: str) -> InvalidSettings:

@@ -45,8 +45,8 @@ def test_defaults() -> None:
     assert (settings.sessions.idle_unload, settings.sessions.idle_sweep, settings.sessions.poll) == (1800, 300, 0.4)
     assert (settings.retention.max_age, settings.daemon.allowed_uids) == (None, ())
     assert settings.daemon.log_level == "info" and settings.daemon.stop_deadline == 120
-    assert settings.engines["shell"].command == (sys.executable, "-m", "roost.worker.shell")
-    assert settings.engines["thinking"].command == (sys.executable, "-m", "roost.worker.thinking")
+    assert settings.engines["shell"].command == (sys.executable, "-P", "-m", "roost.worker.shell")
+    assert settings.engines["thinking"].command == (sys.executable, "-P", "-m", "roost.worker.thinking")
     assert {engine.kind for engine in settings.engines.values()} == {"worker"}
 
 

@@ -304,3 +304,10 @@ def test_a_timeout_and_an_idle_timeout(odd: Daemon) -> None:
     assert chatty["state"] == "completed", "whatever the child sends starts it again"
     silent = odd.run(sh, "echo 1; sleep 1000", idle_timeout=300)
     assert silent["problem"]["data"] == {"limit": "idle_timeout"}
+
+
+def test_a_workspace_cannot_stand_in_for_the_standard_library(daemon: Daemon) -> None:
+    for name in ("queue", "os", "msgpack", "json"):
+        (daemon.workspace / f"{name}.py").write_text("raise SystemExit('imported from the workspace')")
+    for engine in ("shell", "thinking"):
+        assert daemon.run(daemon.create(engine), "true")["state"] == "completed"
