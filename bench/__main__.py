@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import events, requests, rest, turns
-from .peers import PEERS, NotRun, measured
+from .peers import ENVIRONMENTS, PEERS, NotRun, measured
 from .roostd import Roostd
 from .scale import FULL, SMALL, Scale
 from .table import Row, failed, lines
@@ -23,8 +23,9 @@ DISK = "/var/tmp"
 class Bench:
     """One run: the rows so far, and whether something broke."""
 
-    def __init__(self, directory: Path, scale: Scale) -> None:
+    def __init__(self, directory: Path, command: Path, scale: Scale) -> None:
         self.directory = directory
+        self.command = command
         self.scale = scale
         self.rows: list[Row] = []
         self.broken = False
@@ -40,7 +41,7 @@ class Bench:
         self._take("worker ready", lambda: [rest.ready_row(roostd, scale)])
         sessions = roostd.sessions("shell", scale.sessions - scale.starts)
         self._take("at rest", lambda: rest.resting_rows(roostd, scale))
-        self._take("requests", lambda: requests.rows(roostd, sessions[0], scale))
+        self._take("requests", lambda: requests.rows(roostd, sessions[0], self.command, scale))
 
     def _events(self, roostd: Roostd) -> None:
         sessions = roostd.sessions("load", self.scale.sessions)
@@ -68,7 +69,7 @@ class Bench:
         self.rows.append(failed(what, f"{type(exc).__name__}: {exc}"))
         traceback.print_exception(exc)
 
-    def peers(self) -> tuple[dict[str, dict[str, str]], list[str]]:
+    def peers(self, environments: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
         """Their figures by name, and the lines that have to stand below the table."""
         figures: dict[str, dict[str, str]] = {}
         notes: list[str] = []
@@ -77,7 +78,7 @@ class Bench:
             directory.mkdir()
             _say(peer.name)
             try:
-                figures[peer.name], note = measured(peer, directory, self.scale.sessions)
+                figures[peer.name], note = measured(peer, environments, directory, self.scale.sessions)
                 notes.append(note)
             except NotRun as exc:
                 notes.append(f"{peer.name}: not run: {exc}")
@@ -91,13 +92,17 @@ def _say(text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--small", action="store_true", help="a little of everything: shows only that it works")
-    parser.add_argument("--no-peers", action="store_true", help="do not install and run the neighbouring programs")
+    parser.add_argument("--only", choices=["ours", "peers"], help="one of the two halves")
+    installed = Path(sys.executable).with_name("roost")
+    parser.add_argument("--command", type=Path, default=installed, help="the roost whose `ls` is measured")
+    parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="where the peers are installed")
     args = parser.parse_args()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
-        bench = Bench(Path(directory), SMALL if args.small else FULL)
-        bench.ours()
-        peers, notes = ({}, ["peers: not run: --no-peers"]) if args.no_peers else bench.peers()
+        bench = Bench(Path(directory), args.command, SMALL if args.small else FULL)
+        if args.only != "peers":
+            bench.ours()
+        peers, notes = ({}, ["peers: not run"]) if args.only == "ours" else bench.peers(args.environments)
     print("\n".join(lines(bench.rows, peers)))
     print("Pairs are p50/p99. A ratio is roost to its yardstick, as many times as long, big or slow.")
     print("\n".join(notes))

@@ -5,8 +5,9 @@ pipe takes it. ``items COUNT``: messages, each a start, a delta and an end. ``ha
 """
 
 import os
-import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from roost.protocol import rpc, worker
 
@@ -49,8 +50,8 @@ def item(number: int) -> bytes:
     )
 
 
-PROMPTS = {"tick": tick, "burst": burst, "items": items}
-ANSWERS = {
+PROMPTS: dict[str, Callable[..., None]] = {"tick": tick, "burst": burst, "items": items}
+ANSWERS: dict[str, dict[str, Any]] = {
     "initialize": {"protocol": worker.PROTOCOL, "capabilities": []},
     "turn.run": {"status": "completed"},
     "state.get": {"state": None},
@@ -78,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def _bare_fan_out(directory: Path, scale: Scale) -> float:
 
 
 @contextmanager
-def _subscribers(path: str, count: int, session: str) -> Iterator[subprocess.Popen[bytes]]:
+def _subscribers(path: str, count: int, session: str) -> Generator[subprocess.Popen[bytes]]:
     """They have all subscribed when this begins."""
     command = [sys.executable, "-m", "bench.subscribers", path, str(count), session]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:

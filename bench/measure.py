@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ def timed(what: Callable[[], object]) -> float:
 
 
 @contextmanager
-def pinned(*pids: int) -> Iterator[None]:
+def pinned(*pids: int) -> Generator[None]:
     """This process and all threads of ``pids`` on one and the same core, for as long as it lasts."""
     everywhere = os.sched_getaffinity(0)
     _place({os.getpid(), *pids}, {min(everywhere)})

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,16 +17,16 @@ from .wire import Wire
 FLIGHT = 64
 
 
-def rows(roostd: Roostd, session: str, scale: Scale) -> Iterator[Row]:
-    """Args: ``session``: one of the daemon's, at rest."""
+def rows(roostd: Roostd, session: str, command: Path, scale: Scale) -> Iterator[Row]:
+    """Args: ``session``: one of the daemon's, at rest. ``command``: the console script ``roost``."""
     yield from _round_trips(roostd, session, scale.rounds)
     yield from _in_flight(roostd, session, scale.in_flight)
     yield _list(roostd, scale)
-    yield _command(roostd, scale.commands)
+    yield _command(roostd, command, scale.commands)
 
 
 @contextmanager
-def echo(directory: Path, request: int, reply: bytes, *how: str) -> Iterator[tuple[int, Wire]]:
+def echo(directory: Path, request: int, reply: bytes, *how: str) -> Generator[tuple[int, Wire]]:
     """The pid of a bare Trio program that answers every ``request`` bytes with ``reply``, and a client of it."""
     path = directory / "echo.sock"
     command = [sys.executable, "-m", "bench.echo", str(path), str(request), *how]
@@ -97,14 +97,15 @@ def _list(roostd: Roostd, scale: Scale) -> Row:
     return Row(what, ours.ms(), f"Trio echo {bare.ms()}", ours.p50 / bare.p50, "<= 1 ms", ours.p50 <= 1e-3, "list")
 
 
-def _command(roostd: Roostd, count: int) -> Row:
+def _command(roostd: Roostd, command: Path, count: int) -> Row:
     """The console script that pip installed, beside the least that its interpreter can do."""
-    command = [str(Path(sys.executable).with_name("roost")), "ls"]
     ours: list[float] = []
     bare: list[float] = []
     for _ in range(count):
         bare.append(timed(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)))
-        ours.append(timed(lambda: subprocess.run(command, env=roostd.environ, stdout=subprocess.DEVNULL, check=True)))
+        ours.append(
+            timed(lambda: subprocess.run([command, "ls"], env=roostd.environ, stdout=subprocess.DEVNULL, check=True))
+        )
     ratio = spread(ours).p50 / spread(bare).p50
     yardstick = f"python -c pass {spread(bare).ms()}"
     return Row("roost ls, whole process, p50", spread(ours).ms(), yardstick, ratio, "<= 3 x", ratio <= 3, "cli")

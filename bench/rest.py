@@ -1,10 +1,12 @@
 """Rows about a daemon that has little to do: memory, workers, idling, and the stop."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 from roost.protocol import rpc
 
@@ -25,7 +27,7 @@ def resting_rows(roostd: Roostd, scale: Scale) -> Iterator[Row]:
 def ready_row(roostd: Roostd, scale: Scale) -> Row:
     """How long a session takes from ``session.start`` to its answer, one after another."""
     sessions = roostd.sessions("shell", scale.starts, live=False)
-    ours = spread([timed(lambda id=id: roostd.call("session.start", session=id)) for id in sessions])
+    ours = spread([timed(partial(roostd.call, "session.start", session=session)) for session in sessions])
     command = [sys.executable, "-c", "pass"]
     bare = spread([timed(lambda: subprocess.run(command, check=True)) for _ in range(scale.starts)])
     yardstick = f"python -c pass {bare.ms()}"
@@ -63,7 +65,7 @@ def _bare_stop(count: int) -> float:
             _tell(child, rpc.request(1, "ping", {}))
         for child in children:
             assert child.stdout is not None
-            child.stdout.read1()
+            os.read(child.stdout.fileno(), 4096)
 
         def stop() -> None:
             for child in children:

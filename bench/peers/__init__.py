@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-import venv
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,13 +47,17 @@ class NotRun(Exception):
     """Why there are no figures of a peer."""
 
 
-def measured(peer: Peer, directory: Path, sessions: int) -> tuple[dict[str, str], str]:
+def measured(peer: Peer, environments: Path, directory: Path, sessions: int) -> tuple[dict[str, str], str]:
     """A peer's figures by key, and what has to be said of them.
+
+    Args:
+        environments: it is installed in a folder of its own in here, unless it was before.
+        directory: it runs here.
 
     Raises:
         NotRun
     """
-    python, note = _installed(peer)
+    python, note = _installed(peer, environments / peer.name)
     command = [str(python), "-m", f"bench.peers.{peer.name}", str(directory), str(sessions)]
     told = _run(command, RUN_SECONDS)
     try:
@@ -67,12 +71,11 @@ def measured(peer: Peer, directory: Path, sessions: int) -> tuple[dict[str, str]
 _VERSION = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
 
 
-def _installed(peer: Peer) -> tuple[Path, str]:
+def _installed(peer: Peer, home: Path) -> tuple[Path, str]:
     """The interpreter that has it, and the note on how it came there; installed once."""
-    home = ENVIRONMENTS / peer.name
     python, stamp = home / "bin" / "python", home / "installed"
     if not stamp.exists():
-        venv.create(home, clear=True, with_pip=True)
+        _run([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_SECONDS)
         stamp.write_text(_install(peer, python))
     return python, stamp.read_text()
 
@@ -92,11 +95,9 @@ def _install(peer: Peer, python: Path) -> str:
 
 def _run(command: list[str], seconds: float) -> str:
     """What it prints; it and all that it started are ended after ``seconds``."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environ,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

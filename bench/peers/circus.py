@@ -1,6 +1,8 @@
 """circus: one watcher for each child, asked by its own client over zmq."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from circus.client import CircusClient
 
@@ -17,16 +19,16 @@ def main() -> None:
     (directory / "circus.ini").write_text(settings(directory, children))
     endpoint = f"ipc://{directory}/endpoint"
     run = "from {0} import main; main()"
-    with probe.daemon([probe.sys.executable, "-c", run.format("circus.circusd"), "circus.ini"], directory) as process:
+    with probe.daemon([sys.executable, "-c", run.format("circus.circusd"), "circus.ini"], directory) as process:
         client = CircusClient(endpoint=endpoint)
 
-        def everything() -> dict[str, str]:
+        def everything() -> Any:
             return client.send_message("status")["statuses"]
 
         probe.wait_until(lambda: list(everything().values()).count("active") == children)
         figures = probe.round_trips(process.pid, lambda: client.send_message("status", name="w0"), everything)
         listing = ["-c", run.format("circus.circusctl"), "--endpoint", endpoint, "status"]
-        figures |= probe.command_line([probe.sys.executable, *listing])
+        figures |= probe.command_line([sys.executable, *listing])
         probe.report(figures | probe.rest(process))
 
 

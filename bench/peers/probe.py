@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def report(figures: dict[str, str]) -> None:
 
 
 @contextmanager
-def daemon(command: list[str], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(command: list[str], directory: Path) -> Generator[subprocess.Popen[bytes]]:
     """The peer's daemon, killed at the end if it lives."""
     with open(directory / "peer.log", "ab") as log:
         process = subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -69,7 +69,7 @@ def command_line(command: list[str]) -> dict[str, str]:
     return {"cli": spread(samples).ms()}
 
 
-def rest(process: "subprocess.Popen[bytes]") -> dict[str, str]:
+def rest(process: subprocess.Popen[bytes]) -> dict[str, str]:
     """Memory, idling, and the stop."""
     memory = rss(process.pid)
     switches, cpu = idleness(process.pid, IDLE_SECONDS)

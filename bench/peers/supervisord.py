@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
@@ -29,9 +30,9 @@ stderr_logfile = NONE
 """
 
 
-def connected(directory: Path) -> ServerProxy:
+def connected(directory: Path) -> Any:
     transport = SupervisorTransport(None, None, f"unix://{directory}/supervisor.sock")
-    return ServerProxy("http://127.0.0.1", transport=transport)
+    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
 
 def main() -> None:
@@ -42,11 +43,11 @@ def main() -> None:
     with probe.daemon([str(bin / "supervisord"), *configured], directory) as process:
 
         def running() -> bool:
-            found = connected(directory).supervisor.getAllProcessInfo()
+            found = connected(directory).getAllProcessInfo()
             return [child["statename"] for child in found].count("RUNNING") == children
 
         probe.wait_until(running)
-        server = connected(directory).supervisor
+        server = connected(directory)
         figures = probe.round_trips(process.pid, lambda: server.getProcessInfo("child:000"), server.getAllProcessInfo)
         figures |= probe.command_line([str(bin / "supervisorctl"), *configured, "status"])
         probe.report(figures | probe.rest(process))

@@ -1,0 +1,59 @@
+"""`make bench` runs: every number is measured, beside its yardstick; what cannot be measured is said, never judged."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROWS = [
+    "session.get round trip, one core, p50",
+    "session.get round trip, one core, p99",
+    "session.get, 64 in flight, one core",
+    "session.list of",
+    "roost ls, whole process",
+    "child -> commit -> subscriber at 1,000/s, p50",
+    "child -> commit -> subscriber at 1,000/s, p99",
+    "durable events,",
+    "deliveries to",
+    "turn.send one after another on",
+    "turn.send pipelined",
+    "SIGTERM with",
+    "RSS of roostd",
+    "PSS of a built-in worker",
+    "built-in worker ready",
+    "context switches",
+]
+
+
+def bench(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The benchmark at its smallest: its figures mean nothing, but all of it runs."""
+    command = [sys.executable, "-m", "bench", "--small", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_every_number_is_measured_beside_its_yardstick() -> None:
+    done = bench("--only", "ours")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not measured" not in done.stdout
+    table = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in table[0]] == ["what", "roost", "yardstick", "ratio", "goal", "reached", "peers"]
+    assert [row for row in ROWS if not any(row in cells[0] for cells in table)] == []
+
+
+def test_a_measurement_that_breaks_is_said_and_the_others_are_made(tmp_path: Path) -> None:
+    (tmp_path / "roost").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "roost").chmod(0o755)
+    done = bench("--only", "ours", "--command", str(tmp_path / "roost"))
+    assert done.returncode == 1
+    assert "not measured: CalledProcessError" in done.stdout
+    assert "SIGTERM with" in done.stdout
+
+
+def test_a_peer_that_cannot_be_installed_is_not_run_and_no_failure(tmp_path: Path) -> None:
+    done = bench("--only", "peers", "--environments", str(tmp_path), PIP_NO_INDEX="1", PIP_FIND_LINKS="")
+    assert done.returncode == 0, done.stderr
+    for peer in ("circus", "supervisord", "tractor"):
+        assert f"{peer}: not run: ERROR: " in done.stdout
