@@ -5,11 +5,11 @@ import signal
 
 import trio
 
-from ...protocol.errors import NotSupported, RoostError
+from ...protocol.errors import NotSupported, RoostError, TimedOut
 from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new_id
 from ..process.spawn import Child, spawn
 from ..store.items import Append, End, Start
-from .engine import Ended, Grace, Launch, Listener, died
+from .engine import PARTING, Ended, Grace, Launch, Listener, died, problem
 from .tail import Tail
 
 
@@ -27,6 +27,7 @@ class CommandEngine:
         self._grace = grace
         self._limiter = limiter
         self._child: Child | None = None
+        self._spawning = trio.CancelScope()
 
     @property
     def pid(self) -> int | None:
@@ -38,32 +39,44 @@ class CommandEngine:
 
     async def run(self, turn: Turn) -> Ended:
         try:
-            return await self._run(turn)
+            child = await self._spawned(turn)
+            return await self._attended(child, turn) if child else Ended(TurnState.cancelled)
         except RoostError as exc:
-            return Ended(TurnState.failed, Problem(name=exc.wire_name, message=exc.message, data=exc.data))
+            return Ended(TurnState.failed, problem(exc))
         finally:
             self._child = None
+            self._spawning = trio.CancelScope()
 
-    async def _run(self, turn: Turn) -> Ended:
+    async def _spawned(self, turn: Turn) -> Child | None:
+        """The program; None if the turn was cancelled before it ran."""
         launch = self._launch
-        by_stdin = launch.engine.prompt == "stdin"
-        command = list(launch.engine.command) if by_stdin else [*launch.engine.command, turn.input]
-        child = await spawn(command, cwd=launch.session.workspace, env=launch.env, limiter=self._limiter)
-        self._child = child
+        command = launch.engine.command if self._by_stdin else [*launch.engine.command, turn.input]
+        with trio.move_on_after(self._grace.start) as slow, self._spawning:
+            self._child = await spawn(command, cwd=launch.session.workspace, env=launch.env, limiter=self._limiter)
+        if slow.cancelled_caught:
+            text = f"{command[0]} was not started within {self._grace.start:g} s; look at its file system"
+            raise TimedOut(text, program=command[0])
+        return self._child
+
+    @property
+    def _by_stdin(self) -> bool:
+        return self._launch.engine.prompt == "stdin"
+
+    async def _attended(self, child: Child, turn: Turn) -> Ended:
         stderr = Tail()
+        prompt = turn.input.encode() if self._by_stdin else b""
         try:
             await self._listener.spawned(child.identity)
-            await child.until_drained(lambda: self._attend(child, stderr, turn.input.encode() if by_stdin else b""))
+            await child.until_drained(lambda: self._attend(child, stderr, prompt))
             await child.wait()
         finally:
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(PARTING, shield=True):
                 await child.aclose()
                 await self._listener.ended_child(child.identity)
-        code = child.returncode
-        if code == 0:
+        if child.returncode == 0:
             return Ended(TurnState.completed, exit_code=0)
-        problem = died(child, stderr.text())
-        return Ended(TurnState.failed, problem.model_copy(update={"name": "turn_failed"}), code)
+        failure = died(child, stderr.text()).model_copy(update={"name": "turn_failed"})
+        return Ended(TurnState.failed, failure, child.returncode)
 
     async def _attend(self, child: Child, stderr: Tail, prompt: bytes) -> None:
         async with trio.open_nursery() as nursery:
@@ -86,8 +99,7 @@ class CommandEngine:
         await self._listener.heard(End(item, ItemState.completed, {}))
 
     async def cancel(self, turn: Turn, reason: str) -> None:
-        if self._child is not None:
-            self._child.signal_group(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     async def state(self) -> bytes:
         raise self._stateless()
@@ -102,11 +114,18 @@ class CommandEngine:
     async def end(self) -> None:
         if self._child is not None:
             await self._child.end(self._grace.term)
+        self._spawning.cancel()
         self.gone.set()
 
     def kill(self) -> None:
-        if self._child is not None:
-            self._child.signal_group(signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, sig: signal.Signals) -> None:
+        """To the program; one that is not started yet is not started."""
+        if self._child is None:
+            self._spawning.cancel()
+        else:
+            self._child.signal_group(sig)
 
 
 async def _feed(child: Child, data: bytes) -> None:

@@ -6,10 +6,17 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
+from ...protocol import rpc
+from ...protocol.errors import RoostError
 from ...protocol.model import Problem, Session, Turn, TurnState
 from ..process.spawn import Child, Identity
 from ..settings import EngineSettings, Settings
 from ..store.items import Change
+
+PARTING = 5.0
+"""Seconds in which what is left of a child is cleared away, also when the daemon has no more time."""
+LONGEST_MESSAGE = 4096
+MOST_DATA = 64 * 1024
 
 
 class Launch(NamedTuple):
@@ -49,7 +56,7 @@ class Listener(Protocol):
         """A child was started; returns when that is on disk."""
 
     async def ended_child(self, identity: Identity) -> None:
-        """That child and its group are gone."""
+        """That child and its group are gone. Never raises."""
 
 
 class Engine(Protocol):
@@ -58,7 +65,7 @@ class Engine(Protocol):
     resident: bool
     """It has a child between turns."""
     gone: trio.Event
-    """The child has ended and is reaped."""
+    """The child has ended and is reaped, or there will never be one."""
     problem: Problem | None
     """Why it ended, if it was not asked to."""
 
@@ -105,6 +112,14 @@ class Grace(NamedTuple):
     @classmethod
     def of(cls, settings: Settings) -> "Grace":
         return cls(settings.limits.start_timeout, settings.sessions.stop_grace, settings.sessions.term_grace)
+
+
+def problem(error: RoostError, **more: Any) -> Problem:
+    """An error as it is kept. A child may have said any part of it: it is cut, so that it fits into an event."""
+    data = {str(key): value for key, value in (error.data | more).items()}
+    if len(rpc.pack(data)) > MOST_DATA:
+        data = {"truncated": True, **more}
+    return Problem(name=error.wire_name, message=error.message[:LONGEST_MESSAGE], data=data)
 
 
 def died(child: Child, stderr: str) -> Problem:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...protocol import rpc
 from ...protocol.errors import InvalidParams
 from ...protocol.model import ItemKind, ItemState, Usage, new_id
 from ...protocol.worker import ITEM_STATES
@@ -9,6 +10,9 @@ from ..store.items import Append, Change, End, Progress, Start, UsageReport
 
 LONGEST_TITLE = 4096
 MOST_OPEN = 1000
+MOST_DATA = 128 * 1024
+"""Bytes of an item's data at its start, and again at its end: with its text they must fit into one event."""
+LARGEST = 2**53
 
 
 class Translator:
@@ -32,7 +36,7 @@ class Translator:
                 return self._end(params)
             case "progress":
                 fraction = params.get("fraction")
-                return Progress(params["message"][:LONGEST_TITLE], None if fraction is None else float(fraction))
+                return Progress(params["message"][:LONGEST_TITLE], None if fraction is None else _part(fraction))
             case _:
                 return UsageReport(_usage(params))
 
@@ -49,16 +53,17 @@ class Translator:
             raise InvalidParams(
                 f"item.start: kind is {params['kind']!r}; it must be one of {kinds}", field="kind"
             ) from None
+        data = _data("item.start", params)
         item = self._open[name] = new_id("i")
-        return Start(item, kind, params.get("title", "")[:LONGEST_TITLE], params.get("data", {}))
+        return Start(item, kind, params.get("title", "")[:LONGEST_TITLE], data)
 
     def _end(self, params: dict[str, Any]) -> End:
         if params["state"] not in ITEM_STATES:
             states = ", ".join(ITEM_STATES)
             raise InvalidParams(f"item.end: state is {params['state']!r}; it must be one of {states}", field="state")
-        item = self._item(params)
+        item, data = self._item(params), _data("item.end", params)
         del self._open[params["item"]]
-        return End(item, ItemState(params["state"]), params.get("data", {}))
+        return End(item, ItemState(params["state"]), data)
 
     def _item(self, params: dict[str, Any]) -> str:
         item = self._open.get(params["item"])
@@ -67,8 +72,23 @@ class Translator:
         return item
 
 
+def _data(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    data: dict[Any, Any] = params.get("data", {})
+    if not all(isinstance(key, str) for key in data):
+        raise InvalidParams(f"{method}: data must have names as keys", field="data")
+    if data and (size := len(rpc.pack(data))) > MOST_DATA:
+        text = f"{method}: data has {size} bytes and may have {MOST_DATA}; send the rest as the item's text"
+        raise InvalidParams(text, field="data", bytes=size, limit=MOST_DATA)
+    return data
+
+
+def _part(fraction: float) -> float:
+    """Between 0 and 1, also of what is no number."""
+    return min(max(0.0, float(fraction)), 1.0)
+
+
 def _usage(params: dict[str, Any]) -> Usage:
-    negative = [name for name, value in params.items() if value < 0]
-    if negative:
-        raise InvalidParams(f"usage: {negative[0]} must not be negative", field=negative[0])
+    for name, value in params.items():
+        if not 0 <= value <= LARGEST:
+            raise InvalidParams(f"usage: {name} must not be negative, and not beyond 2**53", field=name)
     return Usage(**params)

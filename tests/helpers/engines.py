@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ODD = Path(__file__).parent / "odd_worker.py"
-MODES = ("well", "rubbish", "exit", "mute", "old")
+MODES = ("well", "rubbish", "exit", "mute", "old", "lazy", "stubborn")
 
 
 def engines(extra: str = "") -> str:
@@ -14,6 +14,8 @@ def engines(extra: str = "") -> str:
     for mode in MODES:
         name = "odd" if mode == "well" else f"odd-{mode}"
         parts.append(f"[engines.{name}]\nkind = 'worker'\ncommand = {json.dumps([sys.executable, str(ODD), mode])}")
+    refusing = [sys.executable, str(ODD), "refuses", "session_archived"]
+    parts.append(f"[engines.odd-refuses]\nkind = 'worker'\ncommand = {json.dumps(refusing)}")
     parts.append("[engines.missing]\nkind = 'worker'\ncommand = ['/no/such/program']")
     parts.append("[engines.echo]\nkind = 'command'\ncommand = ['echo']")
     parts.append("[engines.cat]\nkind = 'command'\ncommand = ['cat']\nprompt = 'stdin'")

@@ -1,7 +1,8 @@
 """A worker that misbehaves on request. It speaks the worker protocol by itself, without the SDK.
 
 Its first argument says how it starts: ``well``, ``rubbish``, ``exit``, ``mute``, ``old`` (another protocol version),
-``forgetful`` (a saved state is refused). A prompt says what it does in a turn; its state is the list of prompts seen.
+``refuses NAME`` (initialize is answered with that error), ``lazy`` (it has no checkpoint and no clear), ``stubborn``
+(it hears neither shutdown nor SIGTERM). A prompt says what it does in a turn; its state is the list of prompts seen.
 """
 
 import os
@@ -11,6 +12,7 @@ import time
 from typing import Any
 
 from roost.protocol import rpc
+from roost.protocol.errors import ERRORS
 
 
 class Odd:
@@ -37,8 +39,12 @@ class Odd:
         self.wire.answered(message.msgid)
         if self.deaf and message.method != "turn.run":
             return
+        if message.method == "shutdown" and self.mode == "stubborn":
+            return
         answer: Any = {}
         match message.method:
+            case "initialize" if self.mode == "refuses":
+                return self.write(rpc.failure(message.msgid, ERRORS[sys.argv[2]]("this worker refuses")))
             case "initialize":
                 answer = self.initialize(message.params)
             case "turn.run":
@@ -67,7 +73,7 @@ class Odd:
         if params.get("interrupted"):
             self.seen.append(f"interrupted: {params['interrupted']['input']}")
         version = 99 if self.mode == "old" else 1
-        return {"protocol": version, "capabilities": ["checkpoint", "clear"]}
+        return {"protocol": version, "capabilities": [] if self.mode == "lazy" else ["checkpoint", "clear"]}
 
     def turn(self, msgid: int, params: dict[str, Any]) -> None:
         prompt = params["input"]
@@ -102,6 +108,24 @@ class Odd:
                     self.say(str(n))
             case "fail":
                 result = {"status": "failed", "message": rest or "it failed"}
+            case "shout":
+                result = {"status": "failed", "message": "x" * int(rest), "data": {"x": "x" * int(rest)}}
+            case "code":
+                result["exit_code"] = int(rest)
+            case "error":
+                return self.write(rpc.failure(msgid, ERRORS[rest]("the worker says so")))
+            case "data":
+                self.data(*map(int, rest.split()))
+            case "hoard":
+                self.seen.append("x" * int(rest))
+            case "hush":
+                os.close(1)
+                time.sleep(3600)
+            case "unhear":
+                os.close(0)
+                time.sleep(3600)
+            case "busy":
+                time.sleep(3600)
             case "save":
                 result["state"] = self.seen
             case "stop":
@@ -111,6 +135,13 @@ class Odd:
             case _:
                 pass
         self.write(rpc.response(msgid, result))
+
+    def data(self, start: int, text: int = 0) -> None:
+        """An item with ``start`` bytes of data and ``text`` bytes of content, left open."""
+        self.write(
+            rpc.notification("item.start", {"item": "d", "kind": "status", "data": {"x": "x" * start}})
+            + rpc.notification("item.delta", {"item": "d", "text": "y" * text})
+        )
 
     def say(self, text: str) -> None:
         self.write(
@@ -127,6 +158,8 @@ def main() -> None:
         time.sleep(3600)
     if mode == "exit":
         sys.exit("odd: exits at once")
+    if mode == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Odd(mode).serve()
 
 
