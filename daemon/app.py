@@ -11,7 +11,7 @@ import trio
 
 from .. import __version__
 from ..protocol import rpc
-from ..protocol.errors import DatabaseRefused, StorageGone
+from ..protocol.errors import DatabaseRefused, RoostError, StorageGone
 from ..protocol.methods import LimitsInfo
 from ..protocol.model import Engine, EngineKind
 from .core.batches import Report
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 RESULT_BYTES = 1024 * 1024
 LOOK = 1.0
 """Seconds between two looks at whether lock, database and socket are still the files they were."""
+REPORTING = 5.0
+"""Seconds a stuck disk has to take the report of the stop; it stands in the log too."""
 LOST, REFUSED = 9, 10
 """Exit statuses: a state was lost at the stop; the database was refused."""
 
@@ -89,6 +91,13 @@ class App:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
             await nursery.start(self._signals)
+            report = await self._serve(store)
+            nursery.cancel_scope.cancel()  # the store ends last: until then, what the others do at their end is written
+        store.close()
+        return report.status
+
+    async def _serve(self, store: Store) -> Report:
+        async with trio.open_nursery() as nursery:
             supervisor = Supervisor(self.settings, store, str(self.settings.daemon.socket))
             server = self._server(supervisor, store)
             await self._recover(store)
@@ -103,8 +112,7 @@ class App:
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
             nursery.cancel_scope.cancel()
-        store.close()
-        return report.status
+        return report
 
     async def refuse(self, error: DatabaseRefused) -> int:
         """Stay up on a socket that systemd holds, and answer each call with why nothing can be done.
@@ -226,7 +234,11 @@ class App:
         def stopped(tx: Tx) -> None:
             tx.emit("", "daemon.stopped", report.data(duration))
 
-        await guarded("report of the stop", store.write, stopped)
+        try:
+            with trio.move_on_after(REPORTING):
+                await store.write(stopped)
+        except RoostError as exc:
+            log.error("the report of the stop is not on disk: %s", exc)
         log.log(logging.ERROR if report.status else logging.INFO, "%s", report.line())
         self.notifier.status(report.line())
         await server.close(self._reason)

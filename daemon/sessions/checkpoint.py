@@ -1,11 +1,12 @@
 """The stop of all sessions: cancel what runs, save states in batches with a time limit each, then end the children."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import trio
 
-from ...protocol.errors import RoostError, TimedOut
+from ...protocol.errors import RoostError, StorageGone, TimedOut
 from ..core.batches import Report, Saved, split
 from ..guard import guarded
 from .registry import Registry
@@ -18,10 +19,10 @@ ENDING = 15.0
 
 
 class Shutdown:
-    """One orderly stop.
+    """One orderly stop. Every wait in it has a deadline.
 
-    Attributes:
-        hurry: set by a second SIGTERM: nothing more is waited for. progress: called at each step that was made.
+    Args:
+        progress: called at each step that was made, with what to say of it.
     """
 
     def __init__(self, registry: Registry, reason: str, progress: Callable[[str], None]) -> None:
@@ -29,6 +30,7 @@ class Shutdown:
         self._registry = registry
         self._settings = registry.settings.checkpoints
         self._progress = progress
+        self._lost: dict[str, RoostError] = {}
         self._hurried = False
         self._scopes: set[trio.CancelScope] = set()
 
@@ -38,45 +40,50 @@ class Shutdown:
         for scope in self._scopes:
             scope.cancel()
 
+    @contextmanager
+    def _until(self, deadline: float) -> Generator[None]:
+        """A wait that ends then, or in a hurry."""
+        with trio.move_on_at(deadline) as scope:
+            if self._hurried:
+                scope.cancel()
+            self._scopes.add(scope)
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+
     async def run(self) -> Report:
-        """Returns when no child lives. Admission was closed before."""
+        """Returns when no child lives. Nothing new is begun from its first step on."""
         registry = self._registry
         registry.admitting = False
         registry.runner.stop()
         lives = list(registry.live.values())
         for live in lives:
-            if live.turn is not None:
-                live.turn.interrupt("daemon_shutdown")
-                self.report.interrupted.append(live.turn.turn.id)
-        resident = [live for live in lives if live.resident]
+            live.interrupt("daemon_shutdown")
+        resident = {live.id: live for live in lives if live.resident}
         self.report.sessions = len(resident)
         gate = trio.CapacityLimiter(self._settings.parallel_batches)
         deadline = trio.current_time() + registry.settings.daemon.stop_deadline - ENDING
         async with trio.open_nursery() as nursery:
-            by_id = {live.id: live for live in resident}
-            for ids in split(list(by_id), self._settings.batch):
-                nursery.start_soon(self._batch, [by_id[session_id] for session_id in ids], gate, deadline)
+            for ids in split(list(resident), self._settings.batch):
+                nursery.start_soon(self._batch, [resident[session_id] for session_id in ids], gate, deadline)
             for live in lives:
-                if not live.resident:
+                if live.id not in resident:
                     nursery.start_soon(self._end, live)
+        self.report.interrupted = [live.cut_off for live in lives if live.cut_off]
         return self.report
 
     async def _batch(self, lives: list[LiveSession], gate: trio.CapacityLimiter, deadline: float) -> None:
         async with gate:
             results: dict[str, Saved] = {}
-            with trio.CancelScope() as scope:
-                scope.deadline = min(trio.current_time() + self._settings.batch_timeout, deadline)
-                self._scopes.add(scope)
-                if self._hurried:
-                    scope.cancel()
+            with self._until(min(trio.current_time() + self._settings.batch_timeout, deadline)):
                 async with trio.open_nursery() as nursery:
                     for live in lives:
                         nursery.start_soon(self._save, live, results)
-            self._scopes.discard(scope)
             for live in lives:
                 if live.id not in results:
                     results[live.id] = "timed_out"
-                    await guarded(live.id, self._say, live, TimedOut("it did not hand over its state in time"))
+                    self._lost[live.id] = TimedOut("it did not hand over its state in time")
             self.report.add_batch(results)
             self._progress(f"stopping: {self.report.saved} saved, {self.report.batches} batches settled")
             async with trio.open_nursery() as nursery:
@@ -84,41 +91,32 @@ class Shutdown:
                     nursery.start_soon(self._end, live)
 
     async def _save(self, live: LiveSession, results: dict[str, Saved]) -> None:
-        dirty = live.dirty
+        changed = live.dirty
         try:
-            if live.turn is not None:
-                await live.turn.done.wait()
-            await live.started.wait()
-            if live.dirty and not live.ended.is_set():
-                await live.save()
+            if gone := self._registry.store.gone:
+                raise StorageGone(f"{gone} is gone, so nothing can be saved", path=gone)
+            if live.serving:  # what only starts has nothing to save
+                changed = await live.ask(live.wind_up)
         except RoostError as exc:
-            log.error("session %s: its state could not be saved: %s", live.id, exc)
-            await guarded(live.id, self._say, live, exc)
-            results[live.id] = "failed"
-        except Exception:
-            log.exception("session %s: a bug while its state was saved", live.id)
-            results[live.id] = "failed"
-        else:
-            results[live.id] = self._result(live, dirty)
+            if live.dirty:
+                log.error("session %s: its state could not be saved: %s", live.id, exc)
+                self._lost[live.id] = exc
+        # One whose child died before it could be asked has lost what changed.
+        results[live.id] = "failed" if live.dirty else "saved" if changed else "unchanged"
         self._progress(f"stopping: {len(results)} of a batch settled")
-
-    def _result(self, live: LiveSession, dirty: bool) -> Saved:
-        if live.dirty:
-            return "failed"  # its child died before it could be asked
-        return "saved" if dirty else "unchanged"
-
-    async def _say(self, live: LiveSession, error: RoostError) -> None:
-        await live.say_unsaved(error)
 
     async def _end(self, live: LiveSession) -> None:
         """End the child; one that was settled as lost is not asked again, only ended."""
-        live.stopping = True
-        if live.engine is not None and not live.ended.is_set():
-            lost = live.id in self.report.timed_out or self._hurried
-            if lost:
-                live.engine.kill()
+        with self._until(trio.current_time() + ENDING):
+            if (lost := self._lost.get(live.id)) is None:
+                await guarded(live.id, live.end)
             else:
-                await guarded(live.id, live.engine.end)
-        with trio.move_on_after(ENDING):
-            await live.ended.wait()
+                live.kill()
+                await live.say_unsaved(lost)
+            if self._registry.store.gone and live.engine is not None:
+                await live.engine.gone.wait()  # that it has ended can be written nowhere
+            else:
+                await live.ended.wait()
+        if not live.ended.is_set():
+            live.kill()
         self._progress("stopping: ending children")

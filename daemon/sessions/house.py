@@ -1,38 +1,39 @@
 """What all sessions share."""
 
-from dataclasses import dataclass, field
+import os
 from typing import cast
 
 import trio
 
-from ...protocol.errors import EngineNotFound, InternalError, RoostError
+from ...protocol.errors import EngineFailed, EngineNotFound, InternalError, RoostError, SecretMissing
 from ...protocol.model import Problem, Session
+from ..engines import engine as engines
 from ..engines.command import CommandEngine
 from ..engines.engine import Engine, Grace, Launch, Listener
 from ..engines.worker import WorkerEngine
-from ..settings import EngineSettings, Settings
+from ..settings import EngineSettings, Settings, secrets
 from ..store import Store
 from .records import Records
 
-
-def _spawning() -> trio.CapacityLimiter:
-    return trio.CapacityLimiter(8)
-
-
-def _files() -> trio.CapacityLimiter:
-    return trio.CapacityLimiter(40)
+FILE_DEADLINE = 10.0
+"""Seconds that a file system has to answer."""
 
 
-@dataclass
 class House:
-    """Each of ``spawning`` and ``files`` bounds its own threads: a dead mount stops only those who use it."""
+    """Each limiter bounds its own threads: a dead mount stops only those who use it.
 
-    settings: Settings
-    store: Store
-    records: Records
-    socket: str
-    spawning: trio.CapacityLimiter = field(default_factory=_spawning)
-    files: trio.CapacityLimiter = field(default_factory=_files)
+    Args:
+        socket: the daemon's own, as children are told it.
+    """
+
+    def __init__(self, settings: Settings, store: Store, records: Records, socket: str) -> None:
+        self.settings = settings
+        self.store = store
+        self.records = records
+        self.socket = socket
+        self.spawning = trio.CapacityLimiter(8)
+        self.files = trio.CapacityLimiter(40)
+        self._secret_files = trio.CapacityLimiter(8)
 
     def engine(self, launch: Launch, listener: Listener) -> Engine:
         kind: type[WorkerEngine] | type[CommandEngine] = (
@@ -52,6 +53,34 @@ class House:
             raise EngineNotFound(f"there is no engine {name!r}; there are: {known}", engine=name)
         return engine
 
+    def engine_of(self, session: Session) -> EngineSettings:
+        """The engine of a session as it is configured now.
+
+        Raises:
+            EngineNotFound. EngineFailed: it has become one of another kind.
+        """
+        engine = self.engine_settings(session.engine)
+        if engine.kind is not session.kind:
+            text = f"engine {session.engine} is of kind {engine.kind} now, and session {session.id} of {session.kind}"
+            raise EngineFailed(f"{text}; give the engine another name, or make a new session", engine=session.engine)
+        return engine
+
+    async def secrets(self, engine: EngineSettings) -> dict[str, str]:
+        """What ``env_from`` names: variable → value.
+
+        Raises:
+            SecretMissing: also if the file that holds it does not answer.
+        """
+        if not engine.env_from:
+            return {}
+        with trio.move_on_after(FILE_DEADLINE):
+            return await trio.to_thread.run_sync(
+                secrets, engine.env_from, dict(os.environ), limiter=self._secret_files, abandon_on_cancel=True
+            )
+        names = ", ".join(engine.env_from)
+        text = f"the files of the secrets {names} did not answer within {FILE_DEADLINE:g} s; look at them"
+        raise SecretMissing(text, variables=list(engine.env_from))
+
     def record(self, session_id: str) -> Session:
         """The record of a session that is known to be in memory."""
         session = self.records.by_id(session_id)
@@ -61,8 +90,11 @@ class House:
 
 def problem_of(error: BaseException) -> Problem:
     """An error as it is kept with a session or a turn; what is not ours is a bug."""
-    if isinstance(error, BaseExceptionGroup):
-        return problem_of(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+    while isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if len(group.exceptions) != 1:
+            break
+        error = group.exceptions[0]
     if not isinstance(error, RoostError):
         error = InternalError(f"a bug in roostd: {error!r}; please report it with the log")
-    return Problem(name=error.wire_name, message=error.message, data=error.data)
+    return engines.problem(error)

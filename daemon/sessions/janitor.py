@@ -27,15 +27,20 @@ class Janitor:
 
     async def sweep_idle(self) -> None:
         """Unload what was idle too long; what cannot be saved stays and is tried again (S0.W1, S0.W6)."""
-        for session_id in self._registry.idle_too_long(self._registry.settings.sessions.idle_unload):
-            if await self._registry.unload(session_id, "idle"):
-                self.unloaded += 1
-            else:
-                self.deferred += 1
+        async with trio.open_nursery() as nursery:  # one that hangs keeps no other waiting
+            for session_id in self._registry.idle_too_long(self._registry.settings.sessions.idle_unload):
+                nursery.start_soon(guarded, f"unload of {session_id}", self._unload, session_id)
+
+    async def _unload(self, session_id: str) -> None:
+        if await self._registry.unload(session_id, "idle"):
+            self.unloaded += 1
+        else:
+            self.deferred += 1
 
     async def sweep_failed(self) -> None:
+        """Let those be tried again that failed long ago."""
         for session_id in self._registry.failed_long_ago():
-            await self._registry.rearm(session_id)
+            await guarded(f"re-arming {session_id}", self._registry.rearm, session_id)
 
     async def sweep_old(self) -> None:
         """Remove events and ended turns beyond the limits, a piece at a time: what waits behind waits for one piece."""

@@ -1,14 +1,17 @@
-"""A job that somebody else does, and its outcome: whoever waits may leave, the job goes on."""
+"""A job that somebody else does, and its outcome: whoever waits may leave, the job goes on. A mailbox holds them."""
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import trio
 
-from ...protocol.errors import InternalError, RoostError
+from ...protocol.errors import InternalError, RoostError, TimedOut
 
 log = logging.getLogger(__name__)
+
+ROOM = 100
+"""Letters in a mailbox; whoever has one more waits (S0.A2)."""
 
 T = TypeVar("T")
 
@@ -35,7 +38,7 @@ class Letter(Generic[T]):
         return self._result
 
     async def open(self) -> None:
-        """Do the job. Errors are its outcome, never this caller's; cut off in the middle it has none: refuse it then."""
+        """Do the job. Errors are its outcome, never this caller's; cut off in the middle, it has none yet."""
         try:
             self._result = await self.job()
         except RoostError as exc:
@@ -51,3 +54,63 @@ class Letter(Generic[T]):
         if not self.settled:
             self._error = error
             self._done.set()
+
+
+class Mailbox:
+    """Jobs for one task, done one after another in the order in which they came (S0.A1).
+
+    Args:
+        of: whose it is, for errors. closed: why nothing is done any more.
+    """
+
+    def __init__(self, of: str, closed: Callable[[], RoostError]) -> None:
+        self._of = of
+        self._closed = closed
+        self._over = False
+        self._opened: Letter[Any] | None = None
+        self._receiving = trio.CancelScope()
+        self._in, self._out = trio.open_memory_channel[Letter[Any]](ROOM)
+
+    async def ask(self, job: Callable[[], Awaitable[T]], within: float = float("inf")) -> T:
+        """Have ``job`` done after what was asked before. Leaving ends only the waiting.
+
+        Raises:
+            RoostError: what ``closed`` says; TimedOut: not ``within`` so many seconds (S0.A12). What has not begun
+                by then is not done.
+        """
+        letter = Letter(job)
+        try:
+            with trio.fail_after(within):
+                await self._in.send(letter)
+                return await letter.outcome()
+        except trio.BrokenResourceError:
+            raise self._closed() from None
+        except trio.TooSlowError:
+            late = TimedOut(f"{self._of} did not answer within {within:g} s; stop it if it hangs")
+            letter.refuse(late)
+            raise late from None
+
+    async def serve(self) -> None:
+        """Do what is asked, until :meth:`finish`."""
+        while not self._over:
+            with trio.CancelScope() as self._receiving:
+                self._opened = await self._out.receive()
+            if self._opened is not None and not self._opened.settled:
+                await self._opened.open()
+            self._opened = None
+
+    def finish(self) -> None:
+        """Nothing more is begun; what is under way is done to its end."""
+        self._over = True
+        self._receiving.cancel()
+
+    def close(self) -> None:
+        """Whoever still waits is told."""
+        if self._opened is not None:
+            self._opened.refuse(self._closed())
+        while True:
+            try:
+                self._out.receive_nowait().refuse(self._closed())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+        self._out.close()

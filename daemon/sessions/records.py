@@ -1,6 +1,8 @@
 """The sessions in memory: changed by commits only, so that nobody sees what is not on disk."""
 
 from bisect import bisect_right, insort
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import trio
 
@@ -10,18 +12,28 @@ from ..core.states import TURN
 from ..store import Commit
 
 
+class _Awaited:
+    """The end of a turn, and how many wait for it."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.by = 0
+
+
 class Records:
     """Sessions by id and by name. Not all need be here until :attr:`complete`."""
 
     def __init__(self) -> None:
         self.complete = False
         self.runnable: dict[str, None] = {}
-        """Sessions that have a turn that may run, longest known first."""
+        """Sessions that have a turn that may run; who waits longest is first."""
+        self.deleted = 0
+        """How many sessions were: what was read before may hold one that is not there any more."""
         self._sessions: dict[str, Session] = {}
         self._names: dict[str, str] = {}
         self._packed: dict[str, bytes] = {}
         self._order: list[tuple[int, str]] = []
-        self._turn_ends: dict[str, trio.Event] = {}
+        self._turn_ends: dict[str, _Awaited] = {}
         self._changes: dict[str, trio.Event] = {}
 
     def get(self, ref: str) -> Session | None:
@@ -52,6 +64,12 @@ class Records:
             ids.append(session_id)
         return ids, None
 
+    def behind_others(self, session_id: str) -> None:
+        """It had its turn: of those that have one more that may run, it is the last now."""
+        if session_id in self.runnable:
+            del self.runnable[session_id]
+            self.runnable[session_id] = None
+
     def loaded(self, sessions: list[Session]) -> None:
         """What was read from the store, where memory has nothing newer."""
         for session in sessions:
@@ -63,23 +81,28 @@ class Records:
         for session_id, session in commit.sessions.items():
             if session is None:
                 self._drop(session_id)
-                self._wake_all()
+                self.deleted += 1
+                for turn_id in tuple(self._turn_ends):
+                    self._wake(turn_id)
             else:
                 self._put(session)
-            _set(self._changes.pop(session_id, None))
+            if (changed := self._changes.pop(session_id, None)) is not None:
+                changed.set()
         for turn in commit.turns:
             if TURN.terminal(turn.state):
-                _set(self._turn_ends.pop(turn.id, None))
+                self._wake(turn.id)
 
-    def turn_end(self, turn_id: str) -> trio.Event:
-        """Set when the turn has ended or its session is deleted. Ask for it first, then look in the store."""
-        return self._turn_ends.setdefault(turn_id, trio.Event())
-
-    def leave_turn_end(self, turn_id: str) -> None:
-        """One who waited has left; the last one leaves nothing behind."""
-        event = self._turn_ends.get(turn_id)
-        if event is not None and not event.statistics().tasks_waiting:
-            del self._turn_ends[turn_id]
+    @contextmanager
+    def turn_end(self, turn_id: str) -> Generator[trio.Event]:
+        """Set when the turn has ended or a session is deleted. Enter first, then look in the store."""
+        awaited = self._turn_ends.setdefault(turn_id, _Awaited())
+        awaited.by += 1
+        try:
+            yield awaited.event
+        finally:
+            awaited.by -= 1
+            if not awaited.by and self._turn_ends.get(turn_id) is awaited:
+                del self._turn_ends[turn_id]
 
     async def wait_changed(self, session_id: str) -> None:
         """Until the session's record changes once more."""
@@ -90,26 +113,22 @@ class Records:
             if self._changes.get(session_id) is event and not event.statistics().tasks_waiting:
                 del self._changes[session_id]
 
-    def live(self) -> list[Session]:
-        return [s for s in self._sessions.values() if s.state not in (SessionState.idle, SessionState.failed)]
-
     def known(self) -> list[Session]:
         return list(self._sessions.values())
 
-    def _wake_all(self) -> None:
-        for event in self._turn_ends.values():
-            event.set()
-        self._turn_ends.clear()
+    def _wake(self, turn_id: str) -> None:
+        if awaited := self._turn_ends.pop(turn_id, None):
+            awaited.event.set()
 
     def _put(self, session: Session) -> None:
         old = self._sessions.get(session.id)
         if old is None:
             insort(self._order, (session.created_at, session.id))
-        elif old.name and old.name != session.name and self._names.get(old.name) == session.id:
+        elif old.name and self._names.get(old.name) == session.id:
             del self._names[old.name]
         self._sessions[session.id] = session
         self._packed.pop(session.id, None)
-        if session.name and not (session.archived and session.name in self._names):
+        if session.name and not session.archived:  # else the store knows whether another has the name now
             self._names[session.name] = session.id
         parked = session.hold is not None or session.archived or session.state is SessionState.failed
         if session.queued and not parked:
@@ -126,11 +145,6 @@ class Records:
         self.runnable.pop(session_id, None)
         if session.name and self._names.get(session.name) == session_id:
             del self._names[session.name]
-
-
-def _set(event: trio.Event | None) -> None:
-    if event is not None:
-        event.set()
 
 
 def _position(cursor: str) -> tuple[int, str]:

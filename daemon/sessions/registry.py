@@ -1,6 +1,7 @@
 """The registry: get-or-create of live sessions without races, one guard around each, and room for all."""
 
 import logging
+import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -18,7 +19,7 @@ from ...protocol.errors import (
     StorageGone,
     from_wire,
 )
-from ...protocol.model import Session, SessionState, TurnState
+from ...protocol.model import Problem, Session, SessionState, TurnState
 from ..core.intensity import allowed
 from ..core.states import TURN, SessionEvent
 from ..core.unload import Candidate, choose
@@ -33,6 +34,9 @@ from .runner import QueueRunner
 from .session import LiveSession
 
 log = logging.getLogger(__name__)
+
+STORAGE = (StorageFailed, StorageGone, OutcomeUnknown)
+"""Failures that are not the session's own."""
 
 T = TypeVar("T")
 
@@ -58,11 +62,13 @@ class Registry:
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Hold the sessions' tasks; started when what waits in the store is known."""
-        self.records.loaded(await self.store.read(reads.with_work))
+        await self.load(reads.with_work)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(guarded, "queue runner", self.runner.run)
             task_status.started()
+            while not self.runner.stopped:
+                await guarded("queue runner", self.runner.run)
+                await trio.sleep(self.settings.sessions.poll)
             await trio.sleep_forever()
 
     def _committed(self, commit: Commit) -> None:
@@ -83,10 +89,18 @@ class Registry:
         """
         session = self.records.get(ref)
         if session is None:
-            found = await self.store.read(lambda conn: reads.session(conn, ref))
-            self.records.loaded([found])
+            [found] = await self.load(lambda conn: [reads.session(conn, ref)])
             session = self.records.by_id(found.id) or found
         return session
+
+    async def load(self, query: Callable[[sqlite3.Connection], list[Session]]) -> list[Session]:
+        """Have in memory what ``query`` finds; read again if one was deleted meanwhile, for it would be back."""
+        while True:
+            deleted = self.records.deleted
+            found = await self.store.read(query)
+            if deleted == self.records.deleted:
+                self.records.loaded(found)
+                return found
 
     async def ensure(self, session_id: str) -> LiveSession:
         """The live session, started if need be; many who ask at once share one start (S0.R4).
@@ -102,15 +116,13 @@ class Registry:
             live = self.live.get(session_id)
             if live is None:
                 live = self._create(session_id)
-            elif live.stopping:
-                await live.ended.wait()
-                continue
             await live.started.wait()
-            if live.failure is not None:
+            if not live.ready and live.failure is not None:
                 raise live.failure
-            if not live.ended.is_set():
+            if live.serving and not live.stopping:
                 live.used_at = trio.current_time()
                 return live
+            await live.ended.wait()
 
     def _create(self, session_id: str) -> LiveSession:
         record = self.records.by_id(session_id)
@@ -133,8 +145,8 @@ class Registry:
         try:
             if error := await guarded(f"session {live.id}", live.run):
                 await guarded(f"session {live.id}", self._settle_broken, live, error)
-            if live.failure is not None:
-                await guarded(f"session {live.id}", self._count_death, live)
+            if live.failure is not None and not live.stopping and not isinstance(live.failure, STORAGE):
+                await guarded(f"session {live.id}", self._count_death, live.id, problem_of(live.failure))
         finally:
             if self.live.get(live.id) is live:
                 del self.live[live.id]
@@ -152,50 +164,63 @@ class Registry:
             if tx.session(live.id).state not in (SessionState.idle, SessionState.failed):
                 sessions.change(tx, live.id, SessionEvent.gone, reason=problem.name, problem=problem)
 
-        await persist(self.store, operation)
+        await persist(self.store, operation, delayed=live.started.set)
 
-    async def _count_death(self, live: LiveSession) -> None:
+    async def _count_death(self, session_id: str, problem: Problem) -> None:
         """Restart intensity: too many unwanted ends in the period, and the session is failed, in the open."""
         limits, now = self.settings.sessions, trio.current_time()
-        ok, times = allowed(self._deaths.get(live.id, ()), now, limits.restart_intensity, limits.restart_period)
-        self._deaths[live.id] = times
-        record = self.records.by_id(live.id)
-        over = not ok or len(times) >= limits.restart_intensity
-        if over and record is not None and record.state is SessionState.idle and live.failure is not None:
-            problem = problem_of(live.failure)
-            await persist(
-                self.store,
-                lambda tx: sessions.change(tx, live.id, SessionEvent.give_up, reason="restart_limit", problem=problem),
-            )
-            self._failed_at[live.id] = now
+        self._deaths = {id: ends for id, ends in self._deaths.items() if now - ends[-1] <= limits.restart_period}
+        ok, ends = allowed(self._deaths.get(session_id, ()), now, limits.restart_intensity, limits.restart_period)
+        self._deaths[session_id] = ends
+
+        def give_up(tx: Tx) -> None:
+            if tx.session(session_id).state is SessionState.idle:
+                sessions.change(tx, session_id, SessionEvent.give_up, reason="restart_limit", problem=problem)
+
+        if not ok or len(ends) >= limits.restart_intensity:
+            await persist(self.store, give_up)
 
     async def rearm(self, session_id: str) -> None:
         """A session that failed may be tried again."""
-        self._deaths.pop(session_id, None)
-        self._failed_at.pop(session_id, None)
+        self.forget(session_id)
+
+        def operation(tx: Tx) -> None:
+            if tx.session(session_id).state is SessionState.failed:
+                sessions.change(tx, session_id, SessionEvent.rearm, reason="rearmed")
+
         record = self.records.by_id(session_id)
         if record is not None and record.state is SessionState.failed:
-            await self.store.write(lambda tx: sessions.change(tx, session_id, SessionEvent.rearm, reason="rearmed"))
-        self.runner.rearm(session_id)
+            await self.store.write(operation)
+        self.runner.poke()
+
+    def forget(self, session_id: str) -> None:
+        """What was remembered of its failures."""
+        self._deaths.pop(session_id, None)
+        self.runner.drives.rearm(session_id)
 
     def failed_long_ago(self) -> list[str]:
         """The failed sessions whose time to be tried again has come."""
-        latest = trio.current_time() - self.settings.sessions.rearm
-        return [session_id for session_id, at in self._failed_at.items() if at <= latest]
+        now = trio.current_time()
+        failed = [session.id for session in self.records.known() if session.state is SessionState.failed]
+        self._failed_at = {session_id: self._failed_at.get(session_id, now) for session_id in failed}
+        return [session_id for session_id, at in self._failed_at.items() if now - at >= self.settings.sessions.rearm]
 
     def _make_room(self) -> None:
         """Unload the least recently used beyond ``max_live``; never one that runs a turn (S2.L2, S2.L3)."""
         for session_id in self.idle_too_long(idle=float("inf")):
-            self._nursery.start_soon(self.unload, session_id, "max_live")
+            self._nursery.start_soon(guarded, f"unload of {session_id}", self.unload, session_id, "max_live")
 
     def idle_too_long(self, idle: float) -> list[str]:
-        """The sessions to unload now."""
-        candidates = [
-            Candidate(live.id, live.used_at, live.busy)
-            for live in self.live.values()
-            if not live.stopping and (live.resident or not live.started.is_set())
-        ]
-        return choose(candidates, now=trio.current_time(), idle=idle, max_live=self.settings.limits.max_live)
+        """The sessions to unload now. One without a child takes no place among ``max_live``, but memory."""
+        now, limit = trio.current_time(), self.settings.limits.max_live
+        found: dict[bool, list[Candidate]] = {True: [], False: []}
+        for live in self.live.values():
+            if not live.stopping:
+                with_child = live.resident or not live.started.is_set()
+                found[with_child].append(Candidate(live.id, live.used_at, live.busy))
+        return choose(found[True], now=now, idle=idle, max_live=limit) + choose(
+            found[False], now=now, idle=idle, max_live=0
+        )
 
     async def unload(self, session_id: str, reason: str) -> bool:
         """Save and stop a session that nobody uses. False: it stays, and is looked at again at the next sweep."""
@@ -214,8 +239,14 @@ class Registry:
     async def owned(self, work: Callable[[], Awaitable[T]]) -> T:
         """Have ``work`` done in the registry's nursery; leaving ends only the waiting."""
         letter = Letter(work)
-        self._nursery.start_soon(letter.open)
+        self._nursery.start_soon(self._do, letter)
         return await letter.outcome()
+
+    async def _do(self, letter: Letter[T]) -> None:
+        try:
+            await letter.open()
+        finally:
+            letter.refuse(ShuttingDown("roostd ended before this was done; try again when it is back"))
 
     @asynccontextmanager
     async def alone(self, session_id: str) -> AsyncGenerator[None]:
@@ -232,9 +263,9 @@ class Registry:
         """Run the session's next turn to its end. False: it failed in a way that asks for a pause."""
         try:
             live = await self.ensure(session_id)
-        except (ShuttingDown, SessionArchived, SessionNotFound):
+        except (ShuttingDown, SessionNotFound):
             return True
-        except (SessionFailed, StorageFailed, StorageGone, OutcomeUnknown):
+        except (SessionArchived, SessionFailed, *STORAGE):
             return False
         except RoostError as exc:
             await self._fail_next(session_id, exc)
@@ -243,11 +274,12 @@ class Registry:
             running = await live.ask(live.next_turn)
         except RoostError as exc:
             log.info("session %s: no turn was started: %s", session_id, exc)
-            return live.failure is None
+            return live.ended.is_set() and live.failure is None
         if running is None:
             return True
         await running.done.wait()
-        return running.ended is None or running.ended.problem is None or running.ended.problem.name == "turn_failed"
+        ended = running.ended
+        return ended is not None and (ended.problem is None or ended.problem.name == "turn_failed")
 
     async def _fail_next(self, session_id: str, error: RoostError) -> None:
         """Its engine cannot be started: the turn that wanted it fails with that reason."""
@@ -257,4 +289,7 @@ class Registry:
             if turn := queue.first(tx, session_id):
                 turns.fail_queued(tx, turn.id, problem)
 
-        await self.store.write(operation)
+        try:
+            await self.store.write(operation)
+        except (SessionNotFound, *STORAGE) as exc:
+            log.info("session %s: its turn is tried again: %s", session_id, exc)

@@ -1,6 +1,5 @@
 """The queue runner: a start, a poke, a completion and a slow poll drive it; one drive in flight per session."""
 
-import logging
 import random
 from collections.abc import Awaitable, Callable
 
@@ -9,8 +8,6 @@ import trio
 from ..core.drives import Drives
 from ..guard import guarded
 from .records import Records
-
-log = logging.getLogger(__name__)
 
 
 class QueueRunner:
@@ -41,7 +38,9 @@ class QueueRunner:
         async with trio.open_nursery() as nursery:
             while not self.stopped:
                 self._poked = trio.Event()
-                for session in self.drives.due(trio.current_time(), list(self._records.runnable)):
+                for session in self.drives.due(trio.current_time(), self._records.runnable):
+                    # Else one with a long queue would be first again each time, and others never driven.
+                    self._records.behind_others(session)
                     nursery.start_soon(self._one, session)
                 with trio.move_on_after(self._poll):
                     await self._poked.wait()
@@ -53,6 +52,8 @@ class QueueRunner:
             nonlocal ok
             ok = await self._drive(session)
 
-        await guarded(f"drive of {session}", drive)
-        self.drives.finished(session, trio.current_time(), ok=ok, jitter=random.random())
-        self._poked.set()
+        try:
+            await guarded(f"drive of {session}", drive)
+        finally:
+            self.drives.finished(session, trio.current_time(), ok=ok, jitter=random.random())
+            self._poked.set()

@@ -1,33 +1,23 @@
 """A live session: one task, one nursery, one child. What is asked of it waits in a bounded mailbox, in order."""
 
 import logging
-import os
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
 
 import trio
 
-from ...protocol.errors import RoostError, SessionBusy, WorkerExited
-from ...protocol.model import Checkpoint, Problem, Session
-from ..core.states import SessionEvent
-from ..engines.engine import Engine, Launch
+from ...protocol.errors import OutcomeUnknown, RoostError, SessionBusy, WorkerExited
+from ...protocol.model import Checkpoint, Problem, SessionState, Turn, TurnState
+from ..core.states import TURN, SessionEvent
+from ..engines.engine import Engine
 from ..process.spawn import Identity
-from ..process.workspace import canonical
-from ..settings import secrets
-from ..store import Tx, checkpoints, children, reads, sessions, turns
+from ..store import Tx, checkpoints, children, sessions, turns
 from ..store.items import Change
 from .house import House, problem_of
-from .letter import Letter
+from .launch import prepared
+from .letter import Mailbox
 from .recorder import persist
 from .turn import RunningTurn
 
 log = logging.getLogger(__name__)
-
-MAILBOX = 100
-HISTORY = 20
-WORKSPACE_DEADLINE = 10.0
-
-T = TypeVar("T")
 
 
 class LiveSession:
@@ -37,39 +27,32 @@ class LiveSession:
         self.id = session_id
         self.house = house
         self.started = trio.Event()
-        """It is ready, or has ended without being so."""
+        """It is ready, or will never be."""
+        self.ready = False
+        """It was started."""
         self.ended = trio.Event()
         """Its task is over: no known pid of it lives."""
         self.failure: RoostError | None = None
         """Why it did not start, or why its child died."""
         self.stopping = False
+        """It takes no more turns and will end."""
         self.dirty = False
         """The engine's state may have changed since it was last saved."""
         self.turn: RunningTurn | None = None
+        self.cut_off: str | None = None
+        """The turn that the daemon's stop interrupted."""
         self.used_at = trio.current_time()
         self.engine: Engine | None = None
         self._cancels: dict[str, str] = {}
         self._stop_reason = "stopped"
-        self._over = False
-        self._receiving = trio.CancelScope()
-        self._mail_in, self._mail_out = trio.open_memory_channel[Letter[Any]](MAILBOX)
+        self._interrupted: str | None = None
+        self._mailbox = Mailbox(f"session {session_id}", self._terminated)
+        self.ask = self._mailbox.ask
+        self._nursery: trio.Nursery
 
     # --- what the supervisor calls ---
 
-    async def ask(self, job: Callable[[], Awaitable[T]]) -> T:
-        """Have ``job`` done in the session's task, after what was asked before. Leaving ends only the waiting.
-
-        Raises:
-            WorkerExited: the session ended before it was done.
-        """
-        letter = Letter(job)
-        try:
-            await self._mail_in.send(letter)
-        except trio.BrokenResourceError:
-            raise self.terminated() from None
-        return await letter.outcome()
-
-    def terminated(self) -> RoostError:
+    def _terminated(self) -> RoostError:
         return self.failure or WorkerExited("the session's child has ended; try again to start it", session=self.id)
 
     def cancel(self, turn_id: str, reason: str) -> None:
@@ -79,6 +62,28 @@ class LiveSession:
         else:
             self._cancels[turn_id] = reason
 
+    def interrupt(self, reason: str) -> None:
+        """The daemon stops: begin no turn any more, and end the one that runs."""
+        self.stopping = True
+        self._interrupted = reason
+        if self.turn is not None:
+            self.turn.interrupt(reason)
+
+    def abandon(self) -> None:
+        """End it though it is only being started."""
+        self.stopping = True
+        self._stop_reason = "user"
+        self.kill()
+
+    def kill(self) -> None:
+        if self.engine is not None:
+            self.engine.kill()
+
+    async def end(self) -> None:
+        """Ask the child to end, then make it."""
+        if self.engine is not None:
+            await self.engine.end()
+
     @property
     def busy(self) -> bool:
         return self.turn is not None or not self.started.is_set()
@@ -87,26 +92,35 @@ class LiveSession:
     def resident(self) -> bool:
         return self.engine is not None and self.engine.resident
 
+    @property
+    def serving(self) -> bool:
+        """Its child is there and what is asked of it is done."""
+        return self.ready and self.engine is not None and not self.engine.gone.is_set()
+
     # --- its task ---
 
     async def run(self) -> None:
         """From the spawn to the end of the child."""
-        engine = self.engine = self.house.engine(await self._launch(), self)
+        launch = await prepared(self.house, self.house.record(self.id))
+        if self.stopping:
+            return
+        engine = self.engine = self.house.engine(launch, self)
         if engine.resident:
-            await self._change(SessionEvent.start, "needed")
+            start = SessionEvent.start
+            await self.house.store.write(lambda tx: sessions.change(tx, self.id, start, reason="needed"))
         async with trio.open_nursery() as nursery:
             try:
                 await nursery.start(engine.serve)
             except RoostError as exc:
                 self.failure = exc
-                return await self._gone(problem_of(exc))
+                return await self._gone(None if self.stopping else problem_of(exc))
             await self._ready(engine)
-            nursery.start_soon(self._serve, nursery)
+            self._nursery = nursery
+            nursery.start_soon(self._mailbox.serve)
             await engine.gone.wait()
             if self.turn is not None:
                 await self.turn.done.wait()
-            self._over = True
-            self._receiving.cancel()
+            self._mailbox.finish()
         if engine.problem is not None:
             self.failure = WorkerExited(engine.problem.message, **engine.problem.data)
         await self._gone(engine.problem)
@@ -122,102 +136,77 @@ class LiveSession:
 
             await self.house.store.write(ready)
         self.used_at = trio.current_time()
+        self.ready = True
         self.started.set()
 
     async def _gone(self, problem: Problem | None) -> None:
+        reason = problem.name if problem else self._stop_reason
+
+        def gone(tx: Tx) -> None:
+            if tx.session(self.id).state not in (SessionState.idle, SessionState.failed):
+                sessions.change(tx, self.id, SessionEvent.gone, reason=reason, problem=problem)
+
         if self.resident:
-            reason = problem.name if problem else self._stop_reason
-            await self._change(SessionEvent.gone, reason, problem)
-
-    async def _change(self, event: SessionEvent, reason: str, problem: Problem | None = None) -> None:
-        await persist(self.house.store, lambda tx: sessions.change(tx, self.id, event, reason=reason, problem=problem))
-
-    async def _serve(self, nursery: trio.Nursery) -> None:
-        """Do what is asked, one after another. The one under way when the child is gone is done to its end."""
-        self._nursery = nursery
-        while not self._over:
-            letter: Letter[Any] | None = None
-            with trio.CancelScope() as self._receiving:
-                letter = await self._mail_out.receive()
-            if letter is not None:
-                await letter.open()
+            # Who waits for a start that has failed need not wait for a full disk.
+            await persist(self.house.store, gone, delayed=self.started.set)
 
     def close(self) -> None:
         """The task is over: whoever still waits is told."""
         self.started.set()
         self.ended.set()
-        while True:
-            try:
-                self._mail_out.receive_nowait().refuse(self.terminated())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
-        self._mail_out.close()
-
-    async def _launch(self) -> Launch:
-        """Everything the child needs, read before it is spawned."""
-        house, record = self.house, self.house.record(self.id)
-        engine = house.engine_settings(record.engine)
-        await canonical(record.workspace, limiter=house.files, deadline=WORKSPACE_DEADLINE)
-        own_env, saved, history, cut_off = await house.store.read(lambda conn: self._read(conn, record))
-        env = {
-            **own_env,
-            **engine.env,
-            **secrets(engine.env_from, os.environ),
-            "ROOST_SESSION": self.id,
-            "ROOST_DAEMON": house.socket,
-        }
-        return Launch(record, engine, env, saved, history, cut_off)
-
-    def _read(self, conn: Any, record: Session) -> tuple[dict[str, str], bytes | None, list[Any], Any]:
-        saved = checkpoints.load(conn, self.id, "latest")
-        cut_off = None
-        if record.interrupted:
-            turn = reads.turn(conn, record.interrupted)
-            cut_off = {"turn": turn.id, "number": turn.number, "input": turn.input, "reason": turn.reason or ""}
-        history = reads.history(conn, self.id, HISTORY)
-        return sessions.env(conn, self.id), saved[1] if saved else None, history, cut_off
+        self._mailbox.close()
 
     # --- jobs, run in the session's task one after another ---
 
     async def next_turn(self) -> RunningTurn | None:
         """Claim the first queued turn and have it run; None if there is none that may."""
         if self.turn is not None or self.stopping:
-            return None
-        turn = await self.house.store.write(lambda tx: turns.claim(tx, self.id))
+            return self.turn
+        turn = await self._claim()
         if turn is None:
             return None
         assert self.engine is not None
-        settings = self.house.settings
-        self.turn = RunningTurn(
-            turn,
-            self.engine,
-            self.house.store,
-            max_output=settings.limits.max_output,
-            grace=settings.sessions.cancel_grace,
-        )
+        limit, grace = self.house.settings.limits.max_output, self.house.settings.sessions.cancel_grace
+        running = self.turn = RunningTurn(turn, self.engine, self.house.store, max_output=limit, grace=grace)
         self.dirty = self.engine.saves
         if reason := self._cancels.pop(turn.id, None):
-            self.turn.cancel(reason)
-        self._nursery.start_soon(self._run_turn, self.turn)
-        return self.turn
+            running.cancel(reason)
+        if self._interrupted:  # the daemon's stop has begun meanwhile
+            running.interrupt(self._interrupted)
+        self._nursery.start_soon(self._run_turn, running)
+        return running
+
+    async def _claim(self) -> Turn | None:
+        store = self.house.store
+
+        def claimed(tx: Tx) -> Turn | None:
+            turn = tx.session(self.id).turn
+            return tx.turn(turn) if turn else turns.claim(tx, self.id)
+
+        try:
+            return await store.write(lambda tx: turns.claim(tx, self.id))
+        except OutcomeUnknown:
+            return await persist(store, claimed)  # else it might be running, and nobody would run it
 
     async def _run_turn(self, running: RunningTurn) -> None:
         await running.run()
         if running.ended is not None and running.ended.engine_state is not None:
             self.dirty = False
+        if running.turn.state is TurnState.interrupted:
+            self.cut_off = running.turn.id
         self._cancels.clear()
         self.used_at = trio.current_time()
         self.turn = None
 
-    async def state(self) -> bytes:
+    async def told_state(self) -> tuple[bytes, str | None]:
+        """A packed copy of the engine's state, and the last turn that it holds."""
         assert self.engine is not None
-        return await self.engine.state()
+        return await self.engine.state(), self.house.record(self.id).last_turn
 
     async def save(self, name: str = "latest") -> Checkpoint:
         """Take the engine's state and keep it; returns when it is on disk."""
         before = self.turn
-        packed = await self.state()
-        through = self.house.record(self.id).last_turn
+        packed, through = await self.told_state()
         saved = await self.house.store.write(
             lambda tx: checkpoints.save(tx, self.id, name=name, state=packed, through_turn=through)
         )
@@ -225,44 +214,68 @@ class LiveSession:
             self.dirty = False
         return saved
 
-    async def clear(self) -> Session:
+    async def clear(self) -> bool:
+        """Empty the state, here and where it is saved; always True."""
         if self.turn is not None:
             text = f"session {self.id} runs turn {self.turn.turn.id}; wait for it or cancel it first"
             raise SessionBusy(text, session=self.id, turn=self.turn.turn.id)
         assert self.engine is not None
         empty = await self.engine.clear()
+        self.dirty = self.engine.saves
         await self.house.store.write(lambda tx: checkpoints.clear(tx, self.id, empty))
         self.dirty = False
-        return self.house.record(self.id)
+        return True
 
     async def stop(self, reason: str, *, force: bool = False) -> None:
         """Cancel what runs, save the state, end the child. A state that cannot be saved is said, and lost."""
-        self.stopping = True
-        self._stop_reason = reason
+        if self.stopping:
+            return
+        running = self.turn
+        try:
+            await self.house.store.write(lambda tx: self._announce_stop(tx, reason, running))
+        except OutcomeUnknown as exc:
+            log.warning("session %s: that it stops may not be on disk: %s", self.id, exc)
+        self.stopping, self._stop_reason = True, reason
+        try:
+            await self._settle(running, force)
+        finally:
+            await self.end()
+
+    def _announce_stop(self, tx: Tx, reason: str, running: RunningTurn | None) -> None:
         if self.resident:
-            await self._change(SessionEvent.stop, reason)
-        if running := self.turn:
-            await self._cancel_running(running, force)
-        if self.dirty and not force:
+            sessions.change(tx, self.id, SessionEvent.stop, reason=reason)
+        if running is not None and not TURN.terminal(tx.turn(running.turn.id).state):
+            turns.request_cancel(tx, running.turn.id, reason="user", author=None)
+
+    async def _settle(self, running: RunningTurn | None, force: bool) -> None:
+        if running is not None:
+            running.cancel("user")
+            if force:
+                self.kill()
+            await running.done.wait()
+        if force:
+            self.dirty = False  # given up by who forced it
+        elif self.dirty:
             await self._save_or_say()
-        await self._end()
 
     async def unload(self, reason: str) -> bool:
         """Stop, if nothing runs and its state is saved first. False: not now."""
-        if self.turn is not None or (self.house.record(self.id).queued and self.id in self.house.records.runnable):
+        waiting = self.house.record(self.id).queued and self.id in self.house.records.runnable
+        if self.stopping or self.turn is not None or waiting:
             return False
         if self.dirty:
             await self.save()
         await self.stop(reason)
         return True
 
-    async def _cancel_running(self, running: RunningTurn, force: bool) -> None:
-        turn_id = running.turn.id
-        await persist(self.house.store, lambda tx: turns.request_cancel(tx, turn_id, reason="user", author=None))
-        running.cancel("user")
-        if force and self.engine is not None:
-            self.engine.kill()
-        await running.done.wait()
+    async def wind_up(self) -> bool:
+        """The daemon stops: what runs ends, and the state is saved. Whether there was one to save."""
+        changed = self.dirty
+        if self.turn is not None:
+            await self.turn.done.wait()
+        if self.dirty:
+            await self.save()
+        return changed
 
     async def _save_or_say(self) -> None:
         try:
@@ -272,12 +285,12 @@ class LiveSession:
             await self.say_unsaved(exc)
 
     async def say_unsaved(self, error: RoostError) -> None:
+        """Never raises: it is in the log too."""
         data = {"name": "latest", "problem": problem_of(error).to_wire()}
-        await self.house.store.write(lambda tx: tx.emit(self.id, "checkpoint.failed", data))
-
-    async def _end(self) -> None:
-        assert self.engine is not None
-        await self.engine.end()
+        try:
+            await self.house.store.write(lambda tx: tx.emit(self.id, "checkpoint.failed", data))
+        except RoostError as exc:
+            log.warning("session %s: that its state is lost is not on disk: %s", self.id, exc)
 
     # --- what its engine reports ---
 
@@ -289,4 +302,8 @@ class LiveSession:
         await self.house.store.write(lambda tx: children.spawned(tx, self.id, *identity))
 
     async def ended_child(self, identity: Identity) -> None:
-        await persist(self.house.store, lambda tx: children.ended(tx, self.id, identity.pid))
+        try:
+            await self.house.store.write(lambda tx: children.ended(tx, self.id, identity.pid))
+        except RoostError as exc:
+            # The next daemon looks for it in vain: its start time proves that it is another one.
+            log.warning("session %s: that its child %d has ended is not on disk: %s", self.id, identity.pid, exc)

@@ -6,7 +6,14 @@ from typing import TypeVar
 import trio
 
 from ...protocol import rpc
-from ...protocol.errors import CheckpointNotFound, InvalidParams, NotSupported, SessionNotFound
+from ...protocol.errors import (
+    CheckpointNotFound,
+    InvalidParams,
+    NotSupported,
+    RoostError,
+    SessionNotFound,
+    WorkerExited,
+)
 from ...protocol.methods import (
     SessionCreateParams,
     SessionStateResult,
@@ -20,8 +27,12 @@ from ..core.states import TURN
 from ..process.workspace import canonical
 from ..settings import Settings
 from ..store import Store, checkpoints, reads, sessions, turns
+from .house import FILE_DEADLINE
 from .registry import Registry
-from .session import WORKSPACE_DEADLINE, LiveSession
+from .session import LiveSession
+
+ANSWER = 40.0
+"""Seconds within which a live session tells its state: longer than its child is given to answer."""
 
 T = TypeVar("T")
 
@@ -47,7 +58,7 @@ class Supervisor:
     async def load_all(self) -> None:
         """Have every session in memory."""
         if not self.records.complete:
-            self.records.loaded(await self.store.read(reads.all_sessions))
+            await self.registry.load(reads.all_sessions)
             self.records.complete = True
 
     def in_flight(self) -> dict[str, int]:
@@ -64,7 +75,7 @@ class Supervisor:
     async def _create(self, params: SessionCreateParams, author: Author) -> Session:
         name = params.engine or self.settings.sessions.default_engine
         engine = self.registry.house.engine_settings(name)
-        workspace = await canonical(params.workspace, limiter=self.registry.house.files, deadline=WORKSPACE_DEADLINE)
+        workspace = await canonical(params.workspace, limiter=self.registry.house.files, deadline=FILE_DEADLINE)
         return await self.store.write(
             lambda tx: sessions.create(
                 tx,
@@ -99,20 +110,20 @@ class Supervisor:
         live = self.registry.live.get(session_id)
         if live is None:
             return
-        if force and not live.started.is_set() and live.engine is not None:
-            live.engine.kill()
-        if not live.stopping:
-            await live.started.wait()
-            if not live.ended.is_set():
-                await live.ask(lambda: live.stop("user", force=force))
+        if force and (live.stopping or not live.started.is_set()):
+            live.abandon()
+        await live.started.wait()
+        if live.serving and not live.stopping:
+            await self._unless_gone(live, live.ask(lambda: live.stop("user", force=force)))
         await live.ended.wait()
 
     async def state(self, session_id: str, name: str) -> SessionStateResult:
-        record = self._record(session_id)
         live = self.registry.live.get(session_id)
-        if name == "latest" and live is not None and live.resident and record.state in _ANSWERS:
-            packed = await live.ask(live.state)
-            return SessionStateResult(source="live", through_turn=record.last_turn, at=None, state=rpc.unpack(packed))
+        if name == "latest" and live is not None and live.resident and live.serving:
+            told = await self._unless_gone(live, live.ask(live.told_state, ANSWER))
+            if told is not None:
+                packed, through = told
+                return SessionStateResult(source="live", through_turn=through, at=None, state=rpc.unpack(packed))
         saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, name))
         if saved is None:
             if name != "latest":
@@ -130,14 +141,14 @@ class Supervisor:
         return self._record(session_id)
 
     async def _clear(self, session_id: str) -> None:
-        live = self.registry.live.get(session_id)
-        if live is not None:
-            await live.started.wait()
-            if not live.stopping and not live.ended.is_set():
-                await live.ask(live.clear)
-                return
-            await live.ended.wait()
         async with self.registry.alone(session_id):
+            live = self.registry.live.get(session_id)
+            if live is not None:
+                await live.started.wait()
+                if live.serving and not live.stopping:
+                    if await self._unless_gone(live, live.ask(live.clear)):
+                        return
+                await live.ended.wait()
             await self.store.write(lambda tx: checkpoints.clear(tx, session_id, None))
 
     async def checkpoint(self, session_id: str, name: str) -> Checkpoint:
@@ -145,9 +156,10 @@ class Supervisor:
         live = self.registry.live.get(session_id)
         if live is not None and live.resident and not live.stopping:
             await live.started.wait()
-            if not live.ended.is_set():
+            if live.serving:
                 self._must_save(live)
-                return await live.ask(lambda: live.save(name))
+                if (made := await self._unless_gone(live, live.ask(lambda: live.save(name)))) is not None:
+                    return made
         saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, "latest"))
         if saved is None:
             raise _no_checkpoint(session_id, "latest")
@@ -185,7 +197,7 @@ class Supervisor:
             if force or (record.turn is None and not record.queued):
                 await self._stop(session_id, True)
             await self.store.write(lambda tx: sessions.delete(tx, session_id, force=force))
-            self.registry.runner.drives.rearm(session_id)
+            self.registry.forget(session_id)
 
     async def release(self, session_id: str) -> tuple[Session, int]:
         self.registry.runner.rearm(session_id)
@@ -254,14 +266,11 @@ class Supervisor:
     async def wait_turn(self, turn_id: str) -> Turn:
         """The turn once it has ended."""
         while True:
-            event = self.records.turn_end(turn_id)
-            try:
+            with self.records.turn_end(turn_id) as ended:
                 turn = await self.store.read(lambda conn: reads.turn(conn, turn_id))
                 if TURN.terminal(turn.state):
                     return turn
-                await event.wait()
-            finally:
-                self.records.leave_turn_end(turn_id)
+                await ended.wait()
 
     # --- ownership ---
 
@@ -270,6 +279,17 @@ class Supervisor:
         if record is None:
             raise SessionNotFound(f"there is no session {session_id!r}; `roost ls` lists them", session=session_id)
         return record
+
+    async def _unless_gone(self, live: LiveSession, asked: Awaitable[T]) -> T | None:
+        """What ``live`` answers; None if it ended before it could: then what is saved is the truth."""
+        try:
+            return await asked
+        except WorkerExited:
+            return None
+        except RoostError:
+            if live.serving:
+                raise
+            return None
 
     async def _owned(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """Do ``work`` in the registry's nursery; being cancelled here ends only the waiting."""
@@ -281,5 +301,4 @@ def _no_checkpoint(session_id: str, name: str) -> CheckpointNotFound:
     return CheckpointNotFound(text, session=session_id, checkpoint=name)
 
 
-_ANSWERS = (SessionState.ready, SessionState.busy, SessionState.waiting)
 _SETTLED = (SessionState.idle, SessionState.ready, SessionState.failed)

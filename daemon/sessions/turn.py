@@ -1,14 +1,13 @@
 """One running turn: its engine, its recorder, its limits, its cancel, and its end in one commit."""
 
 import logging
-from collections.abc import Callable
 
 import trio
 
-from ...protocol.errors import InternalError, OutcomeUnknown, RoostError
+from ...protocol.errors import InternalError, RoostError
 from ...protocol.model import Problem, Turn, TurnState
 from ..core.states import TURN
-from ..engines.engine import Ended, Engine
+from ..engines.engine import Ended, Engine, problem
 from ..store import Store, Tx, turns
 from .recorder import Recorder, persist
 
@@ -20,10 +19,12 @@ class RunningTurn:
 
     def __init__(self, turn: Turn, engine: Engine, store: Store, *, max_output: int, grace: float) -> None:
         self.turn = turn
+        """As it was claimed, and once it is done as it ended."""
         self.recorder = Recorder(store, turn.id, max_output)
         self.done = trio.Event()
-        """Its end is on disk."""
+        """Its end is on disk, or what should have written it has failed."""
         self.ended: Ended | None = None
+        """What its engine answered."""
         self._engine = engine
         self._store = store
         self._grace = grace
@@ -41,24 +42,28 @@ class RunningTurn:
 
     def interrupt(self, reason: str) -> None:
         """The daemon stops: the child is asked, and after its grace the turn ends without its answer."""
-        self._interrupted = reason
-        self.cancel(reason)
+        if self.ended is None:
+            self._interrupted = reason
+            self.cancel(reason)
 
     async def run(self) -> None:
         begun = trio.current_time()
-        ended = Ended(TurnState.interrupted)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.recorder.run)
-            async with trio.open_nursery() as watchers:
-                watchers.start_soon(self._obey)
-                watchers.start_soon(self._limit, begun)
-                with self._engine_scope:
-                    ended = await self._engine_run()
-                watchers.cancel_scope.cancel()
-            self.recorder.close()
-        self.ended = ended
-        await self._settle(ended, round((trio.current_time() - begun) * 1000))
-        self.done.set()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.recorder.run)
+                async with trio.open_nursery() as watchers:
+                    watchers.start_soon(self._obey)
+                    watchers.start_soon(self._limit, begun)
+                    watchers.start_soon(self._give_up)
+                    with self._engine_scope:
+                        self.ended = await self._engine_run()
+                    watchers.cancel_scope.cancel()
+                self.recorder.close()
+            ended = self.ended or Ended(TurnState.interrupted)
+            duration = round((trio.current_time() - begun) * 1000)
+            self.turn = await persist(self._store, lambda tx: self._end(tx, ended, duration))
+        finally:
+            self.done.set()
 
     async def _engine_run(self) -> Ended:
         try:
@@ -66,8 +71,8 @@ class RunningTurn:
         except Exception as exc:
             log.exception("turn %s: a bug in its engine", self.turn.id)
             self._engine.kill()
-            problem = InternalError(f"a bug in roostd ended this turn: {exc!r}; please report it with the log")
-            return Ended(TurnState.failed, Problem(name=problem.name, message=problem.message))
+            bug = InternalError(f"a bug in roostd ended this turn: {exc!r}; please report it with the log")
+            return Ended(TurnState.failed, problem(bug))
 
     async def _obey(self) -> None:
         """Ask the engine to end the turn; what does not within its grace is ended."""
@@ -82,6 +87,11 @@ class RunningTurn:
             self._engine_scope.cancel()  # the child is still wanted: its state is to be saved
         else:
             self._engine.kill()
+
+    async def _give_up(self) -> None:
+        """What it says can no longer be kept: it need not say more."""
+        await self.recorder.broken.wait()
+        self.cancel("internal")
 
     async def _limit(self, begun: float) -> None:
         """Cancel it when it runs too long, or when its child is silent too long."""
@@ -102,41 +112,32 @@ class RunningTurn:
         await persist(self._store, lambda tx: turns.request_cancel(tx, turn.id, reason="timeout", author=None))
         self.cancel("timeout")
 
-    async def _settle(self, ended: Ended, duration: int) -> None:
-        while True:
-            try:
-                return await persist(self._store, self._end(ended, duration))
-            except OutcomeUnknown:
-                continue  # done twice is done once: the operation looks first
-
-    def _end(self, ended: Ended, duration: int) -> Callable[[Tx], None]:
-        def operation(tx: Tx) -> None:
-            now = tx.turn(self.turn.id)
-            if TURN.terminal(now.state):
-                return
-            state, reason, problem = self._verdict(now, ended)
-            turns.end(
-                tx,
-                now.id,
-                state=state,
-                reason=reason,
-                problem=problem,
-                exit_code=ended.exit_code,
-                duration=duration,
-                engine_state=ended.engine_state,
-                alive=self._engine.resident and not self._engine.gone.is_set(),
-            )
-
-        return operation
+    def _end(self, tx: Tx, ended: Ended, duration: int) -> Turn:
+        """Done twice is done once: it looks first."""
+        now = tx.turn(self.turn.id)
+        if TURN.terminal(now.state):
+            return now
+        state, reason, why = self._verdict(now, ended)
+        return turns.end(
+            tx,
+            now.id,
+            state=state,
+            reason=reason,
+            problem=why,
+            exit_code=ended.exit_code,
+            duration=duration,
+            engine_state=ended.engine_state,
+            alive=self._engine.resident and not self._engine.gone.is_set(),
+        )
 
     def _verdict(self, now: Turn, ended: Ended) -> tuple[TurnState, str | None, Problem | None]:
         """What the turn ended as. A turn that roost cancelled is cancelled, whatever its engine answered."""
+        if now.cancelling:
+            return TurnState.cancelled, now.cancelling, self._expired if now.cancelling == "timeout" else None
         if self._interrupted:
             return TurnState.interrupted, self._interrupted, None
-        if now.cancelling:
-            return TurnState.cancelled, now.cancelling, self._expired
         if lost := self.recorder.problem:
-            return TurnState.failed, lost.name, Problem(name=lost.name, message=lost.message, data=lost.data)
+            return TurnState.failed, lost.wire_name, problem(lost)
         reason = ended.problem.name if ended.problem else None
         if ended.state is TurnState.cancelled:
             reason = reason or "engine"
