@@ -137,18 +137,10 @@ class Connection:
         """Inbound requests that are not answered yet."""
         self.violated = False
         self._last_msgid = 0
-        self._head = b""  # the first bytes of the frame that is not complete
-        self._fed = 0  # bytes of that frame that were fed
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            strict_map_key=True,
-            use_list=True,
-            ext_hook=_refuse_ext,
-            read_size=4096,  # its first buffer; by default 1 MiB for each connection
-            max_buffer_size=self.limits.frame + 1024 * 1024,
-            max_array_len=self.limits.elements,
-            max_map_len=self.limits.elements,
-        )
+        # Offsets in the unpacker's stream: where the message that is not complete begins, and what was fed.
+        self._start = self._fed = 0
+        self._head = b""  # its first bytes, where they came in earlier pieces
+        self._unpacker: msgpack.Unpacker | None = None  # while a message is not complete
 
     def __repr__(self) -> str:
         return f"<Connection pending={len(self.pending)}{' violated' if self.violated else ''}>"
@@ -156,7 +148,7 @@ class Connection:
     @property
     def incomplete(self) -> bool:
         """The bytes fed so far end in the middle of a message."""
-        return self._fed > 0
+        return self._fed > self._start
 
     def next_msgid(self) -> int:
         """A msgid for an outbound request; they wrap at 2**32."""
@@ -176,54 +168,65 @@ class Connection:
             yield from self._receive(bytes(piece))
 
     def _receive(self, piece: bytes) -> Iterator[Message]:
-        unpacker = self._unpacker
-        before = unpacker.tell()
-        begun = self._fed
+        unpacker = self._take()
+        begin = self._fed
+        self._fed += len(piece)
         try:
             unpacker.feed(piece)
             for value in unpacker:
-                end = unpacker.tell()
-                size = end - before + begun
-                if size > self.limits.frame:
-                    yield self._violate(FrameTooLarge(_too_large(self.limits.frame), limit=self.limits.frame), piece)
-                    return
+                self._check_size(unpacker.tell())
                 self._check(value, self.limits.nesting)
                 message = self._message(value)
-                consumed = end - before
-                piece, before, begun = piece[consumed:], end, 0
-                self._head, self._fed = b"", 0
+                self._start, self._head = unpacker.tell(), b""
                 yield message
-                if self.violated:
-                    return
+            self._check_size(self._fed)
         except ProtocolViolation as exc:
-            yield self._violate(exc, piece)
-            return
+            yield self._violate(exc, self._begun(piece, begin))
         except (ValueError, RecursionError, msgpack.UnpackException, msgpack.BufferFull) as exc:
-            yield self._violate(ProtocolViolation(f"this is not MessagePack-RPC: {exc}; reconnect"), piece)
-            return
-        self._fed = begun + len(piece)
-        if len(self._head) < _HEAD_BYTES:
-            self._head += piece[: _HEAD_BYTES - len(self._head)]
-        if self._fed > self.limits.frame:
-            yield self._violate(FrameTooLarge(_too_large(self.limits.frame), limit=self.limits.frame), b"")
+            error = ProtocolViolation(f"this is not MessagePack-RPC: {exc}; reconnect")
+            yield self._violate(error, self._begun(piece, begin))
+        else:
+            self._head = self._begun(piece, begin)
+            self._give_back(unpacker)
+
+    def _take(self) -> msgpack.Unpacker:
+        """An unpacker is 40 KB: one that has nothing in it serves whichever connection hears something."""
+        if self._unpacker is None:
+            spare = _SPARE.get(self.limits)
+            self._unpacker = spare.pop() if spare else _unpacker(self.limits)
+            self._start = self._fed = self._unpacker.tell()
+        return self._unpacker
+
+    def _give_back(self, unpacker: msgpack.Unpacker) -> None:
+        spare = _SPARE.setdefault(self.limits, [])
+        if not self.incomplete and len(spare) < _MOST_SPARE:
+            self._unpacker = None
+            spare.append(unpacker)
+
+    def _begun(self, piece: bytes, begin: int) -> bytes:
+        """The first bytes of the message that is not complete; ``piece`` was fed last, at ``begin``."""
+        at = max(0, self._start - begin)
+        return (self._head + piece[at : at + _HEAD_BYTES])[:_HEAD_BYTES]
+
+    def _check_size(self, end: int) -> None:
+        limit = self.limits.frame
+        if end - self._start > limit:
+            raise FrameTooLarge(f"a frame of more than {limit} bytes; send smaller ones and reconnect", limit=limit)
 
     def _message(self, value: Any) -> Message:
         match value:
-            case [0, int(msgid), method, params] if not isinstance(msgid, bool) and 0 <= msgid <= MAX_MSGID:
+            case [0, int(msgid), str(method), params] if not isinstance(msgid, bool) and 0 <= msgid <= MAX_MSGID:
                 return self._request(msgid, method, params)
             case [1, int(msgid), error, result] if not isinstance(msgid, bool) and 0 <= msgid <= MAX_MSGID:
                 return Response(msgid, error, result)
             case [2, str(method), params] if (named := _named(params)) is not None:
                 return Notification(method, named)
             case _:
-                pass
-        return self._violate(InvalidRequest(_SHAPE), pack(value) if isinstance(value, list) else b"")
+                raise InvalidRequest(_SHAPE)
 
-    def _request(self, msgid: int, method: Any, params: Any) -> Message:
+    def _request(self, msgid: int, method: str, params: Any) -> Message:
         if msgid in self.pending:
             return Refused(msgid, DuplicateMsgid(f"msgid {msgid} is still in use; use another", msgid=msgid))
-        if not isinstance(method, str):
-            return self._violate(InvalidRequest(_SHAPE), pack([REQUEST, msgid]))
         named = _named(params)
         if named is None:
             return Refused(msgid, InvalidParams("params must be an array of one map", method=method))
@@ -233,9 +236,9 @@ class Connection:
         self.pending.add(msgid)
         return Request(msgid, method, named)
 
-    def _violate(self, error: ProtocolViolation, piece: bytes) -> Violation:
+    def _violate(self, error: ProtocolViolation, head: bytes) -> Violation:
         self.violated = True
-        head = (self._head + piece)[:_HEAD_BYTES]
+        self._unpacker = None
         return Violation(_msgid_of(head), error)
 
     def _check(self, value: Any, depth: int) -> None:
@@ -260,8 +263,21 @@ class Connection:
 _SHAPE = "send [0, msgid, method, [params]], [1, msgid, error, result] or [2, method, [params]]; reconnect"
 
 
-def _too_large(limit: int) -> str:
-    return f"a frame of more than {limit} bytes; send smaller ones and reconnect"
+_SPARE: dict[Limits, list[msgpack.Unpacker]] = {}
+_MOST_SPARE = 4
+
+
+def _unpacker(limits: Limits) -> msgpack.Unpacker:
+    return msgpack.Unpacker(
+        raw=False,
+        strict_map_key=True,
+        use_list=True,
+        ext_hook=_refuse_ext,
+        read_size=4096,  # its first buffer, by default 1 MiB
+        max_buffer_size=limits.frame + 1024 * 1024,
+        max_array_len=limits.elements,
+        max_map_len=limits.elements,
+    )
 
 
 def _named(params: Any) -> dict[str, Any] | None:

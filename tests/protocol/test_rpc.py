@@ -98,6 +98,31 @@ def test_a_frame_of_the_limit_passes_and_one_byte_more_is_answered_and_ends_it()
         assert (violation.msgid, violation.error.name) == (7, "frame_too_large")
 
 
+@pytest.mark.parametrize("step", [1, 7, 500, 999])
+def test_a_frame_of_the_limit_passes_however_it_is_cut(step: int) -> None:
+    frame = rpc.request(7, "m", {"a": "x" * 900})
+    limits = rpc.Limits(frame=len(frame))
+    assert received(frame * 3, limits, step) == [rpc.Request(7, "m", {"a": "x" * 900})] * 3
+
+
+def test_a_large_frame_in_small_pieces() -> None:
+    frame = rpc.request(7, "m", {"a": "x" * 15_000_000})
+    (message,) = received(frame, step=65536)
+    assert isinstance(message, rpc.Request) and len(message.params["a"]) == 15_000_000
+
+
+def test_connections_that_are_cut_in_the_middle_do_not_mix() -> None:
+    """They share what decodes them, but only between messages."""
+    wires = [rpc.Connection() for _ in range(20)]
+    frames = [rpc.request(n, f"m{n}", {"a": n}) for n in range(20)]
+    for cut in range(1, 8):
+        for wire, frame in zip(wires, frames, strict=True):
+            assert list(wire.receive(frame[:cut])) == [] and wire.incomplete
+        for n, (wire, frame) in enumerate(zip(wires, frames, strict=True)):
+            assert list(wire.receive(frame[cut:])) == [rpc.Request(n, f"m{n}", {"a": n})] and not wire.incomplete
+            wire.answered(n)
+
+
 def test_a_frame_that_is_too_large_is_refused_before_it_is_there() -> None:
     """Nobody is made to hold what will be refused: the error comes once the limit is passed."""
     wire = rpc.Connection(rpc.Limits(frame=1000))
