@@ -22,7 +22,7 @@ HELLO_SECONDS = 15.0
 CALL_SECONDS = 60.0
 """How long a daemon may take to answer what it need not wait for."""
 
-_READ_BYTES = 262_144
+_READ_BYTES = 65_536  # more would be mapped and unmapped at each read
 _RETRY_SECONDS = 0.02
 
 

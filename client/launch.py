@@ -2,15 +2,18 @@
 
 import errno
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
 
 from ..protocol.errors import DaemonUnreachable, StateDirectoryUnusable
+from ..protocol.lean import TYPE_CHECKING
 from ..protocol.paths import Paths
 from .connection import Connection
 from .paths import DAEMON_VARIABLE, elsewhere, find
+
+if TYPE_CHECKING:
+    import subprocess
 
 START_SECONDS = 15.0
 LOCK_HELD = 11
@@ -66,6 +69,8 @@ def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _start(paths: Paths, environ: Mapping[str, str]) -> Connection:
+    import subprocess  # 2 ms, and most calls find a daemon
+
     log = f"{paths.state}/roostd.log"
     begin = _prepare(paths.state, log)
     # In its own session nothing of this terminal reaches it; it outlives this process as a child of init.

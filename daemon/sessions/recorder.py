@@ -86,6 +86,7 @@ class Recorder:
         else:
             self._size += _weight(change)
             self._pending.append(change)
+            self._enough.set()  # only streamed text gains by waiting for more
         self._more.set()
         if self._size >= MERGE_BYTES:
             self._enough.set()
@@ -147,6 +148,10 @@ class Recorder:
         self._enough.set()
 
 
+_WITH_DATA = (Start, End)
+
+
 def _weight(change: Change) -> int:
     """About how many bytes of memory it takes."""
-    return 64 + (len(rpc.pack(change.data)) if isinstance(change, Start | End) and change.data else 0)
+    data = change.data if isinstance(change, _WITH_DATA) else None
+    return 64 + (len(rpc.pack(data)) if data else 0)
