@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -97,6 +98,7 @@ def main() -> int:
     parser.add_argument("--command", type=Path, default=installed, help="the roost whose `ls` is measured")
     parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="where the peers are installed")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemon under measurement is ended too
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
         bench = Bench(Path(directory), args.command, SMALL if args.small else FULL)
