@@ -11,7 +11,7 @@ import trio
 
 from .. import __version__
 from ..protocol import rpc
-from ..protocol.errors import DatabaseRefused, RoostError, StorageGone
+from ..protocol.errors import DatabaseRefused, OutcomeUnknown, RoostError, StorageFailed, StorageGone
 from ..protocol.methods import LimitsInfo
 from ..protocol.model import Engine, EngineKind
 from .core.batches import Report
@@ -22,6 +22,7 @@ from .process.spawn import Identity
 from .server import Info, Server, bind
 from .sessions import Supervisor
 from .sessions.checkpoint import Shutdown
+from .sessions.house import single
 from .sessions.janitor import Janitor, every
 from .settings import Settings
 from .store import Store, Tx, children, recovery
@@ -62,7 +63,10 @@ def serve(settings: Settings, handed: socket.socket | None) -> int:
     listener = handed or bind(settings.daemon.socket, mode=mode)
     if handed is None:
         place.watch(settings.daemon.socket)
-    status = trio.run(App(settings, place, listener, notifier).run, store)
+    try:
+        status = trio.run(App(settings, place, listener, notifier).run, store)
+    except BaseExceptionGroup as group:
+        raise single(group) from group  # a disk that is full at the start is no bug
     # A socket that was handed over is systemd's, and one that was replaced is somebody else's: they are left.
     if handed is None and place.changed() is None:
         settings.daemon.socket.unlink(missing_ok=True)
@@ -192,7 +196,12 @@ class App:
         ended = await end_leftovers([Identity(*child[1:]) for child in left])
         interrupted: list[str] = []
         for session_id in await store.read(recovery.unfinished):
-            interrupted += await store.write(_recovery(session_id))
+            try:
+                interrupted += await store.write(_recovery(session_id))
+            except (StorageFailed, StorageGone, OutcomeUnknown):
+                raise
+            except RoostError as exc:  # the others need not wait for it
+                log.error("session %s: what was cut off in it cannot be settled: %s", session_id, exc)
 
         def started(tx: Tx) -> None:
             for child in left:
@@ -200,7 +209,10 @@ class App:
             data = {"pid": os.getpid(), "version": __version__, "interrupted": interrupted, "ended": ended}
             tx.emit("", "daemon.started", data)
 
-        await store.write(started)
+        try:
+            await store.write(started)
+        except (StorageFailed, OutcomeUnknown) as exc:
+            log.error("that roostd has started is not on disk: %s", exc)
         if interrupted or ended:
             log.warning("recovered: %d turns interrupted, %d processes ended", len(interrupted), len(ended))
 

@@ -88,13 +88,17 @@ class House:
         return session
 
 
+def single(error: BaseException) -> BaseException:
+    """The one error that nested groups of one hold."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return single(group.exceptions[0]) if len(group.exceptions) == 1 else group
+
+
 def problem_of(error: BaseException) -> Problem:
     """An error as it is kept with a session or a turn; what is not ours is a bug."""
-    while isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        if len(group.exceptions) != 1:
-            break
-        error = group.exceptions[0]
-    if not isinstance(error, RoostError):
-        error = InternalError(f"a bug in roostd: {error!r}; please report it with the log")
-    return engines.problem(error)
+    cause = single(error)
+    if not isinstance(cause, RoostError):
+        cause = InternalError(f"a bug in roostd: {cause!r}; please report it with the log")
+    return engines.problem(cause)

@@ -1,13 +1,16 @@
 """The sweepers: unload what is idle, re-arm what failed long ago, prune what retention no longer keeps."""
 
+import logging
 from collections.abc import Awaitable, Callable
 
 import trio
 
-from ...protocol.errors import SessionNotFound
+from ...protocol.errors import RoostError, SessionNotFound
 from ..guard import guarded
 from ..store import Tx, retention
 from .registry import Registry
+
+log = logging.getLogger(__name__)
 
 
 class Janitor:
@@ -40,7 +43,10 @@ class Janitor:
     async def sweep_failed(self) -> None:
         """Let those be tried again that failed long ago."""
         for session_id in self._registry.failed_long_ago():
-            await guarded(f"re-arming {session_id}", self._registry.rearm, session_id)
+            try:
+                await self._registry.rearm(session_id)
+            except RoostError as exc:
+                log.warning("session %s is not re-armed yet: %s", session_id, exc)
 
     async def sweep_old(self) -> None:
         """Remove events and ended turns beyond the limits, a piece at a time: what waits behind waits for one piece."""

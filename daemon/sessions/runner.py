@@ -35,6 +35,8 @@ class QueueRunner:
         self.stopped = True
 
     async def run(self) -> None:
+        """Look, drive, wait; begun again after a failure it starts from what is there."""
+        self.drives.in_flight.clear()  # no drive outlives the nursery of the last run
         async with trio.open_nursery() as nursery:
             while not self.stopped:
                 self._poked = trio.Event()

@@ -4,9 +4,9 @@ import logging
 
 import trio
 
-from ...protocol.errors import OutcomeUnknown, RoostError, SessionBusy, WorkerExited
+from ...protocol.errors import OutcomeUnknown, RoostError, SessionBusy, WorkerExited, from_wire
 from ...protocol.model import Checkpoint, Problem, SessionState, Turn, TurnState
-from ..core.states import TURN, SessionEvent
+from ..core.states import SessionEvent
 from ..engines.engine import Engine
 from ..process.spawn import Identity
 from ..store import Tx, checkpoints, children, sessions, turns
@@ -18,6 +18,9 @@ from .recorder import persist
 from .turn import RunningTurn
 
 log = logging.getLogger(__name__)
+
+
+_STOPPABLE = (SessionState.ready, SessionState.busy, SessionState.waiting)
 
 
 class LiveSession:
@@ -69,11 +72,15 @@ class LiveSession:
         if self.turn is not None:
             self.turn.interrupt(reason)
 
-    def abandon(self) -> None:
-        """End it though it is only being started."""
-        self.stopping = True
-        self._stop_reason = "user"
+    async def stop_now(self) -> None:
+        """End the child without asking it: no job, for one that hangs must not keep this waiting."""
+        await self._announce_stop("user")
+        self.stopping, self._stop_reason = True, "user"
+        self.dirty = False  # given up by who forced it
+        if self.turn is not None:
+            self.turn.cancel("user")
         self.kill()
+        await self.end()
 
     def kill(self) -> None:
         if self.engine is not None:
@@ -101,29 +108,46 @@ class LiveSession:
 
     async def run(self) -> None:
         """From the spawn to the end of the child."""
+        engine: Engine | None = None
+        try:
+            if engine := await self._prepared():
+                await self._live(engine)
+        except RoostError as exc:
+            self.failure = exc
+        if self.failure is None and engine is not None and engine.problem is not None:
+            self.failure = from_wire(engine.problem.to_wire())
+        await self._gone(None if self.failure is None or self.stopping else problem_of(self.failure))
+
+    async def _prepared(self) -> Engine | None:
+        """Its engine, about to start a child; None if it is to stop already."""
         launch = await prepared(self.house, self.house.record(self.id))
-        if self.stopping:
-            return
-        engine = self.engine = self.house.engine(launch, self)
+        engine = self.house.engine(launch, self)
         if engine.resident:
             start = SessionEvent.start
             await self.house.store.write(lambda tx: sessions.change(tx, self.id, start, reason="needed"))
-        async with trio.open_nursery() as nursery:
+        if self.stopping:
+            return None
+        self.engine = engine
+        return engine
+
+    async def _live(self, engine: Engine) -> None:
+        """Start the child and do what is asked, as long as it lives."""
+        failure: RoostError | None = None
+        async with trio.open_nursery() as self._nursery:
             try:
-                await nursery.start(engine.serve)
+                await self._nursery.start(engine.serve)
+                await self._ready(engine)
             except RoostError as exc:
-                self.failure = exc
-                return await self._gone(None if self.stopping else problem_of(exc))
-            await self._ready(engine)
-            self._nursery = nursery
-            nursery.start_soon(self._mailbox.serve)
-            await engine.gone.wait()
-            if self.turn is not None:
-                await self.turn.done.wait()
-            self._mailbox.finish()
-        if engine.problem is not None:
-            self.failure = WorkerExited(engine.problem.message, **engine.problem.data)
-        await self._gone(engine.problem)
+                failure = exc
+                self._nursery.cancel_scope.cancel()
+            else:
+                self._nursery.start_soon(self._mailbox.serve)
+                await engine.gone.wait()
+                if self.turn is not None:
+                    await self.turn.done.wait()
+                self._mailbox.finish()
+        if failure is not None:
+            raise failure
 
     async def _ready(self, engine: Engine) -> None:
         record = self.house.record(self.id)
@@ -146,9 +170,8 @@ class LiveSession:
             if tx.session(self.id).state not in (SessionState.idle, SessionState.failed):
                 sessions.change(tx, self.id, SessionEvent.gone, reason=reason, problem=problem)
 
-        if self.resident:
-            # Who waits for a start that has failed need not wait for a full disk.
-            await persist(self.house.store, gone, delayed=self.started.set)
+        # Who waits for a start that has failed need not wait for a full disk.
+        await persist(self.house.store, gone, delayed=self.started.set)
 
     def close(self) -> None:
         """The task is over: whoever still waits is told."""
@@ -226,37 +249,34 @@ class LiveSession:
         self.dirty = False
         return True
 
-    async def stop(self, reason: str, *, force: bool = False) -> None:
+    async def stop(self, reason: str) -> None:
         """Cancel what runs, save the state, end the child. A state that cannot be saved is said, and lost."""
         if self.stopping:
             return
-        running = self.turn
-        try:
-            await self.house.store.write(lambda tx: self._announce_stop(tx, reason, running))
-        except OutcomeUnknown as exc:
-            log.warning("session %s: that it stops may not be on disk: %s", self.id, exc)
+        await self._announce_stop(reason)
         self.stopping, self._stop_reason = True, reason
         try:
-            await self._settle(running, force)
+            if self.turn is not None:
+                self.turn.cancel("user")
+                await self.turn.done.wait()
+            if self.dirty:
+                await self._save_or_say()
         finally:
             await self.end()
 
-    def _announce_stop(self, tx: Tx, reason: str, running: RunningTurn | None) -> None:
-        if self.resident:
-            sessions.change(tx, self.id, SessionEvent.stop, reason=reason)
-        if running is not None and not TURN.terminal(tx.turn(running.turn.id).state):
-            turns.request_cancel(tx, running.turn.id, reason="user", author=None)
+    async def _announce_stop(self, reason: str) -> None:
+        running = self.turn
 
-    async def _settle(self, running: RunningTurn | None, force: bool) -> None:
-        if running is not None:
-            running.cancel("user")
-            if force:
-                self.kill()
-            await running.done.wait()
-        if force:
-            self.dirty = False  # given up by who forced it
-        elif self.dirty:
-            await self._save_or_say()
+        def announce(tx: Tx) -> None:
+            if self.resident and tx.session(self.id).state in _STOPPABLE:
+                sessions.change(tx, self.id, SessionEvent.stop, reason=reason)
+            if running is not None:
+                turns.request_cancel(tx, running.turn.id, reason="user", author=None)
+
+        try:
+            await self.house.store.write(announce)
+        except OutcomeUnknown as exc:  # it is wanted all the same
+            log.warning("session %s: that it stops may not be on disk: %s", self.id, exc)
 
     async def unload(self, reason: str) -> bool:
         """Stop, if nothing runs and its state is saved first. False: not now."""

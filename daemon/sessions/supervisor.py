@@ -110,11 +110,11 @@ class Supervisor:
         live = self.registry.live.get(session_id)
         if live is None:
             return
-        if force and (live.stopping or not live.started.is_set()):
-            live.abandon()
+        if force:
+            await live.stop_now()
         await live.started.wait()
         if live.serving and not live.stopping:
-            await self._unless_gone(live, live.ask(lambda: live.stop("user", force=force)))
+            await self._unless_gone(live, live.ask(lambda: live.stop("user")))
         await live.ended.wait()
 
     async def state(self, session_id: str, name: str) -> SessionStateResult:
