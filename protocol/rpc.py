@@ -66,6 +66,12 @@ class Refused(NamedTuple):
     error: RoostError
 
 
+class Unheard(NamedTuple):
+    """A notification in MessagePack-RPC whose params are not one map: nobody here understands it."""
+
+    error: RoostError
+
+
 class Violation(NamedTuple):
     """The last message of a connection: answer ``msgid`` if there is one, then close."""
 
@@ -73,7 +79,7 @@ class Violation(NamedTuple):
     error: ProtocolViolation
 
 
-Message = Request | Response | Notification | Refused | Violation
+Message = Request | Response | Notification | Refused | Unheard | Violation
 
 
 def _refuse_ext(code: int, data: bytes) -> Any:
@@ -221,6 +227,9 @@ class Connection:
                 return Response(msgid, error, result)
             case [2, str(method), params] if (named := _named(params)) is not None:
                 return Notification(method, named)
+            case [2, str() | bytes() as method, [*_]]:
+                text = f"the params of the notification {method!r} are not an array of one map"
+                return Unheard(InvalidParams(text, method=str(method)))
             case _:
                 raise InvalidRequest(_SHAPE)
 

@@ -113,7 +113,7 @@ class Worker:
                     _end_for(message.error)
                 case rpc.Response():
                     _end_for(ProtocolViolation(f"an answer to msgid {message.msgid}, which was not asked"))
-                case rpc.Notification():
+                case rpc.Notification() | rpc.Unheard():
                     pass  # one of a newer roostd
 
     def _take(self, request: rpc.Request) -> None:

@@ -107,7 +107,7 @@ class Line:
                 await self._send(rpc.failure(msgid, refusal))
             case rpc.Refused(msgid=msgid, error=error):
                 await self._send(rpc.failure(msgid, error))
-            case rpc.Violation(error=error):
+            case rpc.Violation(error=error) | rpc.Unheard(error=error):
                 raise violation(error)
 
     async def _send(self, frame: bytes) -> None:
