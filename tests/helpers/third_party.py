@@ -7,10 +7,14 @@ from typing import Any
 from pynvim.msgpack_rpc import socket_session  # type: ignore[import-untyped]
 
 
+def as_exception(error: dict[str, Any]) -> RuntimeError:
+    return RuntimeError(error["name"])
+
+
 def main() -> None:
     path, session, last = sys.argv[1:]
     rpc: Any = socket_session(path)
-    rpc.error_wrapper = lambda error: RuntimeError(error["name"])
+    rpc.error_wrapper = as_exception
     found: dict[str, Any] = {"sessions": rpc.request("session.list", {})["sessions"]}
     found["status"] = rpc.request("daemon.status")["phase"]
     found["read"] = rpc.request("events.read", {"session": session, "limit": 1000})["events"]
