@@ -175,6 +175,8 @@ class LiveSession:
 
     def close(self) -> None:
         """The task is over: whoever still waits is told."""
+        if self.turn is not None:
+            self.turn.done.set()  # a bug cut it off: it is settled, and nobody may wait for it
         self.started.set()
         self.ended.set()
         self._mailbox.close()
