@@ -117,6 +117,7 @@ class Registry:
             if live is None:
                 live = self._create(session_id)
             await live.started.wait()
+            self.admit()  # a start that the daemon's stop cut off has not failed
             if not live.ready and live.failure is not None:
                 raise live.failure
             if live.serving and not live.stopping:

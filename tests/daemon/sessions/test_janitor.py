@@ -1,0 +1,120 @@
+"""The sweepers: what they unload, what they leave, and that none stops for another's trouble."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
+from roost.daemon.sessions.janitor import Janitor, every
+from roost.daemon.store import checkpoints, reads
+from roost.protocol.model import SessionState
+
+IDLE = "[sessions]\nidle_unload = '50ms'\nrestart_intensity = 1\nrearm = '50ms'\n"
+
+
+async def saved(house: Rooms, session: str) -> bool:
+    return await house.store.read(lambda conn: checkpoints.load(conn, session, "latest")) is not None
+
+
+async def test_only_what_is_idle_too_long_is_unloaded_and_saved_before(tmp_path: Path) -> None:
+    """S0.W1, not weakness 1; S0.W2: one that has ended is not there."""
+    async with rooms(tmp_path, IDLE) as house:
+        idle, busy, fresh = [await house.create() for _ in range(3)]
+        for session in (idle, fresh):
+            await house.run(session, "one")
+        await house.begun(busy, "hang")
+        janitor = Janitor(house.registry)
+        await janitor.sweep_idle()
+        assert janitor.unloaded == 0, "not yet"
+        await trio.sleep(0.06)
+        house.live(fresh).used_at = trio.current_time()
+        await janitor.sweep_idle()
+        assert (janitor.unloaded, janitor.deferred) == (1, 0)
+        assert set(house.registry.live) == {busy, fresh} and await saved(house, idle)
+
+
+async def test_what_cannot_be_saved_stays_and_is_tried_again(tmp_path: Path) -> None:
+    """S0.W6: it is counted as deferred, and nothing is lost."""
+    async with rooms(tmp_path, IDLE) as house:
+        session = await house.create()
+        await house.run(session, "one")
+        await trio.sleep(0.06)
+        janitor = Janitor(house.registry)
+        Faults(house.store).fail(FULL)
+        await janitor.sweep_idle()
+        assert (janitor.unloaded, janitor.deferred) == (0, 1) and house.live(session).serving
+        await janitor.sweep_idle()
+        assert (janitor.unloaded, janitor.deferred) == (1, 1) and await saved(house, session)
+
+
+async def test_one_that_hangs_keeps_no_other_waiting(tmp_path: Path) -> None:
+    async with rooms(tmp_path, IDLE) as house:
+        sessions = [await house.create() for _ in range(5)]
+        for session in sessions:
+            await house.run(session, "one")
+        house.engines[sessions[0]].gates = {"state": trio.Event()}
+        await trio.sleep(0.06)
+        janitor = Janitor(house.registry)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(janitor.sweep_idle)
+            await wait_until(lambda: set(house.registry.live) == {sessions[0]})
+            house.engines[sessions[0]].gates["state"].set()
+        assert house.registry.live == {}
+
+
+async def test_what_failed_long_ago_may_be_tried_again(tmp_path: Path) -> None:
+    async with rooms(tmp_path, IDLE) as house:
+        names = [await house.create(f"unstartable-{n}") for n in range(2)]
+        for session in names:
+            with pytest.raises(Exception, match="cannot be started"):
+                await house.registry.ensure(session)
+        janitor = Janitor(house.registry)
+        await janitor.sweep_failed()
+        await trio.sleep(0.06)
+        Faults(house.store).fail(FULL)
+        await janitor.sweep_failed()
+        states = sorted(house.record(session).state for session in names)
+        assert states == [SessionState.failed, SessionState.idle], "one could not be written: the other is re-armed"
+        await janitor.sweep_failed()
+        assert all(house.record(session).state is SessionState.idle for session in names)
+
+
+async def test_events_and_turns_beyond_the_limits_are_removed(tmp_path: Path) -> None:
+    limits = "[retention]\nevents_per_session = 10\nturns_per_session = 3\n"
+    async with rooms(tmp_path, limits) as house:
+        session = await house.create()
+        for n in range(8):
+            await house.run(session, f"say {n}")
+        await Janitor(house.registry).sweep_old()
+        events, _, _ = await house.store.read(lambda conn: reads.events(conn, session, 0, 1000, None, 2**30))
+        assert events[0].kind == "events.pruned" and len(events) == 11
+        assert len(await house.turns(session)) == 3
+
+
+async def test_a_sweep_begins_at_once_and_survives_its_own_bugs(
+    nursery: trio.Nursery, autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S0.W4; and not weakness 14: it ends with its nursery."""
+    times: list[float] = []
+
+    async def sweep() -> None:
+        times.append(trio.current_time())
+        raise ZeroDivisionError("a bug in a sweep")
+
+    begin = trio.current_time()
+    with trio.move_on_after(250):
+        await every(100.0, "a sweep", sweep)
+    assert [round(at - begin) for at in times] == [0, 100, 200]
+    assert caplog.text.count("a sweep failed") == 3
+
+
+async def test_all_sweeps_run(tmp_path: Path) -> None:
+    async with rooms(tmp_path, IDLE + "idle_sweep = '10ms'\n") as house:
+        session = await house.create()
+        await house.run(session, "one")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Janitor(house.registry).run)
+            await wait_until(lambda: session not in house.registry.live)
+            nursery.cancel_scope.cancel()
+        assert await saved(house, session)

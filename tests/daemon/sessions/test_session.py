@@ -1,0 +1,339 @@
+"""One live session: its jobs, its stop, its races, and what happens when a write fails in the middle of one."""
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
+from roost.daemon.sessions import recorder
+from roost.daemon.sessions.session import LiveSession
+from roost.daemon.store import checkpoints
+from roost.protocol.errors import (
+    InternalError,
+    OutcomeUnknown,
+    RoostError,
+    SessionBusy,
+    SessionNotFound,
+    StorageFailed,
+    TurnNotFound,
+    WorkerExited,
+)
+from roost.protocol.model import SessionState, TurnState
+from roost.protocol.rpc import unpack
+
+UNKNOWN = OutcomeUnknown("it may be on disk; ask again")
+
+
+async def started(house: Rooms) -> tuple[str, LiveSession]:
+    session = await house.create()
+    return session, await house.registry.ensure(session)
+
+
+async def saved(house: Rooms, session: str) -> object:
+    found = await house.store.read(lambda conn: checkpoints.load(conn, session, "latest"))
+    return None if found is None else unpack(found[1])
+
+
+# --- turns ---
+
+
+async def test_a_turn_runs_and_its_state_is_part_of_its_end(house: Rooms) -> None:
+    """Design 6.5."""
+    session, live = await started(house)
+    turn = await house.run(session, "keep")
+    assert (turn.state, house.record(session).state) == (TurnState.completed, SessionState.ready)
+    assert await saved(house, session) == ["keep"] and not live.dirty
+    await house.run(session, "more")
+    assert live.dirty, "its end did not carry the state"
+
+
+async def test_a_cancel_that_meets_the_claim_is_carried_out(house: Rooms) -> None:
+    """S1.C1, C4: on disk before the session knows its turn, it is not lost."""
+    session, live = await started(house)
+    live.cancel("t-later", "policy")
+    live.cancel("t-other", "user")
+    assert live._cancels == {"t-later": "policy", "t-other": "user"}  # pyright: ignore[reportPrivateUsage]
+    house.gates["run"] = trio.Event()
+    turn = await house.send(session, "hang")
+    await wait_until(lambda: live.turn)
+    await house.supervisor.cancel(turn, "policy", None)
+    house.gates.pop("run").set()
+    ended = await house.wait(turn)
+    assert (ended.state, ended.reason) == (TurnState.cancelled, "policy")
+    await wait_until(lambda: not live._cancels)  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_claim_of_which_nobody_knows_whether_it_is_on_disk_is_looked_up(
+    house: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the turn would be running, and nobody would run it."""
+    monkeypatch.setattr(recorder, "RETRY", 0.01)
+    session, _ = await started(house)
+    faults = Faults(house.store)
+    for done in (True, False):
+        faults.fail(UNKNOWN, after=1, done_first=done)  # turn.send itself goes through
+        turn = await house.run(session, "say it")
+        assert turn.state is TurnState.completed
+
+
+async def test_a_claim_that_fails_is_tried_again_and_does_not_spin(tmp_path: Path) -> None:
+    """Not S3 weakness 7: a full disk is not asked again at once, for ever."""
+    async with rooms(tmp_path, "[sessions]\npoll = '20ms'\n") as house:
+        session, _ = await started(house)
+        faults = Faults(house.store)
+        faults.fail(FULL, 10**6, after=1)
+        turn = await house.send(session, "say it")
+        with trio.move_on_after(0.5):
+            await house.wait(turn)
+        assert 1 <= faults.failed <= 6
+        faults.mend()
+        assert (await house.wait(turn)).state is TurnState.completed
+
+
+async def test_when_the_end_of_a_turn_cannot_be_written_it_waits_and_loses_nothing(
+    house: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "RETRY", 0.01)
+    session, _ = await started(house)
+    house.gates["run"] = trio.Event()
+    turn = await house.send(session, "keep")
+    await wait_until(lambda: house.registry.live[session].turn)
+    faults = Faults(house.store)
+    faults.fail(FULL, 3)
+    house.gates.pop("run").set()
+    assert (await house.wait(turn)).state is TurnState.completed and faults.failed == 3
+    faults.fail(UNKNOWN, after=2, done_first=True)  # send and claim go through
+    again = await house.run(session, "keep on")
+    assert again.state is TurnState.completed
+    assert (await house.kinds(session)).count("turn.completed") == 2, "done twice is done once"
+
+
+async def test_a_child_that_dies_between_turns_is_replaced(house: Rooms) -> None:
+    session, live = await started(house)
+    house.engines[session].kill()
+    await live.ended.wait()
+    assert (await house.run(session, "say hello")).state is TurnState.completed
+
+
+# --- stop ---
+
+
+async def test_stop_saves_what_changed_and_ends_the_child(house: Rooms) -> None:
+    session, live = await started(house)
+    await house.run(session, "one")
+    record = await house.supervisor.stop(session)
+    assert record.state is SessionState.idle and await saved(house, session) == ["one"]
+    assert live.ended.is_set()
+    assert (await house.supervisor.stop(session)).state is SessionState.idle, "stopped twice is stopped once"
+
+
+async def test_many_stops_at_once_are_one_and_all_succeed(house: Rooms) -> None:
+    session, _ = await started(house)
+    turn = await house.begun(session, "hang")
+    async with trio.open_nursery() as nursery:
+        for force in (False, False, False, True, True):
+            nursery.start_soon(house.supervisor.stop, session, force)
+    assert (await house.wait(turn)).state is TurnState.cancelled
+    states = [kind for kind in await house.kinds(session) if kind == "session.state_changed"]
+    assert len(states) == 5, "starting ready busy stopping idle"
+
+
+async def test_a_forced_stop_waits_behind_nothing(house: Rooms) -> None:
+    """A child that hangs must not keep waiting whoever wants it gone."""
+    session, _ = await started(house)
+    await house.run(session, "one")
+    house.gates["state"] = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(RoostError):
+                await house.supervisor.checkpoint(session, "named")
+
+        nursery.start_soon(ask)
+        nursery.start_soon(house.supervisor.stop, session)
+        await wait_until(lambda: "state" in house.engines[session].entered)
+        nursery.start_soon(house.supervisor.stop, session, True)
+        await wait_until(lambda: house.engines[session].gone.is_set())
+        house.gates.pop("state").set()
+    assert house.record(session).state is SessionState.idle and await saved(house, session) is None
+
+
+async def test_a_forced_stop_ends_one_that_only_starts(house: Rooms) -> None:
+    session = await house.create()
+    house.gates["serve"] = gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(WorkerExited):
+                await house.registry.ensure(session)
+
+        nursery.start_soon(ask)
+        await wait_until(lambda: session in house.engines and "serve" in house.engines[session].entered)
+        nursery.start_soon(house.supervisor.stop, session, True)
+        await wait_until(lambda: house.live(session).stopping)
+        gate.set()
+    assert house.record(session).state is SessionState.idle
+    assert house.registry._deaths == {}, "it was wanted"  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_state_that_cannot_be_saved_at_the_stop_is_said(house: Rooms) -> None:
+    session, _ = await started(house)
+    await house.run(session, "stuck")
+    record = await house.supervisor.stop(session)
+    assert record.state is SessionState.idle
+    assert "checkpoint.failed" in await house.kinds(session)
+
+
+@pytest.mark.parametrize("error", [FULL, InternalError("a bug; report it")])
+async def test_a_stop_that_cannot_be_written_is_refused_and_the_session_lives_on(
+    house: Rooms, error: RoostError
+) -> None:
+    session, live = await started(house)
+    Faults(house.store).fail(error)
+    with pytest.raises(type(error)):
+        await house.supervisor.stop(session)
+    assert live.serving and not live.stopping
+    assert (await house.run(session, "say hello")).state is TurnState.completed
+    assert (await house.supervisor.stop(session)).state is SessionState.idle
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_a_stop_that_may_be_written_goes_on(house: Rooms, done: bool) -> None:
+    session, _ = await started(house)
+    turn = await house.begun(session, "hang")
+    Faults(house.store).fail(UNKNOWN, done_first=done)
+    assert (await house.supervisor.stop(session)).state is SessionState.idle
+    assert (await house.wait(turn)).state is TurnState.cancelled
+
+
+async def test_a_stop_goes_on_though_nothing_can_be_written_meanwhile(
+    house: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child ends all the same; that it has ended is written when there is room."""
+    monkeypatch.setattr(recorder, "RETRY", 0.01)
+    session, _ = await started(house)
+    await house.run(session, "one")
+    faults = Faults(house.store)
+    faults.fail(FULL, 5, after=1)
+    record = await house.supervisor.stop(session)
+    assert record.state is SessionState.idle and faults.failed == 5
+    assert await saved(house, session) is None
+
+
+async def test_a_stop_and_the_end_of_its_turn_meet(house: Rooms) -> None:
+    """Whichever comes first, the turn ends once and the session is idle."""
+    for _ in range(30):
+        session, _ = await started(house)
+        turn = await house.send(session, "say it")
+        await house.supervisor.stop(session)
+        ended = await house.wait(turn)
+        assert ended.state in (TurnState.completed, TurnState.cancelled)
+        kinds = await house.kinds(session)
+        assert sum(kind in ("turn.completed", "turn.cancelled") for kind in kinds) == 1
+        await house.supervisor.delete(session, force=True)
+
+
+# --- unload, clear, delete, archive ---
+
+
+async def test_unload_and_send_meet_and_the_turn_runs(house: Rooms) -> None:
+    """Not S0 weakness 5: never between memory and disk."""
+    session = await house.create()
+    for n in range(20):
+        await house.run(session, f"turn {n}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.registry.unload, session, "idle")
+            nursery.start_soon(house.run, session, f"meanwhile {n}")
+    assert house.record(session).queued == 0
+    state = await house.supervisor.state(session, "latest")
+    assert len(state.state) == 40 and state.state[:2] == ["turn 0", "meanwhile 0"], "no update is lost"
+
+
+async def test_clear_is_not_undone_by_a_start_that_meets_it(house: Rooms) -> None:
+    session, _ = await started(house)
+    for n in range(20):
+        await house.run(session, "keep")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.supervisor.stop, session)
+            nursery.start_soon(house.supervisor.clear, session)
+            nursery.start_soon(house.supervisor.start, session)
+        state = (await house.supervisor.state(session, "latest")).state
+        assert not state, f"round {n}: {state}"
+
+
+async def test_clear_of_a_running_session_is_refused(house: Rooms) -> None:
+    session, _ = await started(house)
+    await house.begun(session, "hang")
+    with pytest.raises(SessionBusy):
+        await house.supervisor.clear(session)
+
+
+async def test_a_clear_that_cannot_be_saved_leaves_a_state_to_save(house: Rooms) -> None:
+    """What is in memory and what is on disk differ then: the next stop sees to it."""
+    session, live = await started(house)
+    await house.run(session, "keep")
+    Faults(house.store).fail(FULL)
+    with pytest.raises(StorageFailed):
+        await house.supervisor.clear(session)
+    assert live.dirty and await saved(house, session) == ["keep"]
+    await house.supervisor.stop(session)
+    assert await saved(house, session) == []
+
+
+async def test_delete_and_start_meet(house: Rooms) -> None:
+    for _ in range(10):
+        session = await house.create()
+        async with trio.open_nursery() as nursery:
+
+            async def start(session: str = session) -> None:
+                try:
+                    await house.supervisor.start(session)
+                except RoostError as exc:
+                    assert isinstance(exc, SessionNotFound | WorkerExited), exc
+
+            nursery.start_soon(start)
+            nursery.start_soon(house.supervisor.delete, session, True)
+        assert house.registry.live == {} and house.registry.records.by_id(session) is None
+
+
+async def test_archive_and_send_meet(house: Rooms) -> None:
+    """One of them is refused, or both were in time; nothing is archived with a queue."""
+    for _ in range(10):
+        session, _ = await started(house)
+        errors: list[RoostError] = []
+
+        async def ask(work: object, *args: object, errors: list[RoostError] = errors) -> None:
+            try:
+                await work(*args)  # type: ignore[operator]
+            except RoostError as exc:
+                errors.append(exc)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, house.supervisor.archive, session)
+            nursery.start_soon(ask, house.send, session, "say it")
+        record = await house.stored(session)
+        assert len(errors) == 1, "exactly one of them came too late"
+        assert record.archived is (not record.turns)
+
+
+async def test_a_deleted_session_leaves_nothing_behind(house: Rooms) -> None:
+    """And whoever waits for one of its turns is told."""
+    session, _ = await started(house)
+    first = await house.begun(session, "hang")
+    behind = await house.send(session, "say it")
+    await house.supervisor.cancel(first, "user", None)
+    await house.wait(first)
+
+    async def wait() -> None:
+        with pytest.raises(TurnNotFound):
+            await house.wait(behind)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        await house.supervisor.delete(session, force=True)
+    drives = house.registry.runner.drives
+    assert not house.registry.live and not drives.in_flight
+    assert drives._failures == {}  # pyright: ignore[reportPrivateUsage]

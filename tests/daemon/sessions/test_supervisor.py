@@ -1,0 +1,186 @@
+"""The verbs as their owner does them: what they answer while a session comes, goes, or is busy with something else."""
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from helpers.rooms import ME, Rooms, rooms, wait_until
+from roost.daemon.sessions import supervisor
+from roost.protocol.errors import (
+    CheckpointNotFound,
+    EngineNotFound,
+    InvalidParams,
+    NotSupported,
+    SessionBusy,
+    SessionNotFound,
+    TimedOut,
+    TurnNotFound,
+    WorkspaceInvalid,
+)
+from roost.protocol.methods import SessionUpdateParams
+from roost.protocol.model import After, AfterEnd, SessionState, TurnState
+
+
+async def test_the_state_is_a_copy_of_the_live_one_else_the_saved_one(house: Rooms) -> None:
+    """S0.A7, R2: memory, then disk, then nothing."""
+    session = await house.create()
+    assert (await house.supervisor.state(session, "latest")).source == "none"
+    await house.run(session, "one")
+    live = await house.supervisor.state(session, "latest")
+    assert (live.source, live.state) == ("live", ["one"])
+    turn = await house.run(session, "two")
+    assert live.state == ["one"], "later changes do not show in it"
+    await house.supervisor.stop(session)
+    saved = await house.supervisor.state(session, "latest")
+    assert (saved.source, saved.state, saved.through_turn) == ("checkpoint", ["one", "two"], turn.id)
+    with pytest.raises(CheckpointNotFound):
+        await house.supervisor.state(session, "other")
+
+
+async def test_the_state_of_one_that_is_just_unloaded_is_the_saved_one(house: Rooms) -> None:
+    """Whoever asks at that moment gets an answer, not that the child has ended."""
+    session = await house.create()
+    await house.run(session, "one")
+    house.gates["end"] = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.registry.unload, session, "idle")
+        await wait_until(lambda: "end" in house.engines[session].entered)
+        sources: list[tuple[str, object]] = []
+
+        async def ask() -> None:
+            told = await house.supervisor.state(session, "latest")
+            sources.append((told.source, told.state))
+            kept = await house.supervisor.checkpoint(session, "named")
+            sources.append((kept.name, kept.through_turn))
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        house.gates.pop("end").set()
+    assert sources[0] == ("checkpoint", ["one"]) and sources[1][0] == "named"
+
+
+async def test_a_session_that_does_not_answer_is_a_timeout(house: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S0.A12."""
+    monkeypatch.setattr(supervisor, "ANSWER", 0.05)
+    session = await house.create()
+    await house.run(session, "one")
+    house.gates["state"] = trio.Event()
+    with pytest.raises(TimedOut):
+        await house.supervisor.state(session, "latest")
+    house.gates.pop("state").set()
+
+
+async def test_checkpoints_are_taken_under_a_name_live_or_not(house: Rooms) -> None:
+    session = await house.create()
+    with pytest.raises(CheckpointNotFound):
+        await house.supervisor.checkpoint(session, "early")
+    await house.run(session, "one")
+    assert (await house.supervisor.checkpoint(session, "live")).name == "live"
+    assert house.live(session).dirty, "only latest is what a start restores"
+    latest = await house.supervisor.checkpoint(session, "latest")
+    assert not house.live(session).dirty
+    await house.supervisor.stop(session)
+    assert await house.supervisor.checkpoint(session, "latest") == latest
+    assert (await house.supervisor.checkpoint(session, "copy")).through_turn == latest.through_turn
+
+
+async def test_a_checkpoint_while_a_turn_runs_does_not_count_as_saved(house: Rooms) -> None:
+    session = await house.create()
+    turn = await house.begun(session, "hang")
+    await house.supervisor.checkpoint(session, "latest")
+    assert house.live(session).dirty
+    await house.supervisor.cancel(turn, "user", None)
+    await house.wait(turn)
+
+
+async def test_kind_command_has_no_state(house: Rooms) -> None:
+    session = await house.create(engine="true")
+    with pytest.raises(NotSupported):
+        await house.supervisor.clear(session)
+    assert (await house.supervisor.state(session, "latest")).source == "none"
+    assert (await house.supervisor.start(session)).state is SessionState.idle
+
+
+async def test_an_engine_that_saves_nothing_says_so(house: Rooms) -> None:
+    session = await house.create()
+    await house.registry.ensure(session)
+    house.engines[session].saves = False
+    with pytest.raises(NotSupported, match="no state that can be saved"):
+        await house.supervisor.checkpoint(session, "latest")
+
+
+async def test_clear_empties_what_is_live_and_what_is_saved(house: Rooms) -> None:
+    session = await house.create()
+    await house.run(session, "keep")
+    await house.supervisor.clear(session)
+    assert (await house.supervisor.state(session, "latest")).state == []
+    await house.supervisor.stop(session)
+    assert (await house.supervisor.state(session, "latest")).state == []
+    await house.supervisor.clear(session)
+    assert (await house.supervisor.state(session, "latest")).source == "none"
+
+
+async def test_a_session_is_made_of_what_exists(house: Rooms, tmp_path: Path) -> None:
+    with pytest.raises(EngineNotFound, match="tiny"):
+        await house.create(engine="nope")
+    with pytest.raises(WorkspaceInvalid):
+        await house.create(workspace=str(tmp_path / "nowhere"))
+    session = await house.create("work")
+    changed = SessionUpdateParams(session=session, after=After(failed=AfterEnd.retry))
+    assert (await house.supervisor.update(session, changed)).after.failed is AfterEnd.retry
+    assert (await house.supervisor.find("work")).id == session
+
+
+async def test_a_prompt_that_is_too_long_is_refused_by_its_bytes(tmp_path: Path) -> None:
+    async with rooms(tmp_path, "[limits]\nprompt = 10\n") as house:
+        session = await house.create()
+        with pytest.raises(InvalidParams) as caught:
+            await house.send(session, "é" * 6)
+        assert caught.value.data["bytes"] == 12
+
+
+async def test_delete_and_archive_want_an_idle_session(house: Rooms) -> None:
+    session = await house.create()
+    turn = await house.begun(session, "hang")
+    with pytest.raises(SessionBusy):
+        await house.supervisor.archive(session)
+    with pytest.raises(SessionBusy):
+        await house.supervisor.delete(session)
+    await house.supervisor.cancel(turn, "user", None)
+    await house.wait(turn)
+    assert (await house.supervisor.archive(session)).archived
+    assert not (await house.supervisor.unarchive(session)).archived
+    await house.supervisor.delete(session)
+    with pytest.raises(SessionNotFound):
+        await house.supervisor.stop(session)
+
+
+async def test_what_waits_is_changed_until_it_starts(house: Rooms) -> None:
+    session = await house.create(after={"cancelled": "continue"})
+    first = await house.begun(session, "hang")
+    one, two = await house.send(session, "say one"), await house.send(session, "say two")
+    assert (await house.supervisor.edit(one, "say changed")).input == "say changed"
+    await house.supervisor.move(two, one)
+    assert (await house.supervisor.remove(one)).state is TurnState.cancelled
+    retry = await house.send(session, "again", retry_of=first)
+    result = await house.supervisor.cancel(first, "user", ME)
+    assert (result.outcome, result.turn.cancelling) == ("requested", "user")
+    assert (await house.wait(retry)).state is TurnState.completed
+    with pytest.raises(TurnNotFound):
+        await house.supervisor.find_turn("t-none")
+    assert house.supervisor.in_flight() == {}
+
+
+async def test_a_released_session_goes_on_and_who_waits_hears_of_the_end(house: Rooms) -> None:
+    session = await house.create()
+    first = await house.begun(session, "hang")
+    behind = await house.send(session, "say it")
+    await house.supervisor.cancel(first, "user", None)
+    held = await house.supervisor.wait_settled(session)
+    assert held.hold is not None and held.queued == 1
+    released, count = await house.supervisor.release(session)
+    assert released.hold is None and count == 1
+    settled = await house.supervisor.wait_settled(session)
+    assert settled.last_turn == behind and settled.queued == 0
