@@ -88,6 +88,10 @@ class Connection:
         self._write(frames.request(msgid, method, params, self._limits))
         return msgid
 
+    def check(self, method: str, params: dict[str, Any]) -> None:
+        """Raise what :meth:`send` would of these params, and send nothing."""
+        frames.request(0, method, params, self._limits)
+
     def result(self, msgid: int, method: str = "", timeout: float | None = CALL_SECONDS) -> dict[str, Any]:
         """Wait for the answer to a request that was sent; raises as :meth:`call` does."""
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -30,7 +30,7 @@ def request(msgid: int, method: str, params: dict[str, Any], limits: Mapping[str
     try:
         frame = rpc.request(msgid, method, params)
     except LocalProtocolError as exc:
-        raise InvalidParams(f"{method} {exc}; give text that is UTF-8", method=method) from exc
+        raise InvalidParams(f"{method} {exc}; give UTF-8 text and numbers below 2**64", method=method) from exc
     if len(frame) > (limit := limits.get("frame", len(frame))):
         text = f"{method} would take {len(frame)} bytes and the daemon reads {limit}; send less"
         raise FrameTooLarge(text, method=method, limit=limit)

@@ -117,7 +117,7 @@ def _prepare(state: str, log: str) -> int:
         os.makedirs(state, mode=0o700, exist_ok=True)
         if os.path.exists(log) and os.path.getsize(log) > _LOG_BYTES:
             os.replace(log, log + ".1")
-        with open(log, "ab") as file:
+        with open(log, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             return file.tell()
     except OSError as exc:
         text = f"the state directory {state} cannot be used ({exc.strerror}); name another with --state"

@@ -52,7 +52,7 @@ def _title(thought: Thought) -> str:
     title = f"thought {thought['thought_number']} of {thought['total_thoughts']}"
     if "revises_thought" in thought:
         title += f", revises {thought['revises_thought']}"
-    if "branch_id" in thought:
+    if "branch_id" in thought and "branch_from_thought" in thought:
         title += f", branch {thought['branch_id']}"
     return title
 

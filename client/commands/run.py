@@ -26,6 +26,7 @@ def run(invocation: Invocation) -> int:
     if args.session and (args.engine or args.directory or args.name or args.env or args.after):
         raise InvalidParams("-s names a session that exists; -e, -C, --name, --env and --after are for a new one")
     prompt = read(args.prompt, args.file, invocation.environ)
+    invocation.daemon.check("turn.send", {"input": prompt})  # else a refused prompt leaves an empty session
     if args.session:
         session = invocation.call("session.get", session=args.session)["session"]
     else:

@@ -97,6 +97,19 @@ def test_text_that_is_not_utf8_is_refused_here(path: Path) -> None:
         connection.call("turn.send", {"input": b"\xff".decode("utf-8", "surrogateescape")})
 
 
+def test_a_number_that_does_not_fit_is_refused_here(path: Path) -> None:
+    with peer(path), Connection(str(path)) as connection, pytest.raises(InvalidParams, match="numbers below"):
+        connection.call("events.read", {"after": 2**64})
+
+
+def test_params_are_checked_and_not_sent(path: Path) -> None:
+    with peer(path) as daemon, Connection(str(path)) as connection:
+        connection.check("turn.send", {"input": "x"})
+        with pytest.raises(InvalidParams, match="the prompt has 20000 bytes"):
+            connection.check("turn.send", {"input": "x" * 20_000})
+        assert [method for method, _ in daemon.heard] == ["hello"]
+
+
 def test_a_daemon_that_leaves_is_named(path: Path) -> None:
     with peer(path, slow=lambda _: None) as daemon, Connection(str(path)) as connection:
         msgid = connection.send("slow", {})

@@ -52,6 +52,7 @@ def test_the_first_verb_starts_a_daemon_that_outlives_it(roost: Roost) -> None:
     assert os.readlink(f"/proc/{pid}/fd/0") == os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
     assert os.readlink(f"/proc/{pid}/fd/2") == str(roost.daemon.state / "roostd.log")
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert (roost.daemon.state / "roostd.log").stat().st_mode & 0o777 == 0o600
     assert roost("ls").status == 0 and pid_of(roost) == pid
 
 

@@ -61,10 +61,11 @@ def test_a_prompt_that_is_plain_text_is_the_next_thought(thinking: Driver) -> No
 def test_items_say_what_kind_of_thought_it_is(thinking: Driver) -> None:
     titles: list[str] = []
     revision = thought(2, is_revision=True, revises_thought=1)
-    for prompt in (thought(1), revision, thought(4, branch_from_thought=1, branch_id="alt")):
+    branch, lonely = thought(4, branch_from_thought=1, branch_id="alt"), thought(5, branch_id="nowhere")
+    for prompt in (thought(1), revision, branch, lonely):
         thinking.turn(prompt)
         titles += [item.title for item in thinking.items.values() if item.kind == "thought"]
-    assert titles == ["thought 1 of 3", "thought 2 of 3, revises 1", "thought 4 of 4, branch alt"]
+    assert titles == ["thought 1 of 3", "thought 2 of 3, revises 1", "thought 4 of 4, branch alt", "thought 5 of 5"]
 
 
 def test_the_session_outlives_its_last_thought_and_a_clear(thinking: Driver) -> None:
