@@ -7,6 +7,9 @@ from typing import Any
 from pynvim.msgpack_rpc import socket_session  # type: ignore[import-untyped]
 
 
+ENDED = ("turn.completed", "turn.failed", "turn.cancelled")
+
+
 def as_exception(error: dict[str, Any]) -> RuntimeError:
     return RuntimeError(error["name"])
 
@@ -25,7 +28,7 @@ def main() -> None:
     rpc.request("events.subscribe", {"session": session, "after": 0})
     print("following", flush=True)
     followed: list[dict[str, Any]] = []
-    while not any(event["turn"] == last and event["kind"] == "turn.completed" for event in followed):
+    while not any(event["turn"] == last and event["kind"] in ENDED for event in followed):
         kind, method, params = rpc.next_message()
         followed += params if (kind, method) == ("notification", "event") else []
     found["followed"] = followed
