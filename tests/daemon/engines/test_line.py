@@ -1,0 +1,231 @@
+"""The line to a worker: each answer to its request, whole frames only, and nobody waits for what will not come."""
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from roost.daemon.engines.line import UNSENT, Line
+from roost.protocol import rpc
+from roost.protocol.errors import (
+    DuplicateMsgid,
+    EngineNotFound,
+    NotSupported,
+    RoostError,
+    SessionBusy,
+    StorageFailed,
+    TimedOut,
+    WorkerExited,
+    WorkerViolation,
+)
+
+
+class Joined:
+    """A line and the worker at its other end."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.broken: list[WorkerViolation] = []
+        self.line = Line(self._tell, lambda: WorkerExited("it is gone; start it again"), self.broken.append)
+        self.ours, self.theirs = trio.testing.memory_stream_pair()
+        self.rpc = rpc.Connection()
+
+    async def _tell(self, method: str, params: dict[str, Any]) -> None:
+        self.told.append((method, params))
+
+    async def run(self) -> None:
+        """As a worker's engine does."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.line.write, self.ours)
+            await self.line.read(self.ours)
+            nursery.cancel_scope.cancel()
+
+    async def next(self) -> rpc.Message:
+        """What the worker hears next."""
+        while True:
+            for message in self.rpc.receive(bytes(await self.theirs.receive_some(65536))):
+                return message
+
+    async def request(self) -> rpc.Request:
+        message = await self.next()
+        assert isinstance(message, rpc.Request)
+        self.rpc.answered(message.msgid)
+        return message
+
+
+@pytest.fixture
+def joined() -> Joined:
+    return Joined()
+
+
+async def test_each_answer_finds_its_request(joined: Joined, nursery: trio.Nursery) -> None:
+    nursery.start_soon(joined.run)
+    answers: dict[str, dict[str, Any]] = {}
+
+    async def ask(method: str) -> None:
+        answers[method] = await joined.line.call(method, {})
+
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask, "checkpoint")
+        asking.start_soon(ask, "state.get")
+        heard = [await joined.request(), await joined.request()]
+        for request in reversed(heard):
+            await joined.theirs.send_all(rpc.response(request.msgid, {"state": request.method}))
+    assert answers == {method: {"state": method} for method in ("checkpoint", "state.get")}
+
+
+async def test_what_it_tells_is_checked_and_handed_on(joined: Joined, nursery: trio.Nursery) -> None:
+    nursery.start_soon(joined.run)
+    await joined.theirs.send_all(rpc.notification("progress", {"message": "half"}))
+    await trio.testing.wait_all_tasks_blocked()
+    assert joined.told == [("progress", {"message": "half"})]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        rpc.notification("no.such", {}),
+        rpc.notification("progress", {"message": 7}),
+        rpc.notification("progress", {}),
+        b"\xc1",
+        b"this is text\n",
+    ],
+)
+async def test_what_is_not_the_protocol_is_a_violation(joined: Joined, data: bytes) -> None:
+    await joined.theirs.send_all(data)
+    with pytest.raises(WorkerViolation, match="broke the worker protocol"):
+        await joined.line.read(joined.ours)
+
+
+async def test_its_own_requests_are_refused_politely(joined: Joined, nursery: trio.Nursery) -> None:
+    nursery.start_soon(joined.run)
+    without_params = b"\x94\x00\x02\xa1x\x07"
+    names: list[str] = []
+    for request in (rpc.request(1, "approval.request", {}), without_params):
+        await joined.theirs.send_all(request)
+        refusal = await joined.next()
+        assert isinstance(refusal, rpc.Response)
+        names.append(refusal.error["name"])
+    assert names == ["method_not_found", "invalid_params"]
+
+
+@pytest.mark.parametrize("error", [NotSupported("it cannot; use another"), SessionBusy("it runs; wait")])
+async def test_an_error_of_its_own_is_told_on(joined: Joined, nursery: trio.Nursery, error: RoostError) -> None:
+    nursery.start_soon(joined.run)
+    async with trio.open_nursery() as asking:
+
+        async def ask() -> None:
+            with pytest.raises(type(error), match=error.message):
+                await joined.line.call("state.get", {})
+
+        asking.start_soon(ask)
+        request = await joined.request()
+        await joined.theirs.send_all(rpc.failure(request.msgid, error))
+    assert joined.broken == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StorageFailed("x"), WorkerExited("x"), EngineNotFound("x"), DuplicateMsgid("x" * 100_000)],
+)
+async def test_an_error_that_means_something_here_is_a_breach(
+    joined: Joined, nursery: trio.Nursery, error: RoostError
+) -> None:
+    """Else a worker could have the daemon believe that its disk is full."""
+    nursery.start_soon(joined.run)
+    async with trio.open_nursery() as asking:
+
+        async def ask() -> None:
+            with pytest.raises(WorkerViolation, match=error.wire_name):
+                await joined.line.call("turn.run", {})
+
+        asking.start_soon(ask)
+        request = await joined.request()
+        await joined.theirs.send_all(rpc.failure(request.msgid, error))
+    assert len(joined.broken) == 1
+
+
+async def test_an_answer_of_the_wrong_shape_is_a_breach(joined: Joined, nursery: trio.Nursery) -> None:
+    nursery.start_soon(joined.run)
+    async with trio.open_nursery() as asking:
+
+        async def ask() -> None:
+            with pytest.raises(WorkerViolation):
+                await joined.line.call("checkpoint", {})
+
+        asking.start_soon(ask)
+        request = await joined.request()
+        await joined.theirs.send_all(rpc.response(request.msgid, {"no": "state"}))
+    assert len(joined.broken) == 1
+
+
+async def test_who_gives_up_waiting_leaves_whole_frames(joined: Joined, nursery: trio.Nursery) -> None:
+    """A request that was cut in the middle would make nonsense of all that follows it."""
+    nursery.start_soon(joined.line.write, SlowStream(joined.ours))
+    nursery.start_soon(joined.line.read, joined.ours)
+    with pytest.raises(TimedOut, match=r"turn\.run within"):
+        await joined.line.call("turn.run", {"input": "x" * 50_000}, 0.02)
+    async with trio.open_nursery() as asking:
+
+        async def ask() -> None:
+            assert await joined.line.call("ping", {}) == {}
+
+        asking.start_soon(ask)
+        first, second = await joined.request(), await joined.request()
+        assert first.params["input"] == "x" * 50_000 and second.method == "ping"
+        # The late answer finds nobody, and harms nobody.
+        await joined.theirs.send_all(rpc.response(first.msgid, {"status": "completed"}))
+        await joined.theirs.send_all(rpc.response(second.msgid, {}))
+    nursery.cancel_scope.cancel()
+
+
+class SlowStream(trio.abc.SendStream):
+    """Takes a little at a time."""
+
+    def __init__(self, stream: trio.abc.SendStream) -> None:
+        self.stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        for at in range(0, len(data), 1000):
+            await trio.sleep(0.001)
+            await self.stream.send_all(bytes(data)[at : at + 1000])
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+async def test_a_closed_line_keeps_nobody_waiting(joined: Joined) -> None:
+    errors: list[RoostError] = []
+
+    async def ask() -> None:
+        with pytest.raises(WorkerExited) as caught:
+            await joined.line.call("ping", {})
+        errors.append(caught.value)
+
+    async with trio.open_nursery() as asking:
+        for _ in range(UNSENT + 5):  # some wait for an answer, some for room to ask
+            asking.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        joined.line.close()
+    await ask()
+    assert len(errors) == UNSENT + 6
+
+
+async def test_when_nobody_reads_asking_is_refused(joined: Joined) -> None:
+    await joined.theirs.aclose()
+    async with trio.open_nursery() as nursery:
+
+        async def write() -> None:
+            with pytest.raises(trio.BrokenResourceError):
+                await joined.line.write(joined.ours)
+
+        async def ask() -> None:
+            with pytest.raises(TimedOut):
+                await joined.line.call("ping", {}, 0.05)
+
+        nursery.start_soon(write)
+        nursery.start_soon(ask)
+    with pytest.raises(WorkerExited):
+        await joined.line.call("ping", {})

@@ -1,0 +1,33 @@
+"""The last lines of stderr, in bounds."""
+
+import trio
+import trio.testing
+
+from roost.daemon.engines.tail import KEPT_BYTES, Tail
+
+
+def test_only_the_end_is_kept() -> None:
+    tail = Tail()
+    for n in range(10_000):
+        tail.add(f"line {n}\n".encode())
+    text = tail.text()
+    assert text.endswith("line 9999\n") and KEPT_BYTES - 10 <= len(text) <= KEPT_BYTES
+    tail.add(b"x" * 100_000)
+    assert tail.text() == "x" * KEPT_BYTES
+
+
+def test_what_is_not_utf_8_is_shown_all_the_same() -> None:
+    tail = Tail()
+    tail.add(b"caf\xe9\n")
+    assert tail.text() == "caf\ufffd\n"
+
+
+async def test_a_stream_is_read_to_its_end_or_until_it_is_closed() -> None:
+    tail = Tail()
+    send, receive = trio.testing.memory_stream_one_way_pair()
+    await send.send_all(b"one\ntwo\n")
+    await send.aclose()
+    await tail.fill(receive)
+    assert tail.text() == "one\ntwo\n"
+    await receive.aclose()
+    await tail.fill(receive)

@@ -1,0 +1,108 @@
+"""One engine with a real child, without a session round it: what it reports is kept in a list."""
+
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from helpers.engines import ODD
+from roost.daemon.engines.command import CommandEngine
+from roost.daemon.engines.engine import Ended, Grace, Launch
+from roost.daemon.engines.worker import WorkerEngine
+from roost.daemon.process.spawn import Identity
+from roost.daemon.settings import EngineSettings
+from roost.daemon.store.items import Append, Change
+from roost.protocol.errors import RoostError
+from roost.protocol.model import EngineKind, Session, Turn, TurnState
+
+DEADLINE = 20.0
+GRACE = Grace(start=10.0, stop=0.5, term=0.3, request=5.0)
+
+
+class Listening:
+    """What a session would be told."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.signs = 0
+        self.children: list[Identity] = []
+        self.refuse: RoostError | None = None
+        """Raised when a child is to be recorded."""
+
+    async def heard(self, change: Change | None) -> None:
+        self.signs += 1
+        if change is not None:
+            self.changes.append(change)
+
+    async def spawned(self, identity: Identity) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.children.append(identity)
+
+    async def ended_child(self, identity: Identity) -> None:
+        if identity in self.children:
+            self.children.remove(identity)
+
+    @property
+    def text(self) -> str:
+        return "".join(change.text for change in self.changes if isinstance(change, Append))
+
+
+def launch(workspace: Path, command: list[str], kind: EngineKind = EngineKind.worker, **fields: Any) -> Launch:
+    session = Session(
+        id="s-1", engine="e", kind=kind, workspace=str(workspace), created_at=1, updated_at=1, active_at=1
+    )
+    engine = EngineSettings(kind=kind, command=tuple(command), prompt=fields.pop("prompt", "argument"))
+    given: dict[str, Any] = {"state": None, "history": [], "interrupted": None, **fields}
+    return Launch(session, engine, {"PATH": os.environ["PATH"], **dict(os.environ)}, **given)
+
+
+def turn(input: str, id: str = "t-1") -> Turn:
+    return Turn(id=id, session="s-1", number=1, state=TurnState.running, input=input, created_at=1)
+
+
+def worker(workspace: Path, *mode: str, grace: Grace = GRACE, **fields: Any) -> tuple[WorkerEngine, Listening]:
+    """An odd worker in that mode, not started yet."""
+    listening = Listening()
+    command = [sys.executable, str(ODD), *(mode or ("well",))]
+    return WorkerEngine(launch(workspace, command, **fields), listening, grace, trio.CapacityLimiter(4)), listening
+
+
+def program(
+    workspace: Path, *command: str, prompt: str = "argument", grace: Grace = GRACE
+) -> tuple[CommandEngine, Listening]:
+    listening = Listening()
+    made = launch(workspace, list(command), EngineKind.command, prompt=prompt)
+    return CommandEngine(made, listening, grace, trio.CapacityLimiter(4)), listening
+
+
+@asynccontextmanager
+async def serving(engine: WorkerEngine | CommandEngine) -> AsyncGenerator[None]:
+    """Started; killed at the end if it still lives."""
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.serve)
+            yield
+            engine.kill()
+            await engine.end()
+
+
+async def refusal(engine: WorkerEngine) -> RoostError:
+    """Why it does not start."""
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+            try:
+                await nursery.start(engine.serve)
+            except RoostError as exc:
+                return exc
+            nursery.cancel_scope.cancel()
+    raise AssertionError("it started")
+
+
+async def ran(engine: WorkerEngine | CommandEngine, prompt: str) -> Ended:
+    with trio.fail_after(DEADLINE):
+        return await engine.run(turn(prompt))
