@@ -30,11 +30,23 @@ def request(msgid: int, method: str, params: dict[str, Any], limits: Mapping[str
     try:
         frame = rpc.request(msgid, method, params)
     except LocalProtocolError as exc:
-        raise InvalidParams(f"{method} {exc}; give UTF-8 text and numbers below 2**64", method=method) from exc
+        text = f"{method}: {_culprit(params)} {exc}; give UTF-8 text and numbers below 2**64"
+        raise InvalidParams(text, method=method) from exc
     if len(frame) > (limit := limits.get("frame", len(frame))):
         text = f"{method} would take {len(frame)} bytes and the daemon reads {limit}; send less"
         raise FrameTooLarge(text, method=method, limit=limit)
     return frame
+
+
+def _culprit(params: Any) -> str:
+    """The dotted name of the first field that cannot be encoded."""
+    for name, value in params.items():
+        try:
+            rpc.request(0, "", {name: value})
+        except LocalProtocolError:
+            inner = _culprit(value) if hasattr(value, "items") else ""
+            return f"{name}.{inner}" if inner else str(name)
+    return ""
 
 
 def _check_prompt(params: dict[str, Any], limits: Mapping[str, int]) -> None:

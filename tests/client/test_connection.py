@@ -93,8 +93,16 @@ def test_a_prompt_at_the_limit_is_sent(path: Path) -> None:
 
 
 def test_text_that_is_not_utf8_is_refused_here(path: Path) -> None:
-    with peer(path), Connection(str(path)) as connection, pytest.raises(InvalidParams, match="UTF-8"):
+    with peer(path), Connection(str(path)) as connection, pytest.raises(InvalidParams, match=r"input .* UTF-8"):
         connection.call("turn.send", {"input": b"\xff".decode("utf-8", "surrogateescape")})
+
+
+def test_the_variable_that_cannot_be_sent_is_named(path: Path) -> None:
+    with peer(path), Connection(str(path)) as connection:
+        with pytest.raises(InvalidParams, match=r"session.create: env\.PATH cannot be encoded"):
+            connection.call("session.create", {"name": "a", "env": {"HOME": "/", "PATH": "/\udcff"}})
+        with pytest.raises(InvalidParams, match=r"session.create: env\.\udcff cannot be encoded"):
+            connection.call("session.create", {"env": {"\udcff": {"a": "x"}}})
 
 
 def test_a_number_that_does_not_fit_is_refused_here(path: Path) -> None:

@@ -183,6 +183,7 @@ def test_the_state_of_a_turn_that_ended_is_there(tmp_path: Path) -> None:
 
 
 def test_turns_that_waited_still_wait_and_then_run_once(tmp_path: Path) -> None:
+    """Not S3 weakness 3: what was in flight is on disk, so that nothing is submitted twice."""
     daemon = Daemon(tmp_path / "s", engines())
     try:
         daemon.start()

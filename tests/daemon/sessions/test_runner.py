@@ -85,6 +85,22 @@ async def test_a_poke_drives_now_and_a_lost_one_costs_a_poll(
     assert host.began[1][0] == "s-b" and begin < host.began[1][1] <= begin + POLL
 
 
+async def test_many_pokes_are_one_look(nursery: trio.Nursery, autojump_clock: trio.abc.Clock) -> None:
+    """Not S3 weakness 8: nothing is queued for a poke, whatever their number."""
+    host = Host()
+    host.gates["s-a"] = trio.Event()
+    nursery.start_soon(host.runner.run)
+    await settle()
+    host.queue("s-a", 2)
+    for _ in range(10_000):
+        host.runner.poke()
+    await settle()
+    assert host.count("s-a") == 1
+    host.gates["s-a"].set()
+    await settle()
+    assert host.count("s-a") == 2
+
+
 async def test_a_completion_drives_the_next_turn_without_a_poll(
     nursery: trio.Nursery, autojump_clock: trio.abc.Clock
 ) -> None:
