@@ -156,14 +156,14 @@ class _Order:
 
     def fill(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
         try:
-            process = _started(command, cwd, env)
+            process, pipes = _started(command, cwd, env)
             with self._lock:
                 if not self._withdrawn:
-                    self._child = _adopted(process)
+                    self._child = _adopted(process, pipes)
                     return self._child
         except OSError as error:
             raise _explained(error, command[0], cwd, env) from error
-        _discard(process)
+        _discard(process, pipes)
         raise RuntimeError("nobody waits for this child any more")
 
     def withdraw(self) -> Child | None:
@@ -173,37 +173,43 @@ class _Order:
             return self._child
 
 
-def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    pipe = subprocess.PIPE
-    try:
-        return subprocess.Popen(
-            command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, env=env, start_new_session=True
-        )
-    except ValueError as error:
-        text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
-        raise EngineFailed(text, program=command[0]) from error
+def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """The process, and our ends of its pipes. Popen's own pipes leak in Python 3.11.2 when descriptors run out."""
+    ours: list[int] = []
+    theirs: list[int] = []
+    with ExitStack() as undo, ExitStack() as started:
+        for name in ("stdin", "stdout", "stderr"):
+            read, write = os.pipe()
+            mine, its = (write, read) if name == "stdin" else (read, write)
+            ours.append(mine)
+            theirs.append(its)
+            undo.callback(os.close, mine)
+            started.callback(os.close, its)
+        try:
+            stdin, stdout, stderr = theirs
+            process = subprocess.Popen(
+                command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, start_new_session=True
+            )
+        except ValueError as error:
+            text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
+            raise EngineFailed(text, program=command[0]) from error
+        undo.pop_all()
+    return process, ours
 
 
-def _adopted(process: subprocess.Popen[bytes]) -> Child:
+def _adopted(process: subprocess.Popen[bytes], pipes: list[int]) -> Child:
     with ExitStack() as undo:
-        undo.callback(_discard, process)
+        undo.callback(_discard, process, pipes)
         pidfd = os.pidfd_open(process.pid)
-        undo.callback(os.close, pidfd)
-        pipes: list[int] = []
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            assert pipe is not None
-            # A stream closes the descriptor that it is given, and so would the file.
-            pipes.append(os.dup(pipe.fileno()))
-            undo.callback(os.close, pipes[-1])
-            pipe.close()
         undo.pop_all()
     return Child(process, pidfd, pipes)
 
 
-def _discard(process: subprocess.Popen[bytes]) -> None:
-    # Leaving the block closes the pipes and waits.
-    with process:
-        os.killpg(process.pid, signal.SIGKILL)
+def _discard(process: subprocess.Popen[bytes], pipes: list[int]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in pipes:
+        os.close(pipe)
 
 
 def _explained(error: OSError, program: str, cwd: str, env: Mapping[str, str]) -> RoostError:
