@@ -61,8 +61,9 @@ def create(
 
 
 def _refuse_taken(tx: Tx, name: str | None) -> None:
-    """Names are unique among the sessions that are not archived."""
-    row = tx.conn.execute("SELECT id FROM sessions WHERE name = ? AND archived = 0", (name,)).fetchone()
+    """Names are unique among the sessions that are not archived, and none is another's id: it would not be found."""
+    sql = "SELECT id FROM sessions WHERE name = ? AND archived = 0 UNION ALL SELECT id FROM sessions WHERE id = ?"
+    row = tx.conn.execute(sql, (name, name)).fetchone()
     if row is not None:
         text = f"the session {row[0]} is called {name!r} already; choose another name or archive that one"
         raise NameTaken(text, name=name, session=row[0])

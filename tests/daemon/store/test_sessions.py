@@ -46,6 +46,14 @@ def test_a_name_is_taken_until_its_session_is_archived(ledger: Ledger) -> None:
     ledger.do(sessions.update, first.id, name="any")  # an archived one may be called anything
 
 
+def test_an_id_is_no_other_sessions_name(ledger: Ledger) -> None:
+    first, other = ledger.create(), ledger.create("other")
+    with pytest.raises(NameTaken, match=first.id):
+        ledger.create(first.id)
+    with pytest.raises(NameTaken, match=first.id):
+        ledger.do(sessions.update, other.id, name=first.id)
+
+
 def test_two_in_one_group_cannot_have_one_name(ledger: Ledger) -> None:
     first, second = ledger.group(creating("same"), creating("same"))
     assert first.error is None and isinstance(second.error, NameTaken)
