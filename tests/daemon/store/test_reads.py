@@ -16,7 +16,7 @@ def rename(ledger: Ledger, session: Session, id: str) -> None:
 
 
 def test_a_session_is_found_by_id_name_and_unique_start(ledger: Ledger) -> None:
-    for id, name in (("s-aaa", "build"), ("s-aab", "s-aaa"), ("s-b", None)):
+    for id, name in (("s-aab", "s-aaa"), ("s-aaa", "build"), ("s-b", None)):
         bare = ledger.create(name)
         ledger.conn.execute("DELETE FROM environments")
         rename(ledger, bare, id)
