@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 ENDING = 15.0
 """Seconds the children of all batches have to end after they were saved, before they are only killed."""
+SETTLING = 2.0
+"""Seconds to write that a child has ended: on a disk that takes nothing, the next start sees to it."""
 
 
 class Shutdown:
@@ -113,9 +115,9 @@ class Shutdown:
             else:
                 live.kill()
                 await live.say_unsaved(lost)
-            if self._registry.store.gone and live.engine is not None:
-                await live.engine.gone.wait()  # that it has ended can be written nowhere
-            else:
+            if live.engine is not None:
+                await live.engine.gone.wait()
+            with trio.move_on_after(SETTLING):
                 await live.ended.wait()
         if not live.ended.is_set():
             live.kill()

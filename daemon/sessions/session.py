@@ -49,6 +49,7 @@ class LiveSession:
         self._cancels: dict[str, str] = {}
         self._stop_reason = "stopped"
         self._interrupted: str | None = None
+        self._preparing = trio.CancelScope()
         self._mailbox = Mailbox(f"session {session_id}", self._terminated)
         self.ask = self._mailbox.ask
         self._nursery: trio.Nursery
@@ -69,6 +70,7 @@ class LiveSession:
         """The daemon stops: begin no turn any more, and end the one that runs."""
         self.stopping = True
         self._interrupted = reason
+        self._preparing.cancel()
         if self.turn is not None:
             self.turn.interrupt(reason)
 
@@ -76,6 +78,7 @@ class LiveSession:
         """End the child without asking it: no job, for one that hangs must not keep this waiting."""
         await self._announce_stop("user")
         self.stopping, self._stop_reason = True, "user"
+        self._preparing.cancel()
         self.dirty = False  # given up by who forced it
         if self.turn is not None:
             self.turn.cancel("user")
@@ -120,7 +123,10 @@ class LiveSession:
 
     async def _prepared(self) -> Engine | None:
         """Its engine, about to start a child; None if it is to stop already."""
-        launch = await prepared(self.house, self.house.record(self.id))
+        with self._preparing:
+            launch = await prepared(self.house, self.house.record(self.id))
+        if self._preparing.cancelled_caught:
+            return None
         engine = self.house.engine(launch, self)
         if engine.resident:
             start = SessionEvent.start

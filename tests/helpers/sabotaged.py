@@ -15,6 +15,7 @@ from roost.daemon.sessions.janitor import Janitor
 from roost.daemon.sessions.records import Records
 from roost.daemon.sessions.runner import QueueRunner
 from roost.daemon.sessions.session import LiveSession
+from roost.daemon.store import Tx
 from roost.daemon.store.writer import Writer
 
 ROOM = 60
@@ -82,14 +83,35 @@ def runner(on: Callable[[], bool]) -> None:
 def disk(on: Callable[[], bool]) -> None:
     """The disk has room for a little more, and not for much."""
     sound = Writer.run
-    full = False
+    filled = False
 
     def run(self: Writer, jobs: Any) -> Any:
-        nonlocal full
-        if on() != full and self.link.conn is not None:
-            full = on()
+        nonlocal filled
+        if on() != filled and self.link.conn is not None:
+            filled = on()
             pages = self.link.conn.execute("PRAGMA page_count").fetchone()[0]
-            self.link.conn.execute(f"PRAGMA max_page_count = {pages + ROOM if full else 2**30}")
+            self.link.conn.execute(f"PRAGMA max_page_count = {pages + ROOM if filled else 2**30}")
+        return sound(self, jobs)
+
+    Writer.run = run  # type: ignore[method-assign]
+
+
+def full(on: Callable[[], bool]) -> None:
+    """The disk has no room at all: each operation needs some more, and SQLite finds none."""
+    disk(on)
+    sound = Writer.run
+
+    def needing(operation: Callable[[Tx], Any]) -> Callable[[Tx], Any]:
+        def more(tx: Tx) -> Any:
+            result = operation(tx)
+            tx.conn.execute("INSERT INTO chunks VALUES ('no such item', 0, zeroblob(10000000))")
+            return result
+
+        return more
+
+    def run(self: Writer, jobs: Any) -> Any:
+        for job in jobs if on() else ():
+            job.operation = needing(job.operation)
         return sound(self, jobs)
 
     Writer.run = run  # type: ignore[method-assign]
@@ -97,9 +119,8 @@ def disk(on: Callable[[], bool]) -> None:
 
 def main() -> None:
     fault, switch = sys.argv[1], Path(sys.argv[2])
-    {"session": session, "connection": connection, "sweeper": sweeper, "runner": runner, "disk": disk}[fault](
-        switch.exists
-    )
+    faults = (session, connection, sweeper, runner, disk, full)
+    {one.__name__: one for one in faults}[fault](switch.exists)
     del sys.argv[1:]
     program.main()
 
