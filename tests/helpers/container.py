@@ -26,6 +26,9 @@ exec setpriv --pdeathsig KILL unshare --mount --propagation private sh -ec '
 ' sh "$@"
 """
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What a log-in there has; whoever runs the tests may have less."""
+
 
 def why_not() -> str | None:
     """The reason why no container can be booted here, or None."""
@@ -92,6 +95,7 @@ class Container:
         """Run a command in the container; what it printed (both streams) is in `stdout`."""
         done = subprocess.run(
             ["nsenter", "--target", str(self.leader), "--all", "--", *command],
+            env=os.environ | {"PATH": PATH},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
