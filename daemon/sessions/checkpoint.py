@@ -109,16 +109,19 @@ class Shutdown:
 
     async def _end(self, live: LiveSession) -> None:
         """End the child; one that was settled as lost is not asked again, only ended."""
+        lost = self._lost.get(live.id)
         with self._until(trio.current_time() + ENDING):
-            if (lost := self._lost.get(live.id)) is None:
+            if lost is None:
                 await guarded(live.id, live.end)
             else:
                 live.kill()
-                await live.say_unsaved(lost)
             if live.engine is not None:
                 await live.engine.gone.wait()
-            with trio.move_on_after(SETTLING):
-                await live.ended.wait()
         if not live.ended.is_set():
             live.kill()
+        # However great the hurry: what it leaves is settled, or the next start would have to guess.
+        with trio.move_on_after(SETTLING):
+            if lost is not None:
+                await live.say_unsaved(lost)
+            await live.ended.wait()
         self._progress("stopping: ending children")

@@ -3,6 +3,7 @@
 import sqlite3
 from typing import Any
 
+from ...protocol.errors import TurnNotFound
 from ...protocol.model import Session
 from ..engines.engine import Launch
 from ..process.workspace import canonical
@@ -39,5 +40,8 @@ def _cut_off(conn: sqlite3.Connection, record: Session) -> dict[str, Any] | None
     """The turn of which its engine must be told that it was cut off."""
     if not record.interrupted:
         return None
-    turn = reads.turn(conn, record.interrupted)
+    try:
+        turn = reads.turn(conn, record.interrupted)
+    except TurnNotFound:  # retention has removed it
+        return None
     return {"turn": turn.id, "number": turn.number, "input": turn.input, "reason": turn.reason or ""}

@@ -7,7 +7,7 @@ import trio
 from ...protocol.errors import OutcomeUnknown, RoostError, SessionBusy, WorkerExited, from_wire
 from ...protocol.model import Checkpoint, Problem, SessionState, Turn, TurnState
 from ..core.states import SessionEvent
-from ..engines.engine import Engine
+from ..engines.engine import Engine, Launch
 from ..process.spawn import Identity
 from ..store import Tx, checkpoints, children, sessions, turns
 from ..store.items import Change
@@ -123,9 +123,10 @@ class LiveSession:
 
     async def _prepared(self) -> Engine | None:
         """Its engine, about to start a child; None if it is to stop already."""
+        launch: Launch | None = None
         with self._preparing:
             launch = await prepared(self.house, self.house.record(self.id))
-        if self._preparing.cancelled_caught:
+        if launch is None:
             return None
         engine = self.house.engine(launch, self)
         if engine.resident:
@@ -156,15 +157,9 @@ class LiveSession:
             raise failure
 
     async def _ready(self, engine: Engine) -> None:
-        record = self.house.record(self.id)
         if engine.resident:
-
-            def ready(tx: Tx) -> None:
-                sessions.change(tx, self.id, SessionEvent.ready, reason="started", pid=engine.pid)
-                if record.interrupted:
-                    sessions.told(tx, self.id)
-
-            await self.house.store.write(ready)
+            ready, pid = SessionEvent.ready, engine.pid
+            await self.house.store.write(lambda tx: sessions.change(tx, self.id, ready, reason="started", pid=pid))
         self.used_at = trio.current_time()
         self.ready = True
         self.started.set()
@@ -210,12 +205,17 @@ class LiveSession:
     async def _claim(self) -> Turn | None:
         store = self.house.store
 
+        def claim(tx: Tx) -> Turn | None:
+            if turn := turns.claim(tx, self.id):
+                sessions.told(tx, self.id)  # with its first turn its engine learns what was cut off
+            return turn
+
         def claimed(tx: Tx) -> Turn | None:
-            turn = tx.session(self.id).turn
-            return tx.turn(turn) if turn else turns.claim(tx, self.id)
+            running = tx.session(self.id).turn
+            return tx.turn(running) if running else claim(tx)
 
         try:
-            return await store.write(lambda tx: turns.claim(tx, self.id))
+            return await store.write(claim)
         except OutcomeUnknown:
             return await persist(store, claimed)  # else it might be running, and nobody would run it
 

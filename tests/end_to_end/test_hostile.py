@@ -166,8 +166,9 @@ def test_many_who_stop_and_ask_at_once_are_all_answered(odd: Daemon) -> None:
         session = odd.create("odd")
         odd.run(session, "say hello")
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda verb: odd.call(verb, session=session), verbs))  # noqa: B023
-        assert all(answer["state"] == ["say hello"] for answer in answers[4:])
+            calls = [pool.submit(odd.call, verb, session=session) for verb in verbs]
+        assert [call.result()["state"] for call in calls[4:]] == [["say hello"]] * 4
+        assert all(call.result()["session"]["state"] == "idle" for call in calls[:4])
         assert odd.session(session)["state"] == "idle"
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from pynvim.msgpack_rpc import socket_session  # type: ignore[import-untyped]
 
-
 ENDED = ("turn.completed", "turn.failed", "turn.cancelled")
 
 

@@ -1,5 +1,6 @@
 """One live session: its jobs, its stop, its races, and what happens when a write fails in the middle of one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import trio
 import trio.testing
 
 from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
+from roost.daemon.sessions import house as house_module
 from roost.daemon.sessions import recorder
+from roost.daemon.sessions.checkpoint import Shutdown
 from roost.daemon.sessions.session import LiveSession
 from roost.daemon.store import checkpoints
 from roost.protocol.errors import (
@@ -337,3 +340,48 @@ async def test_a_deleted_session_leaves_nothing_behind(house: Rooms) -> None:
     drives = house.registry.runner.drives
     assert not house.registry.live and not drives.in_flight
     assert drives._failures == {}  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_an_engine_is_told_what_was_cut_off_until_a_turn_has_begun(tmp_path: Path) -> None:
+    """Section 10: a child that was started and unloaded again before its first turn does not take the news along."""
+    async with rooms(tmp_path) as house:
+        session = await house.create()
+        turn = await house.begun(session, "hang")
+        await Shutdown(house.registry, "test", lambda text: None).run()
+    async with rooms(tmp_path) as house:
+        for _ in range(2):
+            await house.supervisor.find(session)
+            await house.supervisor.start(session)
+            told = house.engines[session].launch.interrupted
+            assert told is not None and (told["turn"], told["input"]) == (turn, "hang")
+            await house.supervisor.stop(session)
+        assert house.record(session).interrupted == turn, "`roost ls` shows it"
+        await house.run(session, "say it")
+        assert house.record(session).interrupted is None
+        await house.supervisor.stop(session)
+        await house.supervisor.start(session)
+        assert house.engines[session].launch.interrupted is None
+
+
+async def test_a_cut_off_turn_that_retention_removed_keeps_nobody_from_starting(house: Rooms) -> None:
+    session = await house.create()
+    lost = {"interrupted": "t-removed"}
+    await house.store.write(lambda tx: tx.put_session(tx.session(session).model_copy(update=lost)))
+    assert (await house.run(session, "say it")).state is TurnState.completed
+
+
+async def test_a_secret_that_does_not_come_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file may be a pipe, or on a file system that does not answer."""
+    monkeypatch.setattr(house_module, "FILE_DEADLINE", 0.05)
+    os.mkfifo(tmp_path / "secret")
+    source = f"[engines.secret]\ncommand = ['x']\n[engines.secret.env_from]\nKEY = 'file:{tmp_path / 'secret'}'\n"
+    async with rooms(tmp_path, source) as house:
+        session = await house.create(engine="secret")
+        turn = await house.run(session, "say it")
+        assert (turn.state, turn.reason) == (TurnState.failed, "secret_missing")
+        os.close(os.open(tmp_path / "secret", os.O_WRONLY))  # lets the thread go that still waits for it
+        (tmp_path / "secret").unlink()
+        (tmp_path / "secret").write_text("the word\n")
+        await house.supervisor.release(session)
+        assert (await house.run(session, "say it")).state is TurnState.completed
+        assert house.engines[session].launch.env["KEY"] == "the word"
