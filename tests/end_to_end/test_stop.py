@@ -100,13 +100,16 @@ def test_a_second_sigterm_cuts_the_waiting_short(tmp_path: Path) -> None:
     try:
         daemon.start()
         session = daemon.create("odd")
-        daemon.send(session, "deaf")
+        turn = daemon.send(session, "deaf")
         wait_until(lambda: daemon.session(session)["turn"], "the deaf one runs")
         assert daemon.process is not None
         daemon.process.send_signal(signal.SIGTERM)
         wait_until(lambda: daemon.call("daemon.status")["phase"] == "stopping", "it stops")
         assert daemon.stop(deadline=20) == 9
-        assert stopped(daemon.start())["timed_out"] == [session]
+        report = stopped(daemon.start())
+        assert report["timed_out"] == [session] and report["interrupted"] == [turn]
+        ended = daemon.call("turn.get", turn=turn)["turn"]
+        assert (ended["state"], ended["reason"]) == ("interrupted", "daemon_shutdown")
     finally:
         daemon.close()
 
