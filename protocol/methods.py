@@ -167,7 +167,7 @@ class SessionUpdateParams(SessionParams):
 
     @model_validator(mode="after")
     def _something(self) -> "SessionUpdateParams":
-        if not self.model_fields_set - {"session"}:
+        if self.name is None and self.after is None:
             raise ValueError("nothing to change was given: name, after")
         return self
 

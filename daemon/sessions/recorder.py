@@ -38,21 +38,25 @@ async def persist(
         RoostError: the operation's own; OutcomeUnknown without ``twice``.
     """
     wait, tries = RETRY, 0
-    while True:
-        try:
-            result = await store.write(operation)
-        except (StorageFailed, StorageGone, OutcomeUnknown) as exc:
-            if isinstance(exc, OutcomeUnknown) and not twice:
-                raise
-            if not tries:
-                log.error("not written yet, trying again: %s", exc)
-            delayed()
-            await trio.sleep(wait)
-            wait, tries = min(2 * wait, LONGEST_RETRY), tries + 1
-        else:
-            if tries:
-                log.info("written now, after %d tries in vain", tries)
-            return result
+    try:
+        while True:
+            try:
+                result = await store.write(operation)
+            except (StorageFailed, StorageGone, OutcomeUnknown) as exc:
+                if isinstance(exc, OutcomeUnknown) and not twice:
+                    raise
+                if not tries:
+                    log.error("not written yet, trying again: %s", exc)
+                store.stuck[operation] = exc
+                delayed()
+                await trio.sleep(wait)
+                wait, tries = min(2 * wait, LONGEST_RETRY), tries + 1
+            else:
+                if tries:
+                    log.info("written now, after %d tries in vain", tries)
+                return result
+    finally:
+        store.stuck.pop(operation, None)
 
 
 class Recorder:

@@ -30,7 +30,8 @@ class Store:
     """All that lasts. One thread writes, with group commit; reads have connections and threads of their own.
 
     Attributes:
-        problem: the last write failure; None while writes work. gone: which file was unlinked or replaced under us.
+        problem: the last write failure; None while writes work. stuck: why each write that is tried
+        again has failed. gone: which file was unlinked or replaced under us.
         offset: the last one committed and delivered. on_commit: called in the Trio thread, in commit order, once an
         operation, before its ``write`` returns.
     """
@@ -39,6 +40,7 @@ class Store:
         self.path = path
         self.problem: RoostError | None = None
         self.gone: str | None = None
+        self.stuck: dict[object, RoostError] = {}
         self.offset = writer.offset
         self.on_commit: list[Callable[[Commit], None]] = []
         self._counts = Counter(reads=0, storage_failures=0, unheard_failures=0, listener_failures=0)

@@ -331,6 +331,9 @@ def test_a_turn_survives_a_disk_that_is_full_for_a_while(roostd: Daemon) -> None
         fill(ballast)
         (roostd.workspace / "gate").write_text("go\n")
         wait_until(lambda: not roostd.call("daemon.status")["storage"]["ok"], "a write failed")
+        with contextlib.suppress(RoostError):
+            roostd.call("session.update", session=session, name="small")
+        assert not roostd.call("daemon.status")["storage"]["ok"], "a small write that fits does not hide it"
         ballast.unlink()
         assert roostd.wait(turn)["state"] == "completed"
         item = roostd.call("turn.get", turn=turn)["items"][0]

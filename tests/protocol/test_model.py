@@ -57,6 +57,7 @@ def test_every_class_of_an_event_is_registered() -> None:
         (methods.EventsReadParams, {}, "give session"),
         (methods.EventsReadParams, {"all": True, "after": -1}, "after"),
         (methods.SessionUpdateParams, {"session": "s"}, "nothing to change"),
+        (methods.SessionUpdateParams, {"session": "s", "name": None}, "nothing to change"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(params: type[BaseModel], given: dict[str, Any], culprit: str) -> None:

@@ -36,7 +36,8 @@ def daemon_status(client: "Connection", params: Nothing) -> DaemonStatusResult:
 
 
 def _storage(server: "Server") -> StorageStatus:
-    problem = server.refused or server.store.problem
+    # A small write may find room while a large one does not: one that is stuck is a problem still.
+    problem = server.refused or server.store.problem or next(iter(server.store.stuck.values()), None)
     return StorageStatus(
         ok=problem is None, path=server.info.database, problem=None if problem is None else problem.to_wire()
     )
