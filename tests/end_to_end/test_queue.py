@@ -206,6 +206,19 @@ def test_the_number_of_running_turns_is_bounded_and_fair(tmp_path: Path) -> None
             running += event["kind"] == "turn.started"
             running -= event["kind"] == "turn.completed"
             assert running <= 2
+        with daemon.connect() as connection:
+            asked = [
+                connection.send("turn.send", {"session": sessions[n % 2], "input": "say many"}) for n in range(100)
+            ]
+            asked.append(connection.send("turn.send", {"session": sessions[2], "input": "say one"}))
+            sent = [connection.result(msgid)["turn"]["id"] for msgid in asked]
+        for turn in sent[-3:]:
+            daemon.wait(turn)
+        events = [event for event in daemon.events() if event["turn"] in sent]
+        kinds = [(event["kind"], event["turn"]) for event in events]
+        waited = events[kinds.index(("turn.queued", sent[-1])) : kinds.index(("turn.started", sent[-1]))]
+        before = sum(event["kind"] == "turn.started" for event in waited)
+        assert before <= 10, f"{before} turns of long queues went before it"
     finally:
         daemon.close()
 
