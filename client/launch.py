@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from ..protocol.errors import DaemonUnreachable, StateDirectoryUnusable
+from ..protocol.errors import ERRORS, DaemonUnreachable, StateDirectoryUnusable
 from ..protocol.lean import TYPE_CHECKING
 from ..protocol.paths import Paths
 from .connection import Connection
@@ -108,7 +108,8 @@ def _not_started(paths: Paths, status: int | None, line: str, log: str) -> Daemo
     if status == LOCK_HELD:
         what = f"another daemon holds {paths.lock} and does not answer at {paths.socket}; it may be stopping"
     text = f"{what}: {line or 'it said nothing'}; see {log}"
-    return DaemonUnreachable(text, path=paths.socket, status=status, log=log)
+    cause = next((part for part in line.split(": ") if part in ERRORS), None)  # roostd's own name for it
+    return DaemonUnreachable(text, path=paths.socket, status=status, cause=cause, log=log)
 
 
 def _prepare(state: str, log: str) -> int:

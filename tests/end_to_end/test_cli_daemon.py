@@ -113,6 +113,8 @@ def test_a_daemon_that_ends_at_once_is_shown_with_its_status_and_last_words(roos
     done = roost("ls", ROOST_CONFIG=str(tmp_path / "bad.toml"))
     assert done.status == 7
     assert "roostd ended with exit status 2" in done.err and "nonsense" in done.err and "roostd.log" in done.err
+    told = json.loads(roost("--json", "ls", ROOST_CONFIG=str(tmp_path / "bad.toml")).err)["error"]
+    assert (told["name"], told["data"]["cause"]) == ("daemon_unreachable", "invalid_settings")
 
 
 def test_a_state_directory_that_cannot_be_made_is_named(roost: Roost, tmp_path: Path) -> None:
