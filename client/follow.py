@@ -94,7 +94,7 @@ class Follower:
             if self._keyboard in ready:
                 yield from self._type()
             if self._connection.fileno() in ready:
-                self._connection.receive()
+                self._connection.receive(0)  # what was typed made a call, and that may have read it already
 
     def _arrived(self) -> Iterator[Happening]:
         while True:

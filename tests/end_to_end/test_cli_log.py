@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running
+from helpers.daemon import running, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,7 @@ def test_without_a_session_it_is_every_event_of_the_daemon(roost: Roost) -> None
 
 def test_it_is_followed_until_ctrl_c(roost: Roost) -> None:
     with roost.started("log", "told", "-f", "-n", "0") as log:
+        wait_until(lambda: roost.daemon.call("daemon.status")["subscriptions"], "it follows")
         roost("send", "told", "echo live")
         log.expect("> echo live\nlive\n")
         log.interrupt()
