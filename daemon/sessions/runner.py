@@ -57,5 +57,6 @@ class QueueRunner:
         try:
             await guarded(f"drive of {session}", drive)
         finally:
+            ok = ok or self._records.by_id(session) is None  # of one that was deleted meanwhile nothing is remembered
             self.drives.finished(session, trio.current_time(), ok=ok, jitter=random.random())
             self._poked.set()

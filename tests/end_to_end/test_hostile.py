@@ -159,6 +159,31 @@ def test_a_full_disk_is_an_error_at_once_and_the_stop_is_bounded(tmp_path: Path)
         daemon.close()
 
 
+def test_a_disk_that_is_full_at_the_start_is_a_sentence(tmp_path: Path) -> None:
+    """What was cut off must be settled before anything is served; where nothing was, it serves and says so."""
+    switch = tmp_path / "switch"
+    daemon = Daemon(tmp_path / "s", engines())
+    try:
+        daemon.start()
+        switch.touch()
+        assert daemon.stop() == 0
+        daemon.start(*command("full", switch))
+        assert not daemon.call("daemon.status")["storage"]["ok"]
+        switch.unlink()
+        _, turn = begun(daemon, "wait")
+        daemon.kill()
+        switch.touch()
+        with pytest.raises(AssertionError, match="roostd exited with 2"):
+            daemon.start(*command("full", switch))
+        log = daemon.log.read_text()
+        assert "roostd: storage_failed: " in log.splitlines()[-1] and "Traceback" not in log
+        switch.unlink()
+        daemon.start()
+        assert daemon.wait(turn)["reason"] == "daemon_restart"
+    finally:
+        daemon.close()
+
+
 def test_many_who_stop_and_ask_at_once_are_all_answered(odd: Daemon) -> None:
     """Whoever comes too late gets what is saved, not that the child has ended."""
     verbs = ["session.stop"] * 4 + ["session.state"] * 4

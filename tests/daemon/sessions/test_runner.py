@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from roost.daemon.core.drives import Drives
 from roost.daemon.sessions.records import Records
 from roost.daemon.sessions.runner import QueueRunner
 from roost.daemon.store import Commit
@@ -153,6 +154,22 @@ async def test_a_drive_that_fails_is_logged_and_backs_off(
     host.runner.rearm("s-bad")
     await settle()
     assert host.count("s-bad") == tries + 1, "re-armed by hand it does not wait"
+
+
+async def test_of_a_deleted_session_no_failure_is_remembered(
+    nursery: trio.Nursery, autojump_clock: trio.abc.Clock
+) -> None:
+    host = Host()
+    host.bad = {"s-bad"}
+    host.gates["s-bad"] = trio.Event()
+    host.queue("s-bad", 1)
+    nursery.start_soon(host.runner.run)
+    await settle()
+    host.records.apply(Commit([], {"s-bad": None}, []))
+    host.runner.drives.rearm("s-bad")
+    host.gates["s-bad"].set()
+    await settle()
+    assert host.runner.drives == Drives(256)
 
 
 async def test_slots_are_given_in_turn(nursery: trio.Nursery, autojump_clock: trio.abc.Clock) -> None:
