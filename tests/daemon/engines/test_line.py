@@ -188,7 +188,7 @@ class SlowStream(trio.abc.SendStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         for at in range(0, len(data), 1000):
-            await trio.sleep(0.001)
+            await trio.lowlevel.checkpoint()
             await self.stream.send_all(bytes(data)[at : at + 1000])
 
     async def wait_send_all_might_not_block(self) -> None: ...

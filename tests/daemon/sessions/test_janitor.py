@@ -17,6 +17,11 @@ async def saved(house: Rooms, session: str) -> bool:
     return await house.store.read(lambda conn: checkpoints.load(conn, session, "latest")) is not None
 
 
+def too_long(house: Rooms) -> set[str]:
+    """The sessions that the next sweep would unload."""
+    return set(house.registry.idle_too_long(house.registry.settings.sessions.idle_unload))
+
+
 async def test_only_what_is_idle_too_long_is_unloaded_and_saved_before(tmp_path: Path) -> None:
     """S0.W1, not weakness 1; S0.W2: one that has ended is not there."""
     async with rooms(tmp_path, IDLE) as house:
@@ -25,9 +30,11 @@ async def test_only_what_is_idle_too_long_is_unloaded_and_saved_before(tmp_path:
             await house.run(session, "one")
         await house.begun(busy, "hang")
         janitor = Janitor(house.registry)
+        for session in (idle, fresh):
+            house.live(session).used_at = trio.current_time()
         await janitor.sweep_idle()
         assert janitor.unloaded == 0, "not yet"
-        await trio.sleep(0.06)
+        await wait_until(lambda: {idle, fresh} <= too_long(house))
         house.live(fresh).used_at = trio.current_time()
         await janitor.sweep_idle()
         assert (janitor.unloaded, janitor.deferred) == (1, 0)
@@ -39,7 +46,7 @@ async def test_what_cannot_be_saved_stays_and_is_tried_again(tmp_path: Path) -> 
     async with rooms(tmp_path, IDLE) as house:
         session = await house.create()
         await house.run(session, "one")
-        await trio.sleep(0.06)
+        await wait_until(lambda: session in too_long(house))
         janitor = Janitor(house.registry)
         Faults(house.store).fail(FULL)
         await janitor.sweep_idle()
@@ -54,7 +61,7 @@ async def test_one_that_hangs_keeps_no_other_waiting(tmp_path: Path) -> None:
         for session in sessions:
             await house.run(session, "one")
         house.engines[sessions[0]].gates = {"state": trio.Event()}
-        await trio.sleep(0.06)
+        await wait_until(lambda: set(sessions) == too_long(house))
         janitor = Janitor(house.registry)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(janitor.sweep_idle)
@@ -71,7 +78,7 @@ async def test_what_failed_long_ago_may_be_tried_again(tmp_path: Path) -> None:
                 await house.registry.ensure(session)
         janitor = Janitor(house.registry)
         await janitor.sweep_failed()
-        await trio.sleep(0.06)
+        await wait_until(lambda: set(house.registry.failed_long_ago()) == set(names))
         Faults(house.store).fail(FULL)
         await janitor.sweep_failed()
         states = sorted(house.record(session).state for session in names)
