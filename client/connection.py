@@ -24,6 +24,8 @@ CALL_SECONDS = 60.0
 
 _READ_BYTES = 65_536  # more would be mapped and unmapped at each read
 _RETRY_SECONDS = 0.02
+_ALERT_SECONDS = 1.0
+"""A Ctrl-C that comes right before the kernel begins to wait is noticed when it stops waiting."""
 
 
 class Connection:
@@ -116,15 +118,10 @@ class Connection:
             ConnectionLost: the daemon closed the connection.
             ProtocolViolation: it sent what is not the protocol.
         """
-        self._socket.settimeout(timeout)
-        try:
-            data = self._socket.recv(_READ_BYTES)
-        except (TimeoutError, BlockingIOError):
-            return False
-        except OSError as exc:
-            raise self._lost() from exc
-        if not data:
-            raise self._lost()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (data := self._read(deadline)) is None:
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
         for message in self._rpc.receive(data):
             match message:
                 case rpc.Response():
@@ -136,6 +133,20 @@ class Connection:
                 case _:
                     pass  # the daemon asks nothing of a client
         return True
+
+    def _read(self, deadline: float | None) -> bytes | None:
+        """What came by the deadline, or within :data:`_ALERT_SECONDS`; None: nothing."""
+        left = _ALERT_SECONDS if deadline is None else min(deadline - time.monotonic(), _ALERT_SECONDS)
+        self._socket.settimeout(max(left, 0))
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except (TimeoutError, BlockingIOError):
+            return None
+        except OSError as exc:
+            raise self._lost() from exc
+        if not data:
+            raise self._lost()
+        return data
 
     def _greet(self, name: str, timeout: float) -> dict[str, Any]:
         try:

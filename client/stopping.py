@@ -20,7 +20,8 @@ def stop(invocation: Invocation) -> int:
         invocation.call("daemon.shutdown", reason="user")
         report = _report(invocation)
         if process is not None:
-            select.select([process], [], [])
+            while not select.select([process], [], [], 1.0)[0]:
+                pass  # a Ctrl-C right before the wait is noticed now
     finally:
         if process is not None:
             os.close(process)

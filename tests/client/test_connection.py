@@ -1,6 +1,9 @@
 """The blocking connection, against a peer on a real socket."""
 
+import os
+import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,25 @@ def test_an_answer_that_does_not_come_is_withdrawn(path: Path) -> None:
         with pytest.raises(TimedOut, match="did not answer slow within"):
             connection.call("slow", {}, timeout=0.05)
         assert daemon.wait_heard("rpc.cancel") == {"msgid": 2}
+
+
+@pytest.mark.timeout(20)
+def test_a_ctrl_c_that_does_not_end_the_wait_in_the_kernel_is_noticed(path: Path) -> None:
+    """As when it comes right before the wait: another thread takes the signal, so that ours is not woken."""
+    with peer(path, slow=lambda _: None) as daemon, Connection(str(path)) as connection:
+
+        def interrupt() -> None:
+            daemon.wait_heard("slow")
+            asleep = 0
+            while asleep < 100:  # one who only waited for the interpreter's lock would have it by then
+                asleep = asleep + 1 if " S " in Path(f"/proc/self/task/{os.getpid()}/stat").read_text() else 0
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+        other = threading.Thread(target=interrupt)
+        other.start()
+        with pytest.raises(KeyboardInterrupt):
+            connection.call("slow", {}, None)
+        other.join()
 
 
 def test_what_is_over_the_daemons_limits_is_not_sent(path: Path) -> None:
