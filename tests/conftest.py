@@ -1,6 +1,7 @@
 """Fixtures of all tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from helpers.daemon import Daemon
 # No timed assertion in a test: a loaded machine is slow, not wrong. CI tries the same examples each time.
 settings.register_profile("roost", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("roost")
+
+# A shell script that runs this in its background has it ignore Ctrl-C, and so would each command that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
