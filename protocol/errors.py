@@ -262,6 +262,27 @@ class SecretMissing(RoostError):
     code = 305
 
 
+class LimitUnenforceable(RoostError):
+    """This host cannot enforce a limit, and the settings say that the session is not to run without."""
+
+    name = "limit_unenforceable"
+    code = 306
+
+
+class OutOfMemory(RoostError):
+    """The kernel ended a process of the session because its memory limit was reached."""
+
+    name = "out_of_memory"
+    code = 307
+
+
+class ProcessesLeft(RoostError):
+    """Processes of the session do not end although they were killed: they hang in the kernel."""
+
+    name = "processes_left"
+    code = 308
+
+
 # --- the store ---
 
 

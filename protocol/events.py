@@ -51,6 +51,14 @@ class DaemonStopped(TypedDict):
     duration: int
 
 
+@_kind("daemon.reloaded")
+class DaemonReloaded(TypedDict):
+    """The settings were read again. ``restart`` names those that changed and hold only after a restart."""
+
+    changed: list[str]
+    restart: list[str]
+
+
 @_kind("session.created")
 class SessionCreated(TypedDict):
     session: dict[str, Any]
@@ -72,6 +80,21 @@ class SessionStateChanged(TypedDict):
     reason: str
     pid: NotRequired[int]
     problem: NotRequired[dict[str, Any]]
+
+
+@_kind("session.limits_unenforced")
+class SessionLimitsUnenforced(TypedDict):
+    """Limits that its child was started without, because this host cannot enforce them."""
+
+    limits: list[str]
+    reason: str
+
+
+@_kind("session.processes_left")
+class SessionProcessesLeft(TypedDict):
+    """Processes of the session that did not end although they were killed; it is not idle until they are gone."""
+
+    pids: list[int]
 
 
 @_kind("session.held")

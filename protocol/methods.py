@@ -2,16 +2,26 @@
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from .feeds import (
+    EventsReadParams,
+    EventsReadResult,
+    EventsSubscribeParams,
+    EventsSubscribeResult,
+    EventsUnsubscribeParams,
+)
 from .model import (
     After,
+    Check,
     Checkpoint,
     DurationMs,
     Engine,
     Item,
     Label,
+    Limits,
     Noun,
+    ProcessStats,
     PromptText,
     Session,
     SessionState,
@@ -19,33 +29,10 @@ from .model import (
     TurnState,
     UnixMs,
 )
+from .params import Count, Cursor, Done, EnvName, EnvValue, Key, Nothing, Params, SessionRef, TurnRef
 
 PROTOCOL = 1
 """Version of the wire protocol; it is not the version of the program."""
-
-
-class Params(BaseModel):
-    """What a request says. Unknown fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
-
-
-_KEY = "a key of the client's choice: the same key again returns the first result"
-Key = Annotated[str | None, Field(default=None, min_length=1, max_length=128, description=_KEY)]
-SessionRef = Annotated[str, Field(min_length=1, max_length=128, description="id, unique start of an id, or name")]
-TurnRef = Annotated[str, Field(min_length=1, max_length=128, description="id or unique start of an id")]
-Count = Annotated[int, Field(ge=1, le=1000, description="at most this many")]
-Cursor = Annotated[int, Field(ge=0, description="`next` of the page before; 0 for the first")]
-EnvName = Annotated[str, Field(pattern=r"^[^=\x00]+$", max_length=256)]
-EnvValue = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=131072)]
-
-
-class Nothing(Params):
-    pass
-
-
-class Done(Noun):
-    """An empty result: it was done."""
 
 
 # --- the connection ---
@@ -114,15 +101,22 @@ class DaemonStatusResult(Noun):
     held: int = Field(description="sessions on hold")
     clients: int
     subscriptions: int
+    checks: list[Check] = Field(description="what this host can do for its sessions, and what it cannot")
 
 
 class DaemonStatsResult(Noun):
     counters: dict[str, int] = Field(description="since the daemon started")
     in_flight: dict[str, DurationMs] = Field(description="session → how long the queue runner has been driving it")
+    processes: list[ProcessStats] = Field(description="the daemon's own first, then one for each child")
 
 
 class ShutdownParams(Params):
     reason: str = Field(default="user", max_length=200)
+
+
+class ReloadResult(Noun):
+    changed: list[str] = Field(description="settings that hold from now on")
+    restart: list[str] = Field(description="settings that changed and hold after a restart of the daemon")
 
 
 class EngineListResult(Noun):
@@ -138,6 +132,7 @@ class SessionCreateParams(Params):
     workspace: str = Field(min_length=1, max_length=4096, description="an absolute path of a directory")
     env: dict[EnvName, EnvValue] = Field(default={}, description="variables for the children")
     after: After = After()
+    limits: Limits = Limits()
     key: Key = None
 
 
@@ -164,11 +159,12 @@ class SessionListResult(Noun):
 class SessionUpdateParams(SessionParams):
     name: Label | None = None
     after: After | None = None
+    limits: Limits | None = Field(default=None, description="in place of those it had; the next child has them")
 
     @model_validator(mode="after")
     def _something(self) -> "SessionUpdateParams":
-        if self.name is None and self.after is None:
-            raise ValueError("nothing to change was given: name, after")
+        if self.name is None and self.after is None and self.limits is None:
+            raise ValueError("nothing to change was given: name, after, limits")
         return self
 
 
@@ -201,6 +197,18 @@ class CheckpointResult(Noun):
 
 class CheckpointListResult(Noun):
     checkpoints: list[Checkpoint]
+
+
+class SessionStderrParams(SessionParams):
+    offset: int | None = Field(default=None, ge=0, description="bytes since the session was made; null: near the end")
+    limit: Annotated[int, Field(ge=1, le=262_144, description="bytes")] = 65_536
+
+
+class SessionStderrResult(Noun):
+    content: str = Field(description="what its children wrote to stderr; what is not UTF-8 is replaced")
+    offset: int = Field(description="where content begins; more than was asked for when older output is gone")
+    next: int = Field(description="the offset to read on from")
+    end: int = Field(description="bytes written so far")
 
 
 class SessionWaitParams(SessionParams):
@@ -295,61 +303,6 @@ class ItemReadResult(Noun):
     kept: int
 
 
-# --- events ---
-
-
-class Feed(Params):
-    session: SessionRef | None = Field(default=None, description="events of one session; `after` is a seq")
-    all: bool = Field(default=False, description="events of all sessions and the daemon; `after` is an offset")
-    kinds: list[str] | None = Field(default=None, max_length=64, description="only these kinds, or `noun.` prefixes")
-
-    @model_validator(mode="after")
-    def _one(self) -> "Feed":
-        if (self.session is None) != self.all:
-            raise ValueError("give session, or all = true")
-        return self
-
-
-class EventsReadParams(Feed):
-    after: int = Field(default=0, ge=0)
-    limit: Count = 256
-
-
-class EventsReadResult(Noun):
-    events: list[dict[str, Any]]
-    next: int = Field(description="`after` of the next page")
-    more: bool = Field(description="false: these were all there are now")
-
-
-class EventsSubscribeParams(Feed):
-    after: int | None = Field(default=None, ge=0, description="left out: only what happens from now on")
-    follow: bool = Field(default=True, description="false: end after what there is now")
-
-
-class EventsSubscribeResult(Noun):
-    subscription: str
-    after: int
-
-
-class EventsUnsubscribeParams(Params):
-    subscription: str
-
-
-class EventsEnd(Noun):
-    """The last message of a subscription."""
-
-    subscription: str
-    reason: Literal["unsubscribed", "complete", "session_deleted", "shutting_down", "failed"]
-    after: int = Field(description="the last event sent: subscribe again after it")
-    message: str = ""
-
-
-EVENT = "event"
-"""The notification that carries one event."""
-EVENTS_END = "events.end"
-"""The notification that ends a subscription."""
-
-
 class Method(NamedTuple):
     params: type[Params]
     result: type[Noun]
@@ -361,13 +314,15 @@ METHODS: dict[str, Method] = {
     "rpc.discover": Method(Nothing, DiscoverResult, "This document, as OpenRPC."),
     "rpc.cancel": Method(CancelParams, Done, "Withdraw a request: only the waiting ends, never the work."),
     "daemon.status": Method(Nothing, DaemonStatusResult, "How the daemon is."),
-    "daemon.stats": Method(Nothing, DaemonStatsResult, "Counters, and what is in flight."),
+    "daemon.stats": Method(Nothing, DaemonStatsResult, "Counters, what is in flight, and what processes use."),
     "daemon.shutdown": Method(ShutdownParams, Done, "Stop as SIGTERM does; answered before it begins."),
     "engine.list": Method(Nothing, EngineListResult, "The engines a session can have."),
     "session.create": Method(SessionCreateParams, SessionResult, "Make a session; no child is started."),
     "session.get": Method(SessionParams, SessionResult, "One session."),
     "session.list": Method(SessionListParams, SessionListResult, "Sessions, oldest first."),
-    "session.update": Method(SessionUpdateParams, SessionResult, "Change its name or what follows a failed turn."),
+    "session.update": Method(
+        SessionUpdateParams, SessionResult, "Change its name, limits, or what follows a failed turn."
+    ),
     "session.start": Method(SessionParams, SessionResult, "Have its child running; re-arms a failed session."),
     "session.stop": Method(SessionStopParams, SessionResult, "Cancel what runs, save the state, end the child."),
     "session.state": Method(SessionStateParams, SessionStateResult, "A copy of the engine's state."),

@@ -92,6 +92,15 @@ class After(Noun):
     cancelled: AfterEnd = AfterEnd.hold
 
 
+class Limits(Noun):
+    """What a session's processes may use; null: roost sets no limit. Which ones this host can enforce is checked."""
+
+    memory_max: int | None = Field(default=None, ge=1, description="bytes, of all together")
+    pids_max: int | None = Field(default=None, ge=1, description="processes and threads, of all together")
+    cpu_max: float | None = Field(default=None, gt=0, description="processors, of all together: 1.5 is one and a half")
+    nofile: int | None = Field(default=None, ge=1, description="open descriptors, of each process")
+
+
 class Usage(Noun):
     """Tokens used, and what they cost if the engine says so."""
 
@@ -138,6 +147,7 @@ class Session(Noun):
     archived: bool = False
     hold: Hold | None = None
     after: After = After()
+    limits: Limits = Field(default=Limits(), description="of its own; where null, its engine's hold")
     queued: int = Field(default=0, description="turns that wait to run")
     turns: int = Field(default=0, description="turns ever sent")
     turn: str | None = Field(default=None, description="the turn that runs now")
@@ -230,3 +240,25 @@ class Engine(Noun):
     kind: EngineKind
     command: list[str]
     default: bool = False
+
+
+class Check(Noun):
+    """One thing about this host or this daemon that was looked at."""
+
+    name: str
+    ok: bool
+    message: str = Field(description="what was found and, if it is not ok, what to do")
+
+
+class ProcessStats(Noun):
+    """A session's child and all that it started; or the daemon itself, which has no session."""
+
+    session: str | None
+    pid: int = Field(description="the child's")
+    pids: list[int] = Field(description="of all of them, the child's first; at most 64")
+    processes: int = Field(description="how many they are")
+    threads: int
+    cpu: DurationMs = Field(description="ms of processor time that those alive have used")
+    memory: int = Field(description="resident bytes, of all together")
+    descriptors: int = Field(description="open ones, of all together")
+    age: DurationMs = Field(description="ms since the child was started")

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from .. import __version__
 from .errors import ERRORS
 from .events import EVENTS
-from .methods import EVENT, EVENTS_END, METHODS, PROTOCOL, EventsEnd, Method
+from .feeds import EVENT, EVENTS_END, EventsEnd
+from .methods import METHODS, PROTOCOL, Method
 from .model import Event
 
 Schema = dict[str, Any]

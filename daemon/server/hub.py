@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from ...protocol import rpc
-from ...protocol.methods import EVENT
+from ...protocol.feeds import EVENT
 from ..store import Commit, Stored
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ...protocol.errors import InvalidParams
-from ...protocol.methods import Params
+from ...protocol.params import Params
 
 _LONGEST_NAME = 64
 _MOST_ERRORS = 20

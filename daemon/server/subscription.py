@@ -13,7 +13,7 @@ import trio
 
 from ...protocol import rpc
 from ...protocol.errors import RoostError, SessionNotFound
-from ...protocol.methods import EVENTS_END, EventsEnd
+from ...protocol.feeds import EVENTS_END, EventsEnd
 from ...protocol.model import new_id
 from ..store import Stored, reads
 from .hub import Burst, frames

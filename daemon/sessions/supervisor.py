@@ -85,13 +85,16 @@ class Supervisor:
                 workspace=workspace,
                 env=params.env,
                 after=params.after,
+                limits=params.limits,
                 key=params.key,
                 author=author,
             )
         )
 
     async def update(self, session_id: str, params: SessionUpdateParams) -> Session:
-        return await self.store.write(lambda tx: sessions.update(tx, session_id, name=params.name, after=params.after))
+        return await self.store.write(
+            lambda tx: sessions.update(tx, session_id, name=params.name, after=params.after, limits=params.limits)
+        )
 
     async def start(self, session_id: str) -> Session:
         """Have its child running. Nothing to start for kind command."""

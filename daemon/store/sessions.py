@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...protocol.errors import NameTaken, SessionBusy
-from ...protocol.model import After, Author, EngineKind, Problem, Session, SessionState, new_id
+from ...protocol.model import After, Author, EngineKind, Limits, Noun, Problem, Session, SessionState, new_id
 from ...protocol.rpc import pack, unpack
 from ..core.states import SESSION, SessionEvent
 from . import keys, retention
@@ -14,6 +14,8 @@ from .tx import Tx, session_not_found
 
 MAX_DELETED = 10_000
 """Deleted sessions whose last event is kept."""
+
+NO_LIMITS = Limits()
 
 _SETTLED = (SessionState.idle, SessionState.failed)
 
@@ -27,6 +29,7 @@ def create(
     workspace: str,
     env: Mapping[str, str],
     after: After,
+    limits: Limits = NO_LIMITS,
     key: str | None,
     author: Author | None,
 ) -> Session:
@@ -36,6 +39,8 @@ def create(
         NameTaken, KeyConflict
     """
     content = [name, engine, workspace, dict(env), after.to_wire()]
+    if limits != NO_LIMITS:  # else a key from before there were limits would be another one
+        content.append(limits.to_wire())
     made = keys.recall(tx, "session", key, content)
     if made and SESSIONS.get(tx.conn, made):
         return tx.session(made)
@@ -48,6 +53,7 @@ def create(
         kind=kind,
         workspace=workspace,
         after=after,
+        limits=limits,
         created_at=now,
         updated_at=now,
         active_at=now,
@@ -69,7 +75,9 @@ def _refuse_taken(tx: Tx, name: str | None) -> None:
         raise NameTaken(text, name=name, session=row[0])
 
 
-def update(tx: Tx, id: str, *, name: str | None = None, after: After | None = None) -> Session:
+def update(
+    tx: Tx, id: str, *, name: str | None = None, after: After | None = None, limits: Limits | None = None
+) -> Session:
     """Change what is given.
 
     Raises:
@@ -83,9 +91,11 @@ def update(tx: Tx, id: str, *, name: str | None = None, after: After | None = No
         changed["name"] = name
     if after is not None and after != session.after:
         changed["after"] = after
+    if limits is not None and limits != session.limits:
+        changed["limits"] = limits
     if changed:
         tx.put_session(session.model_copy(update=changed))
-        shown = {field: value.to_wire() if isinstance(value, After) else value for field, value in changed.items()}
+        shown = {field: value.to_wire() if isinstance(value, Noun) else value for field, value in changed.items()}
         tx.emit(id, "session.updated", {"changed": shown})
     return tx.session(id)
 

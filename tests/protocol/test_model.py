@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from roost.protocol import events, methods, model
+from roost.protocol import events, feeds, methods, model, params
 from roost.protocol.events import EVENTS
 from roost.protocol.methods import METHODS
 from roost.protocol.model import new_id
@@ -21,7 +21,7 @@ def test_an_id_is_its_kinds_letter_and_80_random_bits() -> None:
 def test_every_method_is_noun_dot_verb_with_models_of_its_own_room() -> None:
     for name, method in METHODS.items():
         assert re.fullmatch(r"hello|[a-z]+\.[a-z]+", name)
-        assert issubclass(method.params, methods.Params) and issubclass(method.result, model.Noun)
+        assert issubclass(method.params, params.Params) and issubclass(method.result, model.Noun)
         assert method.summary.endswith(".")
 
 
@@ -53,9 +53,9 @@ def test_every_class_of_an_event_is_registered() -> None:
         (methods.TurnSendParams, {"session": "s", "input": "x", "timeout": "5"}, "timeout"),
         (methods.SessionListParams, {"limit": 0}, "limit"),
         (methods.SessionListParams, {"state": "asleep"}, "state"),
-        (methods.EventsReadParams, {"session": "s", "all": True}, "give session"),
-        (methods.EventsReadParams, {}, "give session"),
-        (methods.EventsReadParams, {"all": True, "after": -1}, "after"),
+        (feeds.EventsReadParams, {"session": "s", "all": True}, "give session"),
+        (feeds.EventsReadParams, {}, "give session"),
+        (feeds.EventsReadParams, {"all": True, "after": -1}, "after"),
         (methods.SessionUpdateParams, {"session": "s"}, "nothing to change"),
         (methods.SessionUpdateParams, {"session": "s", "name": None}, "nothing to change"),
     ],

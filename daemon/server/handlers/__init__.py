@@ -6,7 +6,8 @@
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ....protocol.methods import METHODS, Params
+from ....protocol.methods import METHODS
+from ....protocol.params import Params
 from ..answer import Result
 from . import daemon, engine, events, item, rpc, session, turn
 

@@ -4,8 +4,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ....protocol.methods import DaemonStatsResult, DaemonStatusResult, Done, Nothing, ShutdownParams, StorageStatus
+from ....protocol.methods import DaemonStatsResult, DaemonStatusResult, ShutdownParams, StorageStatus
 from ....protocol.model import Session, SessionState
+from ....protocol.params import Done, Nothing
 from ..answer import Then
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def daemon_status(client: "Connection", params: Nothing) -> DaemonStatusResult:
         held=sum(session.hold is not None for session in known),
         clients=len(server.clients),
         subscriptions=len(server.hub),
+        checks=[],
     )
 
 
@@ -46,7 +48,7 @@ def _storage(server: "Server") -> StorageStatus:
 def daemon_stats(client: "Connection", params: Nothing) -> DaemonStatsResult:
     server = client.server
     return DaemonStatsResult(
-        counters={**server.store.counters, **server.counters}, in_flight=server.supervisor.in_flight()
+        counters={**server.store.counters, **server.counters}, in_flight=server.supervisor.in_flight(), processes=[]
     )
 
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ....protocol.methods import EngineListResult, Nothing
+from ....protocol.methods import EngineListResult
+from ....protocol.params import Nothing
 
 if TYPE_CHECKING:
     from ..connection import Connection

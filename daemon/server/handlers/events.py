@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 from ....protocol.errors import InvalidParams, LimitReached, SubscriptionNotFound, SubscriptionOverlap
 from ....protocol.events import EVENTS
-from ....protocol.methods import (
-    Done,
+from ....protocol.feeds import (
     EventsReadParams,
     EventsSubscribeParams,
     EventsSubscribeResult,
     EventsUnsubscribeParams,
     Feed,
 )
+from ....protocol.params import Done
 from ...store import reads
 from ..answer import PAGE_BYTES, Packed, Then, packed_list
 from ..params import nearest, shown

@@ -7,7 +7,8 @@ import trio
 
 from ....protocol import rpc
 from ....protocol.errors import ProtocolMismatch
-from ....protocol.methods import PROTOCOL, CancelParams, Done, HelloParams, HelloResult, Nothing, ServerInfo
+from ....protocol.methods import PROTOCOL, CancelParams, HelloParams, HelloResult, ServerInfo
+from ....protocol.params import Done, Nothing
 from ..answer import Packed
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from ....protocol.methods import (
     CheckpointListResult,
     CheckpointResult,
-    Done,
     SessionCheckpointParams,
     SessionCreateParams,
     SessionDeleteParams,
@@ -20,6 +19,7 @@ from ....protocol.methods import (
     SessionUpdateParams,
     SessionWaitParams,
 )
+from ....protocol.params import Done
 from ...store import checkpoints
 from ..answer import PAGE_BYTES, Packed, fitting, packed_list
 from ..deadline import in_time

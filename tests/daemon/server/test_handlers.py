@@ -22,8 +22,9 @@ from roost.protocol.errors import (
     TimedOut,
     TurnNotQueued,
 )
-from roost.protocol.methods import METHODS, PROTOCOL, Done
+from roost.protocol.methods import METHODS, PROTOCOL
 from roost.protocol.model import ItemKind, ItemState
+from roost.protocol.params import Done
 
 
 def test_every_method_has_a_handler_of_its_own_name() -> None:

@@ -1,0 +1,3 @@
+-- What the processes of a session may use; packed as it is when nothing was set.
+
+ALTER TABLE sessions ADD COLUMN limits BLOB NOT NULL DEFAULT X'84AA6D656D6F72795F6D6178C0A8706964735F6D6178C0A76370755F6D6178C0A66E6F66696C65C0';

@@ -1,0 +1,31 @@
+"""What the params of all methods are made of."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .model import Noun
+
+
+class Params(BaseModel):
+    """What a request says. Unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+
+_KEY = "a key of the client's choice: the same key again returns the first result"
+Key = Annotated[str | None, Field(default=None, min_length=1, max_length=128, description=_KEY)]
+SessionRef = Annotated[str, Field(min_length=1, max_length=128, description="id, unique start of an id, or name")]
+TurnRef = Annotated[str, Field(min_length=1, max_length=128, description="id or unique start of an id")]
+Count = Annotated[int, Field(ge=1, le=1000, description="at most this many")]
+Cursor = Annotated[int, Field(ge=0, description="`next` of the page before; 0 for the first")]
+EnvName = Annotated[str, Field(pattern=r"^[^=\x00]+$", max_length=256)]
+EnvValue = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=131072)]
+
+
+class Nothing(Params):
+    pass
+
+
+class Done(Noun):
+    """An empty result: it was done."""
