@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ..protocol import paths
+from ..protocol import paths, sizes
 from ..protocol.errors import InvalidSettings, SecretMissing
-from ..protocol.model import EngineKind, Label
+from ..protocol.model import EngineKind, Label, Limits
 from . import configuration
 from .configuration import Configuration, Key
 
@@ -26,6 +26,21 @@ def _seconds(value: object) -> object:
         if told is None or told[2] not in UNITS:
             raise ValueError('must be a number of seconds, or a string like "500ms", "30s", "5min" or "2h"')
         return float(told[1]) * UNITS[told[2]]
+    return value
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return sizes.parse(value)
+        except ValueError:
+            raise ValueError('must be a number of bytes, or a string like "512MiB", "2GiB" or "1G"') from None
+    return value
+
+
+def _cgroup(value: object) -> object:
+    if value not in ("auto", "off") and not (isinstance(value, str) and value.startswith("/") and "\0" not in value):
+        raise ValueError('must be "auto", "off", or the absolute path of a cgroup\'s folder')
     return value
 
 
@@ -47,6 +62,8 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=
 Period = Annotated[float, BeforeValidator(_seconds), Field(ge=0.01, allow_inf_nan=False)]
 """Seconds between two ticks, or for one wait: a period of 0 would never let go of the processor."""
 Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=sizes.LARGEST)]
+"""Bytes."""
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 Variable = Annotated[str, Field(pattern=r"^[^=\x00]+$")]
 
@@ -65,6 +82,7 @@ class DaemonSettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     allowed_uids: Annotated[tuple[int, ...], Field(strict=False)] = ()
     stop_deadline: Seconds = 120.0
+    cgroup: Annotated[str, BeforeValidator(_cgroup)] = "auto"
 
 
 class LimitSettings(Section):
@@ -78,6 +96,7 @@ class LimitSettings(Section):
     clients: Count = 256
     start_timeout: Period = 30.0
     request_frame: int = Field(default=16 * 1024 * 1024, ge=4096)
+    unenforceable: Literal["say", "refuse"] = "say"
 
 
 class SessionSettings(Section):
@@ -118,6 +137,15 @@ class EngineSettings(Section):
     prompt: Literal["argument", "stdin"] = "argument"
     env: dict[Variable, str] = {}
     env_from: dict[Variable, Annotated[str, AfterValidator(_source)]] = {}
+    memory_max: Size | None = None
+    pids_max: Count | None = None
+    cpu_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    nofile: Count | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What holds for its sessions that have no limits of their own."""
+        return Limits(memory_max=self.memory_max, pids_max=self.pids_max, cpu_max=self.cpu_max, nofile=self.nofile)
 
 
 class Settings(Section):

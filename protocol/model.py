@@ -97,7 +97,9 @@ class Limits(Noun):
 
     memory_max: int | None = Field(default=None, ge=1, description="bytes, of all together")
     pids_max: int | None = Field(default=None, ge=1, description="processes and threads, of all together")
-    cpu_max: float | None = Field(default=None, gt=0, description="processors, of all together: 1.5 is one and a half")
+    cpu_max: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="processors, of all together: 1.5 is one and a half"
+    )
     nofile: int | None = Field(default=None, ge=1, description="open descriptors, of each process")
 
 

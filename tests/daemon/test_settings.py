@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from roost.daemon.settings import Settings, load
 from roost.protocol.errors import InvalidSettings, SocketPathTooLong
+from roost.protocol.model import Limits
 
 HOME = {"HOME": "/home/me"}
 
@@ -40,11 +41,13 @@ def test_defaults() -> None:
         "clients": 256,
         "start_timeout": 30.0,
         "request_frame": 16_777_216,
+        "unenforceable": "say",
     }
     assert settings.checkpoints.model_dump() == {"batch": 50, "batch_timeout": 30.0, "parallel_batches": 4}
     assert (settings.sessions.idle_unload, settings.sessions.idle_sweep, settings.sessions.poll) == (1800, 300, 0.4)
     assert (settings.retention.max_age, settings.daemon.allowed_uids) == (None, ())
     assert settings.daemon.log_level == "info" and settings.daemon.stop_deadline == 120
+    assert settings.daemon.cgroup == "auto" and settings.engines["shell"].limits == Limits()
     assert settings.engines["shell"].command == (sys.executable, "-P", "-m", "roost.worker.shell")
     assert settings.engines["thinking"].command == (sys.executable, "-P", "-m", "roost.worker.thinking")
     assert {engine.kind for engine in settings.engines.values()} == {"worker"}
@@ -85,6 +88,14 @@ def test_whole_file(file: Path) -> None:
     assert (mine.kind, mine.command, mine.prompt) == ("command", ("agent", "--yes"), "stdin")
     assert mine.env == {"MODE": "fast"} and mine.env_from["KEY"] == "credential:key"
     assert set(settings.engines) == {"mine", "shell", "thinking"}
+
+
+def test_limits_of_an_engine(file: Path) -> None:
+    written = 'memory_max = "1.5GiB"\npids_max = 100\ncpu_max = 2\nnofile = 1024'
+    limits = from_file(file, f"[engines.shell]\n{written}").engines["shell"].limits
+    assert limits == Limits(memory_max=1_610_612_736, pids_max=100, cpu_max=2.0, nofile=1024)
+    assert from_file(file, "engines.shell.memory_max = 4096").engines["shell"].limits == Limits(memory_max=4096)
+    assert from_file(file, "", ROOST_DAEMON_CGROUP="/sys/fs/cgroup/mine").daemon.cgroup == "/sys/fs/cgroup/mine"
 
 
 def test_built_in_engine_is_overridden_key_by_key(file: Path) -> None:
@@ -138,6 +149,14 @@ def test_period_of_zero_is_refused(file: Path, key: str) -> None:
         ("[engines.a]\ncomand = ['a']", 2, "there is no setting engines.a.comand; did you mean command?"),
         ("[engines.a]\ncommand = ['a']\nenvfrom = {}", 3, "no setting engines.a.envfrom; did you mean env_from?"),
         ("[engines.'my engine']\ncommand = ['a']", 1, "engines.my engine must match pattern"),
+        ("[engines.shell]\nmemory_max = '2GB'", 2, "memory_max must be a number of bytes, or a string like"),
+        ("[engines.shell]\nmemory_max = 0", 2, "engines.shell.memory_max must be greater than or equal to 1; correct"),
+        ("[engines.shell]\nmemory_max = true", 2, "engines.shell.memory_max must be a valid integer; correct it"),
+        ("[engines.shell]\npids_max = 1.5", 2, "engines.shell.pids_max must be a valid integer; correct it"),
+        ("[engines.shell]\ncpu_max = inf", 2, "engines.shell.cpu_max must be a finite number; correct it"),
+        ("[engines.shell]\nno_file = 7", 2, "there is no setting engines.shell.no_file; did you mean nofile?"),
+        ("[daemon]\ncgroup = 'mine'", 2, 'daemon.cgroup must be "auto", "off", or the absolute path'),
+        ("[limits]\nunenforceable = 'no'", 2, "limits.unenforceable must be 'say' or 'refuse'; correct it"),
         ("[sessions]\ndefault_engine = 'x'", 2, "sessions.default_engine must be one of shell, thinking; correct it"),
     ],
 )
