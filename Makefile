@@ -22,7 +22,7 @@ check: $(VENV)/.stamp-check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	rm -rf .coverage-data && mkdir .coverage-data
-	$(BIN)/coverage run -m pytest -m "not container"
+	$(BIN)/coverage run -m pytest -m "not container and not machine"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='protocol/*' --fail-under=90
 	$(BIN)/coverage report --include='daemon/*' --fail-under=90

@@ -1,0 +1,116 @@
+"""A real kernel for what this machine's own may not have: limits of cgroup version 2, and systemd above them.
+
+It is User-mode Linux, a kernel that is a process: no image is built and no virtualization is needed. Its root is a
+copy-on-write view of this machine's, so that its systemd, its Python and this checkout are what runs there.
+Boots in a few seconds.
+"""
+
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+BOOT = Path(__file__).with_suffix(".sh")
+
+
+def why_not() -> str | None:
+    """The reason why no machine can be booted here, or None."""
+    tools = ["linux.uml", "bwrap", "setpriv", "/lib/systemd/systemd", "dbus-daemon", "/usr/bin/python3"]
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    return f"needs {', '.join(missing)}" if missing else None
+
+
+class Machine:
+    """A booted machine; `with Machine(folder) as machine` powers it off at the end."""
+
+    def __init__(self, folder: Path, memory: str = "1G") -> None:
+        """`folder` takes the console's log; it is all that the machine can write to, and has the same path in it."""
+        self.folder = folder
+        self.memory = memory
+        self.commands = 0
+
+    def __enter__(self) -> Self:
+        self.channel, theirs = socket.socketpair()
+        self.replies = self.channel.makefile("r", encoding="utf-8", errors="replace")
+        with theirs, (self.folder / "console.log").open("wb") as log:
+            self.kernel = subprocess.Popen(
+                [*self._confined(), "linux.uml", *self._parameters(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+            )
+        try:
+            assert self._reply(60) == ["ready"], self._console()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            # The one that would answer is stopped by it.
+            self._ask("systemctl", "poweroff")
+            self.kernel.wait(60)
+        finally:
+            self._remove()
+
+    def run(self, *command: str, check: bool = True, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+        """Run a command as the machine's root; what it printed (both streams) is in `stdout`."""
+        name = self._ask(*command)
+        reply = self._reply(timeout)
+        assert reply[:1] == [name], f"{command}: no answer after {timeout} s: {reply}\n{self._console()}"
+        output = (self.folder / f"{name}.out").read_text(errors="replace")
+        done = subprocess.CompletedProcess(command, int(reply[1]), output)
+        assert not check or done.returncode == 0, f"{command}: exit status {done.returncode}\n{output}"
+        return done
+
+    def shell(self, script: str, *arguments: str, check: bool = True) -> str:
+        """What a shell script printed."""
+        return self.run("sh", "-euc", script, "sh", *arguments, check=check).stdout
+
+    def _confined(self) -> list[str]:
+        """A kernel that is killed lets go of its processes, and they would run on in this one: so it is shown a
+        read-only machine without network, and what is killed is its whole pid namespace."""
+        folder = str(self.folder)
+        confined = ["setpriv", "--pdeathsig", "KILL", "bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
+        confined += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        return [*confined, "--tmpfs", "/dev/shm", "--bind", folder, folder, "--chdir", folder]
+
+    def _parameters(self, channel: int) -> list[str]:
+        root = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
+        consoles = ["con=null", "con0=null,fd:1", f"con1=fd:{channel}"]
+        boot = [f"EXCHANGE={self.folder}", "init=/bin/sh", "--", str(BOOT)]
+        return [f"mem={self.memory}", f"uml_dir={self.folder}/uml", *root, *consoles, *boot]
+
+    def _ask(self, *command: str) -> str:
+        """Have a command run; the name that the answer will bear."""
+        self.commands += 1
+        name = f"command-{self.commands}"
+        (self.folder / f"{name}.sh").write_text(f"{shlex.join(command)}\n")
+        self.channel.sendall(f"{name}\n".encode())
+        return name
+
+    def _reply(self, timeout: float) -> list[str]:
+        """One line that the machine says; nothing when it ended or says none in time (seconds)."""
+        self.channel.settimeout(timeout)
+        try:
+            return self.replies.readline().split()
+        except TimeoutError:
+            return []
+
+    def _console(self) -> str:
+        """The end of what the kernel and systemd printed."""
+        return (self.folder / "console.log").read_text(errors="replace")[-4000:]
+
+    def _remove(self) -> None:
+        self.kernel.send_signal(signal.SIGKILL)
+        self.kernel.wait(10)
+        self.replies.close()
+        self.channel.close()
