@@ -9,7 +9,8 @@ import sys
 from .. import __version__
 from ..protocol.errors import DaemonRunning, RoostError
 from .app import serve
-from .settings import at, load
+from .current import Current
+from .settings import Settings, at, load
 from .systemd import listen_socket
 
 WRONG, LOCKED = 2, 11
@@ -20,11 +21,19 @@ def run() -> int:
     """Run the daemon until it is stopped; its exit status."""
     # Inherited as ignored it would reap children behind our backs, and their statuses with them.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # One that comes before it is listened for asks for what is being done anyway: reading the settings.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    environ = dict(os.environ)
     try:
-        settings = load(os.environ)
-        logging.basicConfig(level=settings.daemon.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
         handed = listen_socket(os.environ)
-        return serve(settings if handed is None else at(settings, handed.getsockname()), handed)
+        path = handed and handed.getsockname()
+
+        def read() -> Settings:
+            return at(load(environ), path) if path else load(environ)
+
+        settings = Current(read(), read)
+        logging.basicConfig(level=settings.daemon.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        return serve(settings, handed)
     except RoostError as exc:
         print(f"roostd: {exc.wire_name}: {exc.message}", file=sys.stderr, flush=True)
         return LOCKED if isinstance(exc, DaemonRunning) else WRONG

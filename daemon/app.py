@@ -1,20 +1,21 @@
 """The one file that knows all: it wires the rooms, opens the nurseries, and holds the order of start and stop."""
 
+import contextlib
 import logging
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import trio
 
 from .. import __version__
-from ..protocol import rpc
 from ..protocol.errors import DatabaseRefused, OutcomeUnknown, RoostError, StorageFailed, StorageGone
-from ..protocol.methods import LimitsInfo
-from ..protocol.model import Engine, EngineKind
+from ..protocol.methods import ReloadResult
 from .core.batches import Report
+from .current import Current
 from .guard import guarded
 from .place import Place
 from .process.leftovers import end_leftovers
@@ -24,22 +25,20 @@ from .sessions import Supervisor
 from .sessions.checkpoint import Shutdown
 from .sessions.house import single
 from .sessions.janitor import Janitor, every
-from .settings import Settings
 from .store import Store, Tx, children, recovery
 from .systemd import Notifier, watchdog_interval
 
 log = logging.getLogger(__name__)
 
-RESULT_BYTES = 1024 * 1024
 LOOK = 1.0
 """Seconds between two looks at whether lock, database and socket are still the files they were."""
 REPORTING = 5.0
-"""Seconds a stuck disk has to take the report of the stop; it stands in the log too."""
+"""Seconds a stuck disk has to take an event of the daemon's own; it stands in the log too."""
 LOST, REFUSED = 9, 10
 """Exit statuses: a state was lost at the stop; the database was refused."""
 
 
-def serve(settings: Settings, handed: socket.socket | None) -> int:
+def serve(settings: Current, handed: socket.socket | None) -> int:
     """Lock the state directory, open what is there, and run until stopped; the exit status.
 
     Args:
@@ -48,7 +47,7 @@ def serve(settings: Settings, handed: socket.socket | None) -> int:
     Raises:
         DaemonRunning, StateDirectoryUnusable, SocketInUse, SocketPathTooLong
     """
-    place = Place.take(settings)
+    place = Place.take(settings.now)
     notifier = Notifier(os.environ)
     os.environ.pop("NOTIFY_SOCKET", None)  # no child speaks for the daemon
     try:
@@ -81,13 +80,15 @@ class App:
         listener: where clients connect.
     """
 
-    def __init__(self, settings: Settings, place: Place, listener: socket.socket, notifier: Notifier) -> None:
+    def __init__(self, settings: Current, place: Place, listener: socket.socket, notifier: Notifier) -> None:
         self.settings = settings
         self.place = place
         self.notifier = notifier
         self._listener = listener
+        self._ready = trio.Event()
         self._stop = trio.Event()
         self._reason = "user"
+        self._status = "starting"
         self._shutdown: Shutdown | None = None
 
     async def run(self, store: Store) -> int:
@@ -95,6 +96,7 @@ class App:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
             await nursery.start(self._signals)
+            await nursery.start(self._hangups, store)
             report = await self._serve(store)
             nursery.cancel_scope.cancel()  # the store ends last: until then, what the others do at their end is written
         store.close()
@@ -103,15 +105,15 @@ class App:
     async def _serve(self, store: Store) -> Report:
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(self.settings, store, str(self.settings.daemon.socket))
-            server = self._server(supervisor, store)
+            registry = supervisor.registry
+            server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
             await self._recover(store)
             await nursery.start(supervisor.registry.run)
             await nursery.start(server.serve, self._listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
             nursery.start_soon(every, LOOK, "look at the files", lambda: self._look(store))
             nursery.start_soon(self._ping)
-            self.notifier.ready()
-            self.notifier.status(f"serving {self.settings.daemon.socket}")
+            self._serves(f"serving {self.settings.daemon.socket}")
             log.info("roostd %s serves %s", __version__, self.settings.daemon.socket)
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
@@ -125,16 +127,22 @@ class App:
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._signals)
-            server = self._server(None, None, refused=error)
+            await nursery.start(self._hangups, None)
+            server = self._server(None, None, reload=lambda: self.reload(None), refused=error)
             await nursery.start(server.serve, self._listener)
             nursery.start_soon(self._ping)
-            self.notifier.ready()
-            self.notifier.status(f"refused: {error.message}")
+            self._serves(f"refused: {error.message}")
             await self._stop.wait()
             self.notifier.stopping()
             await server.close(self._reason)
             nursery.cancel_scope.cancel()
         return REFUSED
+
+    def _serves(self, status: str) -> None:
+        self._status = status
+        self.notifier.ready()
+        self.notifier.status(status)
+        self._ready.set()
 
     def request_stop(self, reason: str) -> None:
         """Begin to stop; asked again while stopping, wait for nothing more."""
@@ -146,15 +154,57 @@ class App:
             self._shutdown.hurry()
 
     async def _signals(self, *, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
             task_status.started()
             async for number in received:
                 self.request_stop(signal.Signals(number).name)
 
+    async def _hangups(self, store: Store | None, *, task_status: trio.TaskStatus[None]) -> None:
+        """SIGHUP reads the settings again; one that comes before everything is served waits until it is."""
+        with trio.open_signal_receiver(signal.SIGHUP) as received:
+            task_status.started()
+            await self._ready.wait()
+            async for _ in received:
+                if not self._stop.is_set():
+                    await guarded("reload", self._reload_by_signal, store)
+
+    async def _reload_by_signal(self, store: Store | None) -> None:
+        with contextlib.suppress(RoostError):  # it stands in the log and in the status
+            await self.reload(store)
+
+    async def reload(self, store: Store | None) -> ReloadResult:
+        """Read the settings again, tell systemd of it, and record what changed.
+
+        Raises:
+            InvalidSettings, SocketPathTooLong: nothing has changed.
+        """
+        self.notifier.reloading()
+        status = self._status
+        try:
+            result = await self.settings.reload()
+            status += f"; restart for {', '.join(result.restart)}" if result.restart else ""
+        except RoostError as exc:
+            status += f"; not reloaded: {exc.message}"
+            log.error("the settings that held still do: %s", exc.message)
+            raise
+        finally:
+            if not self._stop.is_set():  # there the stop has the word
+                self.notifier.ready()
+                self.notifier.status(status)
+        logging.getLogger().setLevel(self.settings.daemon.log_level.upper())
+        log.info("settings read again: changed %s; after a restart %s", result.changed, result.restart)
+        if store is not None:
+            await self._record(store, "daemon.reloaded", result.to_wire())
+        return result
+
     def _server(
-        self, supervisor: Supervisor | None, store: Store | None, refused: DatabaseRefused | None = None
+        self,
+        supervisor: Supervisor | None,
+        store: Store | None,
+        *,
+        reload: Callable[[], Awaitable[ReloadResult]],
+        refused: DatabaseRefused | None = None,
     ) -> Server:
-        limits = self.settings.limits
         info = Info(
             version=__version__,
             pid=os.getpid(),
@@ -162,33 +212,16 @@ class App:
             state_directory=str(self.place.state_directory),
             database=str(self.place.database),
             socket=str(self.settings.daemon.socket),
-            engines=self._engines(),
-            limits=LimitsInfo(
-                frame=limits.request_frame,
-                nesting=rpc.Limits().nesting,
-                pending=rpc.Limits().pending,
-                prompt=limits.prompt,
-                result=RESULT_BYTES,
-                queue=limits.queue,
-            ),
         )
         return Server(
             supervisor=supervisor,
             store=store,
+            settings=self.settings,
             info=info,
-            limits=rpc.Limits(frame=limits.request_frame),
-            max_clients=limits.clients,
-            allowed_uids=frozenset(self.settings.daemon.allowed_uids),
             request_shutdown=self.request_stop,
+            request_reload=reload,
             refused=refused,
         )
-
-    def _engines(self) -> list[Engine]:
-        default = self.settings.sessions.default_engine
-        return [
-            Engine(name=name, kind=EngineKind(one.kind), command=list(one.command), default=name == default)
-            for name, one in sorted(self.settings.engines.items())
-        ]
 
     async def _recover(self, store: Store) -> None:
         """End what a dead predecessor left, then say which turns it cut off; before the first request is served."""
@@ -222,7 +255,8 @@ class App:
             store.gone = changed
             store.problem = StorageGone(f"{changed} is gone or was replaced; restart roostd", path=changed)
             log.error("%s", store.problem)
-            self.notifier.status(store.problem.message)
+            self._status = store.problem.message
+            self.notifier.status(self._status)
 
     async def _ping(self) -> None:
         interval = watchdog_interval(os.environ)
@@ -243,18 +277,23 @@ class App:
             nursery.cancel_scope.cancel()
         duration = round((trio.current_time() - begun) * 1000)
 
-        def stopped(tx: Tx) -> None:
-            tx.emit("", "daemon.stopped", report.data(duration))
-
-        try:
-            with trio.move_on_after(REPORTING):
-                await store.write(stopped)
-        except RoostError as exc:
-            log.error("the report of the stop is not on disk: %s", exc)
+        await self._record(store, "daemon.stopped", report.data(duration))
         log.log(logging.ERROR if report.status else logging.INFO, "%s", report.line())
         self.notifier.status(report.line())
         await server.close(self._reason)
         return report
+
+    async def _record(self, store: Store, kind: str, data: Mapping[str, Any]) -> None:
+        """An event of the daemon's own. It happened, whether or not the disk takes it."""
+
+        def record(tx: Tx) -> None:
+            tx.emit("", kind, data)
+
+        try:
+            with trio.move_on_after(REPORTING):
+                await store.write(record)
+        except RoostError as exc:
+            log.error("%s is not on disk: %s", kind, exc)
 
     async def _extend(self) -> None:
         """systemd's stop clock runs since STOPPING=1; our own deadline bounds this."""

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Mapping, MutableMapping
 
 from ..protocol.errors import InvalidSettings
@@ -68,6 +69,10 @@ class Notifier:
     def ready(self) -> None:
         """Everything is served."""
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """The settings are being read again; :meth:`ready` says that they were."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""

@@ -315,6 +315,7 @@ METHODS: dict[str, Method] = {
     "rpc.cancel": Method(CancelParams, Done, "Withdraw a request: only the waiting ends, never the work."),
     "daemon.status": Method(Nothing, DaemonStatusResult, "How the daemon is."),
     "daemon.stats": Method(Nothing, DaemonStatsResult, "Counters, what is in flight, and what processes use."),
+    "daemon.reload": Method(Nothing, ReloadResult, "Read the settings again; sessions go on."),
     "daemon.shutdown": Method(ShutdownParams, Done, "Stop as SIGTERM does; answered before it begins."),
     "engine.list": Method(Nothing, EngineListResult, "The engines a session can have."),
     "session.create": Method(SessionCreateParams, SessionResult, "Make a session; no child is started."),

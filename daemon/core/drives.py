@@ -8,13 +8,8 @@ from .intensity import backoff
 
 @dataclass
 class Drives:
-    """Times are seconds of one monotonic clock.
+    """Times are seconds of one monotonic clock."""
 
-    Attributes:
-        slots: drives that may be under way at once (``max_running_turns``).
-    """
-
-    slots: int
     in_flight: dict[str, float] = field(default_factory=dict[str, float])
     """Session → when its drive began."""
     _failures: dict[str, int] = field(default_factory=dict[str, int])
@@ -25,15 +20,16 @@ class Drives:
         self._failures.pop(session, None)
         self._not_before.pop(session, None)
 
-    def due(self, now: float, work: Iterable[str]) -> list[str]:
+    def due(self, now: float, work: Iterable[str], slots: int) -> list[str]:
         """The sessions to drive now, and note them as in flight.
 
         Args:
             work: every session that has a turn that may run, in the order in which they shall be looked at.
+            slots: drives that may be under way at once (``max_running_turns``).
         """
         chosen: list[str] = []
         for session in work:
-            if len(self.in_flight) >= self.slots:
+            if len(self.in_flight) >= slots:
                 break
             if session in self.in_flight or self._not_before.get(session, now) > now:
                 continue

@@ -40,6 +40,7 @@ class Connection:
 
     Attributes:
         author: who is recorded as the author of what it does.
+        limits: those that held when it connected.
         out: what it has not taken yet.
         subscriptions: by id.
     """
@@ -50,7 +51,8 @@ class Connection:
         self.subscriptions: dict[str, Subscription] = {}
         self.out = Outgoing(sock, self._start_writer, self._broken)
         self._sock = sock
-        self._rpc = rpc.Connection(server.limits)
+        self.limits = server.limits
+        self._rpc = rpc.Connection(self.limits)
         self._waits: dict[int, trio.CancelScope] = {}
         self._pages = trio.Semaphore(PAGES_AT_ONCE)
         self._reading = trio.CancelScope()

@@ -5,15 +5,15 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
 import trio
 
 from ...protocol import rpc
 from ...protocol.errors import LimitReached, MethodNotFound, PeerRefused, RoostError, ShuttingDown
-from ...protocol.methods import LimitsInfo
-from ...protocol.model import Engine
+from ...protocol.methods import ReloadResult
+from ..current import Current
 from ..guard import guarded
 from ..sessions.supervisor import Supervisor
 from ..store import Store
@@ -42,8 +42,6 @@ class Info(NamedTuple):
     state_directory: str
     database: str
     socket: str
-    engines: list[Engine]
-    limits: LimitsInfo
     capabilities: tuple[str, ...] = ()
 
 
@@ -52,10 +50,9 @@ class Server:
 
     Args:
         supervisor, store: None if there is no database, and ``refused`` says why.
-        limits: of each connection.
-        max_clients: one more is answered ``limit_reached``.
-        allowed_uids: who may connect besides the daemon's own user and root.
+        limits: of each connection; the size of its messages is a setting.
         request_shutdown: begin to stop; called in the Trio thread with the reason.
+        request_reload: have the settings read again, whoever stops waiting for it.
         refused: all but the daemon's own methods is answered with this.
     """
 
@@ -64,16 +61,17 @@ class Server:
         *,
         supervisor: Supervisor | None,
         store: Store | None,
+        settings: Current,
         info: Info,
-        limits: rpc.Limits,
-        max_clients: int = 256,
-        allowed_uids: frozenset[int] = frozenset(),
+        limits: rpc.Limits | None = None,
         request_shutdown: Callable[[str], None],
+        request_reload: Callable[[], Awaitable[ReloadResult]],
         refused: RoostError | None = None,
     ) -> None:
+        self.settings = settings
         self.info = info
-        self.limits = limits
         self.request_shutdown = request_shutdown
+        self.request_reload = request_reload
         self.refused = refused
         self.started = time.monotonic()
         self.hub = Hub()
@@ -81,8 +79,7 @@ class Server:
         self.counters = Counter[str]()
         self._supervisor = supervisor
         self._store = store
-        self._max_clients = max_clients
-        self._uids = allowed_uids | {0, os.geteuid()}
+        self._limits = limits or rpc.Limits()
         self._refusing = 0
         self._stopping: str | None = None
         self._a_client_left = trio.lowlevel.ParkingLot()
@@ -101,6 +98,11 @@ class Server:
     def store(self) -> Store:
         assert self._store is not None, "this server was made with `refused`"
         return self._store
+
+    @property
+    def limits(self) -> rpc.Limits:
+        """Of a connection that is made now."""
+        return self._limits._replace(frame=self.settings.limits.request_frame)
 
     # --- what is admitted ---
 
@@ -187,12 +189,12 @@ class Server:
             self._nursery.start_soon(self._refuse, sock, refusal)
 
     def _refusal(self, peer: Peer) -> RoostError | None:
-        if peer.uid not in self._uids:
+        if peer.uid not in (0, os.geteuid(), *self.settings.daemon.allowed_uids):
             text = f"uid {peer.uid} may not use this daemon of uid {os.geteuid()}; its owner can add it to allowed_uids"
             return PeerRefused(text, uid=peer.uid, pid=peer.pid)
-        if len(self.clients) >= self._max_clients:
-            text = f"{self._max_clients} clients are connected, and no more are allowed; close one"
-            return LimitReached(text, limit=self._max_clients)
+        if len(self.clients) >= (limit := self.settings.limits.clients):
+            text = f"{len(self.clients)} clients are connected, and {limit} are allowed; close one"
+            return LimitReached(text, limit=limit)
         return None
 
     async def _serve(self, client: Connection) -> None:

@@ -7,11 +7,12 @@ import trio
 
 from ...protocol.errors import EngineFailed, EngineNotFound, InternalError, RoostError, SecretMissing
 from ...protocol.model import Problem, Session
+from ..current import Current
 from ..engines import engine as engines
 from ..engines.command import CommandEngine
 from ..engines.engine import Engine, Grace, Launch, Listener
 from ..engines.worker import WorkerEngine
-from ..settings import EngineSettings, Settings, secrets
+from ..settings import EngineSettings, secrets
 from ..store import Store
 from .records import Records
 
@@ -26,7 +27,7 @@ class House:
         socket: the daemon's own, as children are told it.
     """
 
-    def __init__(self, settings: Settings, store: Store, records: Records, socket: str) -> None:
+    def __init__(self, settings: Current, store: Store, records: Records, socket: str) -> None:
         self.settings = settings
         self.store = store
         self.records = records
@@ -39,7 +40,7 @@ class House:
         kind: type[WorkerEngine] | type[CommandEngine] = (
             WorkerEngine if launch.engine.kind == "worker" else CommandEngine
         )
-        return kind(launch, listener, Grace.of(self.settings), self.spawning)
+        return kind(launch, listener, Grace.of(self.settings.now), self.spawning)
 
     def engine_settings(self, name: str) -> EngineSettings:
         """The configured engine.

@@ -22,11 +22,16 @@ class Janitor:
         self._registry = registry
 
     async def run(self) -> None:
+        """For ever; with new settings the sweeps begin anew, so that these hold at once."""
         settings = self._registry.settings
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(every, settings.sessions.idle_sweep, "idle sweep", self.sweep_idle)
-            nursery.start_soon(every, settings.sessions.idle_sweep, "re-arm sweep", self.sweep_failed)
-            nursery.start_soon(every, settings.retention.sweep, "retention sweep", self.sweep_old)
+        while True:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(every, settings.sessions.idle_sweep, "idle sweep", self.sweep_idle)
+                nursery.start_soon(every, settings.sessions.idle_sweep, "re-arm sweep", self.sweep_failed)
+                nursery.start_soon(every, settings.retention.sweep, "retention sweep", self.sweep_old)
+                await settings.wait_changed()
+                nursery.cancel_scope.cancel()  # ends only their waiting: each piece of work has its own owner
+            self._registry.runner.poke()  # more turns may run now
 
     async def sweep_idle(self) -> None:
         """Unload what was idle too long; what cannot be saved stays and is tried again (S0.W1, S0.W6)."""

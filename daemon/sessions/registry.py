@@ -23,8 +23,8 @@ from ...protocol.model import Problem, Session, SessionState, TurnState
 from ..core.intensity import allowed
 from ..core.states import TURN, SessionEvent
 from ..core.unload import Candidate, choose
+from ..current import Current
 from ..guard import guarded
-from ..settings import Settings
 from ..store import Commit, Store, Tx, queue, reads, sessions, turns
 from .house import House, problem_of
 from .letter import Letter
@@ -44,7 +44,7 @@ T = TypeVar("T")
 class Registry:
     """Which sessions live. Only here is one made, and only here does one leave."""
 
-    def __init__(self, settings: Settings, store: Store, socket: str) -> None:
+    def __init__(self, settings: Current, store: Store, socket: str) -> None:
         self.records = Records()
         self.live: dict[str, LiveSession] = {}
         self.admitting = True
@@ -52,7 +52,10 @@ class Registry:
         self.store = store
         self.house = House(settings, store, self.records, socket)
         self.runner = QueueRunner(
-            self.records, self.drive, slots=settings.limits.max_running_turns, poll=settings.sessions.poll
+            self.records,
+            self.drive,
+            slots=lambda: settings.limits.max_running_turns,
+            poll=lambda: settings.sessions.poll,
         )
         self._deaths: dict[str, tuple[float, ...]] = {}
         self._failed_at: dict[str, float] = {}

@@ -11,13 +11,26 @@ from .records import Records
 
 
 class QueueRunner:
-    """Drives sessions that have a turn that may run. It keeps no queue of its own: a lost poke costs one poll."""
+    """Drives sessions that have a turn that may run. It keeps no queue of its own: a lost poke costs one poll.
 
-    def __init__(self, records: Records, drive: Callable[[str], Awaitable[bool]], *, slots: int, poll: float) -> None:
-        self.drives = Drives(slots)
+    Args:
+        slots: drives that may be under way at once, now.
+        poll: seconds between two looks, now.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        drive: Callable[[str], Awaitable[bool]],
+        *,
+        slots: Callable[[], int],
+        poll: Callable[[], float],
+    ) -> None:
+        self.drives = Drives()
         self.stopped = False
         self._records = records
         self._drive = drive
+        self._slots = slots
         self._poll = poll
         self._poked = trio.Event()
 
@@ -40,11 +53,11 @@ class QueueRunner:
         async with trio.open_nursery() as nursery:
             while not self.stopped:
                 self._poked = trio.Event()
-                for session in self.drives.due(trio.current_time(), self._records.runnable):
+                for session in self.drives.due(trio.current_time(), self._records.runnable, self._slots()):
                     # Else one with a long queue would be first again each time, and others never driven.
                     self._records.behind_others(session)
                     nursery.start_soon(self._one, session)
-                with trio.move_on_after(self._poll):
+                with trio.move_on_after(self._poll()):
                     await self._poked.wait()
 
     async def _one(self, session: str) -> None:

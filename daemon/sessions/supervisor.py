@@ -24,8 +24,8 @@ from ...protocol.methods import (
 )
 from ...protocol.model import Author, Checkpoint, EngineKind, Session, SessionState, Turn
 from ..core.states import TURN
+from ..current import Current
 from ..process.workspace import canonical
-from ..settings import Settings
 from ..store import Store, checkpoints, reads, sessions, turns
 from .house import FILE_DEADLINE
 from .registry import Registry
@@ -40,7 +40,7 @@ T = TypeVar("T")
 class Supervisor:
     """The verbs. ``registry`` knows which sessions live."""
 
-    def __init__(self, settings: Settings, store: Store, socket: str) -> None:
+    def __init__(self, settings: Current, store: Store, socket: str) -> None:
         self.registry = Registry(settings, store, socket)
         self.records = self.registry.records
         self.settings = settings

@@ -4,6 +4,7 @@ import fcntl
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,17 @@ def test_messages(systemd: socket.socket) -> None:
         b"EXTEND_TIMEOUT_USEC=1500000",
         b"STOPPING=1",
     ]
+
+
+def test_a_reload_says_when_it_began(systemd: socket.socket) -> None:
+    """systemd tells it from an older one by the time."""
+    said, before = notifier(systemd), time.monotonic_ns() // 1000
+    said.reloading()
+    said.close()
+    first, second = systemd.recv(4096).decode().splitlines()
+    assert first == "RELOADING=1"
+    name, _, told = second.partition("=")
+    assert name == "MONOTONIC_USEC" and before <= int(told) <= time.monotonic_ns() // 1000
 
 
 def test_abstract_address() -> None:

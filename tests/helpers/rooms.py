@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from roost.daemon.current import Current
 from roost.daemon.engines.engine import Ended, Engine, Launch, Listener
 from roost.daemon.process.spawn import Identity
 from roost.daemon.sessions import Supervisor
@@ -252,7 +253,7 @@ async def rooms(tmp_path: Path, config: str = "") -> AsyncGenerator[Rooms]:
         async with trio.open_nursery() as outer:
             await outer.start(store.run)
             async with trio.open_nursery() as inner:
-                made = Rooms(Supervisor(settings, store, "/run/roost.sock"), store, workspace)
+                made = Rooms(Supervisor(Current(settings), store, "/run/roost.sock"), store, workspace)
                 await inner.start(made.registry.run)
                 yield made
                 inner.cancel_scope.cancel()

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import trio
 
+from roost.daemon.current import Current
 from roost.daemon.server import Info, Server, bind
 from roost.daemon.sessions import Supervisor
-from roost.daemon.settings import load
+from roost.daemon.settings import Settings, load
 from roost.daemon.store import Store, Tx
 from roost.protocol import rpc
 from roost.protocol.errors import RoostError, from_wire
-from roost.protocol.methods import LimitsInfo, SessionCreateParams
-from roost.protocol.model import Author, Engine, EngineKind
+from roost.protocol.methods import SessionCreateParams
+from roost.protocol.model import Author
 
 DEADLINE = 20.0
 CONFIG = """
@@ -31,9 +32,6 @@ kind = "command"
 command = ["sleep", "1000"]
 prompt = "stdin"
 """
-LIMITS = LimitsInfo(
-    frame=16 * 1024 * 1024, nesting=32, pending=1024, prompt=1_000_000, result=1024 * 1024, queue=50_000
-)
 
 
 class Served(NamedTuple):
@@ -82,29 +80,40 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def served(tmp_path: Path, mode: int = 0o600, **options: Any) -> AsyncGenerator[Served]:
-    """A server on ``tmp_path/run/roost.sock``; ``options`` are the server's own."""
+async def served(
+    tmp_path: Path, mode: int = 0o600, config: str = "", clients: int = 256, **options: Any
+) -> AsyncGenerator[Served]:
+    """A server on ``tmp_path/run/roost.sock``, with ``config`` before CONFIG.
+
+    Args:
+        clients: may be 0, as no setting can say.
+        options: the server's own.
+    """
     path = tmp_path / "run" / "roost.sock"
     (tmp_path / "state").mkdir(mode=0o700)
-    (tmp_path / "config.toml").write_text(CONFIG)
-    settings = load(
-        {"HOME": str(tmp_path)},
-        file=str(tmp_path / "config.toml"),
-        state_directory=str(tmp_path / "state"),
-        socket=str(path),
-    )
+    (tmp_path / "config.toml").write_text(config + CONFIG)
+
+    def read() -> Settings:
+        state = str(tmp_path / "state")
+        found = load(
+            {"HOME": str(tmp_path)}, file=str(tmp_path / "config.toml"), state_directory=state, socket=str(path)
+        )
+        return found.model_copy(update={"limits": found.limits.model_copy(update={"clients": clients})})
+
     store = Store.open(tmp_path / "state" / "roost.db", used=False)
     shutdowns: list[str] = []
     with trio.fail_after(DEADLINE * 3), bind(path, mode) as listener:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
-            supervisor = Supervisor(settings, store, str(path))
+            current = Current(read(), read)
+            supervisor = Supervisor(current, store, str(path))
             defaults: dict[str, Any] = {
                 "supervisor": supervisor,
                 "store": store,
                 "info": info(tmp_path, path),
-                "limits": rpc.Limits(),
+                "settings": current,
                 "request_shutdown": shutdowns.append,
+                "request_reload": current.reload,
             }
             server = Server(**{**defaults, **options})
             await nursery.start(supervisor.registry.run)
@@ -123,8 +132,6 @@ def info(tmp_path: Path, path: Path) -> Info:
         state_directory=str(tmp_path / "state"),
         database=str(tmp_path / "state" / "roost.db"),
         socket=str(path),
-        engines=[Engine(name="shell", kind=EngineKind.worker, command=["sh"], default=True)],
-        limits=LIMITS,
     )
 
 

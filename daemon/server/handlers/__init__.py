@@ -36,6 +36,7 @@ ROUTES: dict[str, Route] = {method: _route(method) for method in METHODS}
 
 CHANGES = frozenset(
     {
+        "daemon.reload",
         "session.create",
         "session.update",
         "session.start",

@@ -4,7 +4,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ....protocol.methods import DaemonStatsResult, DaemonStatusResult, ShutdownParams, StorageStatus
+from ....protocol.methods import DaemonStatsResult, DaemonStatusResult, ReloadResult, ShutdownParams, StorageStatus
 from ....protocol.model import Session, SessionState
 from ....protocol.params import Done, Nothing
 from ..answer import Then
@@ -50,6 +50,10 @@ def daemon_stats(client: "Connection", params: Nothing) -> DaemonStatsResult:
     return DaemonStatsResult(
         counters={**server.store.counters, **server.counters}, in_flight=server.supervisor.in_flight(), processes=[]
     )
+
+
+async def daemon_reload(client: "Connection", params: Nothing) -> ReloadResult:
+    return await client.server.request_reload()
 
 
 def daemon_shutdown(client: "Connection", params: ShutdownParams) -> Then:

@@ -7,9 +7,9 @@ import trio
 
 from ....protocol import rpc
 from ....protocol.errors import ProtocolMismatch
-from ....protocol.methods import PROTOCOL, CancelParams, HelloParams, HelloResult, ServerInfo
+from ....protocol.methods import PROTOCOL, CancelParams, HelloParams, HelloResult, LimitsInfo, ServerInfo
 from ....protocol.params import Done, Nothing
-from ..answer import Packed
+from ..answer import MAX_RESULT, Packed
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -25,7 +25,19 @@ def hello(client: "Connection", params: HelloParams) -> HelloResult:
         protocol=PROTOCOL,
         server=ServerInfo(name="roostd", version=info.version),
         capabilities=list(info.capabilities),
-        limits=info.limits,
+        limits=_limits(client),
+    )
+
+
+def _limits(client: "Connection") -> LimitsInfo:
+    limits = client.server.settings.limits
+    return LimitsInfo(
+        frame=client.limits.frame,
+        nesting=client.limits.nesting,
+        pending=client.limits.pending,
+        prompt=limits.prompt,
+        result=MAX_RESULT,
+        queue=limits.queue,
     )
 
 

@@ -99,7 +99,8 @@ async def test_it_is_asked_to_stop_only_after_it_has_answered(tmp_path: Path) ->
 async def test_engines_are_listed(tmp_path: Path) -> None:
     async with served(tmp_path) as s, connected(s.path) as client:
         engines = (await checked(client, "engine.list"))["engines"]
-        assert [engine["name"] for engine in engines] == ["shell"]
+        assert [engine["name"] for engine in engines] == ["patient", "shell", "sleep", "thinking"]
+        assert [engine["name"] for engine in engines if engine["default"]] == ["shell"]
 
 
 async def test_a_session_is_found_by_id_name_and_start_of_its_id_in_memory_or_not(tmp_path: Path) -> None:

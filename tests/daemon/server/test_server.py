@@ -34,7 +34,7 @@ async def test_one_client_too_many_is_told_so_and_let_in_when_another_left(tmp_p
 
 
 async def test_a_crowd_of_refused_clients_is_closed_without_a_word(tmp_path: Path) -> None:
-    async with served(tmp_path, max_clients=0) as s, AsyncExitStack() as stack:
+    async with served(tmp_path, clients=0) as s, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(s.path)) for _ in range(17)]
         await clients[-1].wait_closed()
         assert isinstance(await clients[0].error("daemon.status"), LimitReached)
@@ -42,7 +42,7 @@ async def test_a_crowd_of_refused_clients_is_closed_without_a_word(tmp_path: Pat
 
 @pytest.mark.parametrize("sent", [b"", rpc.notification("rpc.cancel", {"msgid": 1}), b"\xc1", b"\x93" * 70_000])
 async def test_a_refused_client_that_asks_nothing_is_closed(tmp_path: Path, sent: bytes) -> None:
-    async with served(tmp_path, max_clients=0) as s:
+    async with served(tmp_path, clients=0) as s:
         async with connected(s.path) as client:
             await client.send(sent)
             await client.wait_closed()
@@ -52,7 +52,7 @@ async def test_a_refused_client_that_asks_nothing_is_closed(tmp_path: Path, sent
 
 
 async def test_a_refused_client_that_has_left_is_forgotten(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with served(tmp_path, max_clients=0) as s:
+    async with served(tmp_path, clients=0) as s:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(s.path))
             client.sendall(rpc.request(1, "daemon.status", {}))
@@ -73,9 +73,9 @@ with socket.socket(socket.AF_UNIX) as sock:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-@pytest.mark.parametrize("allowed", [frozenset[int](), frozenset({65534})])
-async def test_a_stranger_is_refused_and_one_who_is_allowed_is_not(tmp_path: Path, allowed: frozenset[int]) -> None:
-    async with served(tmp_path, mode=0o666, allowed_uids=allowed) as s:
+@pytest.mark.parametrize("allowed", [list[int](), [65534]])
+async def test_a_stranger_is_refused_and_one_who_is_allowed_is_not(tmp_path: Path, allowed: list[int]) -> None:
+    async with served(tmp_path, mode=0o666, config=f"daemon.allowed_uids = {allowed}\n") as s:
         s.path.parent.chmod(0o711)
         request = rpc.request(5, "engine.list", {})
         command = [sys.executable, "-c", STRANGER, str(s.path.parent), request.hex()]
