@@ -333,6 +333,7 @@ METHODS: dict[str, Method] = {
     "session.archive": Method(SessionParams, SessionResult, "Put an idle session away; nothing is deleted."),
     "session.unarchive": Method(SessionParams, SessionResult, "Take it back."),
     "session.delete": Method(SessionDeleteParams, Done, "Delete it and all that it holds."),
+    "session.stderr": Method(SessionStderrParams, SessionStderrResult, "What its children wrote to stderr."),
     "session.wait": Method(SessionWaitParams, SessionResult, "Wait until nothing runs and nothing can run."),
     "session.release": Method(SessionParams, SessionReleaseResult, "Let queued turns on hold go on."),
     "turn.send": Method(TurnSendParams, TurnSendResult, "Queue a prompt; durable before it is answered."),

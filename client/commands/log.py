@@ -1,7 +1,11 @@
-"""Print what happened in a session as a person reads it, or every event of all (events.subscribe, events.read)."""
+"""Print what happened in a session as a person reads it, or every event of all (events.subscribe, events.read).
+
+With --stderr, what its children wrote there (session.stderr); N and LAST then count bytes and lines.
+"""
 
 from collections.abc import Callable
 
+from ...protocol.errors import InvalidParams
 from ..arguments import Parser, count
 from ..follow import Ended, Follower, Happened, Interrupted
 from ..history import after_last, prompts
@@ -16,13 +20,16 @@ def arguments(parser: Parser) -> None:
     add("session", metavar="S", nargs="?", help="a session; all of them and the daemon if left out")
     add("-f", "--follow", action="store_true", help="go on with what happens from now on")
     add("--after", metavar="N", type=count, help="begin behind this event")
-    add("-n", metavar="TURNS", type=count, help="begin with the last turns, this many")
+    add("-n", metavar="LAST", type=count, help="begin with the last turns, this many")
     add("--turn", metavar="T", help="this turn only")
     add("--events", action="store_true", help="each event as a line")
+    add("--stderr", action="store_true", help="what its children wrote to stderr instead")
 
 
 def run(invocation: Invocation) -> int:
     args = invocation.args
+    if args.stderr:
+        return _stderr(invocation)
     turn = invocation.call("turn.get", turn=args.turn)["turn"] if args.turn else None
     known = args.session or (turn and turn["session"])
     session = invocation.call("session.get", session=known)["session"] if known else None
@@ -32,6 +39,15 @@ def run(invocation: Invocation) -> int:
     feed = {"session": session["id"]} if session else {"all": True}
     invocation.call("events.subscribe", **feed, after=after, follow=args.follow)
     return _show(invocation, turn and turn["id"], _shower(invocation, session, after))
+
+
+def _stderr(invocation: Invocation) -> int:
+    from ..stderr import show
+
+    args = invocation.args
+    if args.session is None or args.turn or args.events:
+        raise InvalidParams("--stderr is of a session: name one, and neither --turn nor --events")
+    return show(invocation, invocation.call("session.get", session=args.session)["session"])
 
 
 def _shower(invocation: Invocation, session: Record | None, after: int) -> Callable[[Record], None]:

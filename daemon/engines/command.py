@@ -63,7 +63,7 @@ class CommandEngine:
         return self._launch.engine.prompt == "stdin"
 
     async def _attended(self, child: Child, turn: Turn) -> Ended:
-        stderr = Tail()
+        stderr = Tail(self._launch.keeper())
         prompt = turn.input.encode() if self._by_stdin else b""
         try:
             await self._listener.spawned(child.identity)

@@ -12,6 +12,7 @@ from ...protocol.model import Problem, Session, Turn, TurnState
 from ..process.spawn import Child, Identity
 from ..settings import EngineSettings, Settings
 from ..store.items import Change
+from .stderr import Keep, StderrFiles
 
 PARTING = 5.0
 """Seconds in which what is left of a child is cleared away, also when the daemon has no more time."""
@@ -26,6 +27,7 @@ class Launch(NamedTuple):
         env: the whole environment, secrets resolved.
         state: packed engine state to restore; None if there is none.
         history: the session's last turns, oldest first. interrupted: the turn that was cut off, if one was.
+        stderr: where what its children write to it is kept.
     """
 
     session: Session
@@ -34,6 +36,11 @@ class Launch(NamedTuple):
     state: bytes | None
     history: list[dict[str, Any]]
     interrupted: dict[str, Any] | None
+    stderr: StderrFiles | None = None
+
+    def keeper(self) -> Keep | None:
+        """For the stderr of one child."""
+        return None if self.stderr is None else self.stderr.keeper(self.session.id)
 
 
 @dataclass

@@ -1,16 +1,23 @@
-"""The last lines of what a child wrote to stderr."""
+"""What a child writes to stderr: its last lines at hand, all of it handed on to where it is kept."""
 
 from collections import deque
 
 import trio
 
+from .stderr import Keep
+
 KEPT_BYTES = 8192
 
 
 class Tail:
-    """A bounded end of a stream."""
+    """A bounded end of a stream.
 
-    def __init__(self) -> None:
+    Args:
+        keep: is given each piece that is read, and waited for before the next one is.
+    """
+
+    def __init__(self, keep: Keep | None = None) -> None:
+        self._keep = keep
         self._pieces: deque[bytes] = deque()
         self._size = 0
 
@@ -28,5 +35,7 @@ class Tail:
         try:
             while piece := await stream.receive_some(65536):
                 self.add(bytes(piece))
+                if self._keep is not None:
+                    await self._keep(bytes(piece))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return

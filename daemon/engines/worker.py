@@ -48,7 +48,7 @@ class WorkerEngine:
         self._line = Line(self._told, self._lost, self._broken)
         self._capabilities: frozenset[str] = frozenset()
         self._translator: Translator | None = None
-        self._stderr = Tail()
+        self._stderr = Tail(launch.keeper())
         self._child: Child | None = None
         self._asked_to_end = False
         self._ready = False

@@ -11,6 +11,7 @@ from ..current import Current
 from ..engines import engine as engines
 from ..engines.command import CommandEngine
 from ..engines.engine import Engine, Grace, Launch, Listener
+from ..engines.stderr import StderrFiles
 from ..engines.worker import WorkerEngine
 from ..settings import EngineSettings, secrets
 from ..store import Store
@@ -34,6 +35,7 @@ class House:
         self.socket = socket
         self.spawning = trio.CapacityLimiter(8)
         self.files = trio.CapacityLimiter(40)
+        self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")
         self._secret_files = trio.CapacityLimiter(8)
 
     def engine(self, launch: Launch, listener: Listener) -> Engine:

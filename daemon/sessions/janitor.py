@@ -7,7 +7,7 @@ import trio
 
 from ...protocol.errors import RoostError, SessionNotFound
 from ..guard import guarded
-from ..store import Tx, retention
+from ..store import Tx, reads, retention
 from .registry import Registry
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Janitor:
                 nursery.start_soon(every, settings.sessions.idle_sweep, "idle sweep", self.sweep_idle)
                 nursery.start_soon(every, settings.sessions.idle_sweep, "re-arm sweep", self.sweep_failed)
                 nursery.start_soon(every, settings.retention.sweep, "retention sweep", self.sweep_old)
+            nursery.start_soon(every, settings.retention.sweep, "stderr sweep", self.sweep_stderr)
                 await settings.wait_changed()
                 nursery.cancel_scope.cancel()  # ends only their waiting: each piece of work has its own owner
             self._registry.runner.poke()  # more turns may run now
@@ -68,6 +69,13 @@ class Janitor:
                     pass
             except SessionNotFound:
                 continue  # it was deleted meanwhile
+
+    async def sweep_stderr(self) -> None:
+        """Remove what is kept of the stderr of sessions that are no more."""
+        kept = await self._registry.house.stderr.sessions()
+        # In this order a session that was made meanwhile is none of them.
+        for session_id in await self._registry.store.read(lambda conn: reads.unknown(conn, kept)):
+            await self._registry.house.stderr.remove(session_id)
 
 
 async def every(period: float, name: str, sweep: Callable[[], Awaitable[None]]) -> None:

@@ -25,7 +25,7 @@ async def prepared(house: House, record: Session) -> Launch:
     secret = await house.secrets(engine)
     own, state, history, cut_off = await house.store.read(lambda conn: _read(conn, record))
     roosts = {"ROOST_SESSION": record.id, "ROOST_DAEMON": house.socket}
-    return Launch(record, engine, {**own, **engine.env, **secret, **roosts}, state, history, cut_off)
+    return Launch(record, engine, {**own, **engine.env, **secret, **roosts}, state, history, cut_off, house.stderr)
 
 
 def _read(

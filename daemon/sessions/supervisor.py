@@ -201,6 +201,7 @@ class Supervisor:
                 await self._stop(session_id, True)
             await self.store.write(lambda tx: sessions.delete(tx, session_id, force=force))
             self.registry.forget(session_id)
+        await self.registry.house.stderr.remove(session_id)
 
     async def release(self, session_id: str) -> tuple[Session, int]:
         self.registry.runner.rearm(session_id)

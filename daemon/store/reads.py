@@ -22,6 +22,7 @@ __all__ = [
     "session",
     "turn",
     "turns",
+    "unknown",
     "with_work",
 ]
 
@@ -65,6 +66,11 @@ def turn(conn: sqlite3.Connection, ref: str) -> Turn:
 def _is_there(conn: sqlite3.Connection, session: str) -> bool:
     """False: the session was deleted, and what is left of it is being swept."""
     return conn.execute("SELECT 1 FROM sessions WHERE id = ?", (session,)).fetchone() is not None
+
+
+def unknown(conn: sqlite3.Connection, ids: list[str]) -> list[str]:
+    """Those of ``ids`` that no session has."""
+    return [id for id in ids if not _is_there(conn, id)]
 
 
 def _unique(conn: sqlite3.Connection, table: str, start: str) -> str:

@@ -15,6 +15,8 @@ from ....protocol.methods import (
     SessionResult,
     SessionStateParams,
     SessionStateResult,
+    SessionStderrParams,
+    SessionStderrResult,
     SessionStopParams,
     SessionUpdateParams,
     SessionWaitParams,
@@ -122,6 +124,12 @@ async def session_delete(client: "Connection", params: SessionDeleteParams) -> D
     session = await supervisor.find(params.session)
     await supervisor.delete(session.id, params.force)
     return Done()
+
+
+async def session_stderr(client: "Connection", params: SessionStderrParams) -> SessionStderrResult:
+    supervisor = client.server.supervisor
+    session = await supervisor.find(params.session)
+    return await supervisor.registry.house.stderr.read(session.id, params.offset, params.limit)
 
 
 async def session_wait(client: "Connection", params: SessionWaitParams) -> SessionResult:

@@ -125,3 +125,15 @@ async def test_all_sweeps_run(tmp_path: Path) -> None:
             await wait_until(lambda: session not in house.registry.live)
             nursery.cancel_scope.cancel()
         assert await saved(house, session)
+
+
+async def test_the_kept_stderr_of_sessions_that_are_no_more_is_removed(tmp_path: Path) -> None:
+    async with rooms(tmp_path) as house:
+        session = await house.create()
+        files = house.registry.house.stderr
+        for known in (session, "s-gone"):
+            await files.keeper(known)(b"words")
+        await Janitor(house.registry).sweep_stderr()
+        assert await files.sessions() == [session]
+        await house.supervisor.delete(session)
+        assert await files.sessions() == []

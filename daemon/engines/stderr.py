@@ -1,0 +1,221 @@
+"""What the children of each session wrote to stderr, in rotated files below the state directory.
+
+A file's name is the offset at which it begins: bytes since the session was made. So the offset outlives rotation,
+children and daemons, and nothing has to be remembered.
+"""
+
+import codecs
+import logging
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import trio
+
+from ...protocol.errors import StorageFailed, TimedOut
+from ...protocol.methods import SessionStderrResult
+
+FILE_BYTES = 1024 * 1024
+"""A file that has so many is followed by another one."""
+FILES = 2
+"""The newest files of a session; older ones are removed."""
+WRITING = 5.0
+"""Seconds a piece may take to be written; then the files are given up for that child."""
+READING = 10.0
+"""Seconds a read or a removal may take."""
+AT_ONCE = 8
+"""Threads that write, and as many that read: a disk that hangs stops these and nothing else."""
+_CHARACTER = 4
+"""Bytes that a character of UTF-8 has at most."""
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Keep = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of one child's stderr; returns when it is kept, or given up. Never raises."""
+
+
+class _File(NamedTuple):
+    path: Path
+    start: int
+    end: int
+
+
+class StderrFiles:
+    """The files of all sessions of one state directory. No descriptor stays open between two pieces.
+
+    Args:
+        directory: made when the first piece is kept.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._writers = trio.CapacityLimiter(AT_ONCE)
+        self._readers = trio.CapacityLimiter(AT_ONCE)
+
+    def keeper(self, session: str) -> Keep:
+        """Where one child of ``session`` leaves what it writes.
+
+        Who gives it the next piece when it has returned slows the child by the child's own pipe. A disk that is full
+        or hangs costs that child its files, which is said once in the log.
+        """
+        directory = self._directory / session
+        end, lost = 0, False
+
+        async def keep(piece: bytes) -> None:
+            nonlocal end, lost
+            if lost:
+                return
+            lost, why = True, f"the disk did not take it within {WRITING:g} s"
+            with trio.move_on_after(WRITING):
+                try:
+                    end = await _in_thread(self._writers, _append, directory, piece, end)
+                    lost = False
+                except OSError as error:
+                    why = _reason(error)
+            if lost:
+                log.warning("session %s: no more stderr of its child is kept in %s: %s", session, directory, why)
+
+        return keep
+
+    async def read(self, session: str, offset: int | None, limit: int) -> SessionStderrResult:
+        """About ``limit`` bytes of it from ``offset``, or from where what is kept begins; None: the last ones.
+
+        It is cut between two characters; what is not UTF-8 is replaced.
+
+        Raises:
+            StorageFailed, TimedOut
+        """
+        directory = self._directory / session
+        with trio.move_on_after(READING):
+            try:
+                return await _in_thread(self._readers, _read, directory, offset, limit)
+            except OSError as error:
+                text = f"what session {session} wrote to stderr cannot be read from {directory}: {_reason(error)}"
+                raise StorageFailed(f"{text}; look at that directory", path=str(directory)) from error
+        text = f"what session {session} wrote to stderr was not read within {READING:g} s; look at the disk"
+        raise TimedOut(text, path=str(directory))
+
+    async def sessions(self) -> list[str]:
+        """Those of which something is kept."""
+        return await self._bounded(_names, self._directory) or []
+
+    async def remove(self, session: str) -> None:
+        """Remove what is kept of a session. What cannot be is said in the log, and is tried again by the sweeper."""
+        await self._bounded(_remove, self._directory / session)
+
+    async def _bounded(self, job: Callable[[Path], T], path: Path) -> T | None:
+        why = f"the disk did not answer within {READING:g} s"
+        with trio.move_on_after(READING):
+            try:
+                return await _in_thread(self._readers, job, path)
+            except OSError as error:
+                why = _reason(error)
+        log.warning("kept stderr in %s: %s", path, why)
+        return None
+
+
+async def _in_thread(limiter: trio.CapacityLimiter, job: Callable[..., T], *args: object) -> T:
+    return await trio.to_thread.run_sync(job, *args, limiter=limiter, abandon_on_cancel=True)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+# --- what threads do ---
+
+
+def _append(directory: Path, piece: bytes, known: int) -> int:
+    """Add ``piece`` behind what is kept; its end. An offset below ``known`` was given out, files removed or not."""
+    for place in (directory.parent, directory):
+        place.mkdir(mode=0o700, exist_ok=True)
+    files = _files(directory)
+    end = max([known, *(file.end for file in files)])
+    if not files or files[-1].end < end or end - files[-1].start >= FILE_BYTES:
+        files.append(_File(directory / f"{end:015}.log", end, end))
+    for old in files[:-FILES]:
+        old.path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(files[-1].path, flags, 0o600)
+    try:
+        left = memoryview(piece)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
+    return end + len(piece)
+
+
+def _read(directory: Path, offset: int | None, limit: int) -> SessionStderrResult:
+    while True:
+        files = _files(directory)
+        end = files[-1].end if files else 0
+        begin = max(end - limit, 0) if offset is None else offset
+        there = [file for file in files if file.end > begin]
+        if not there:
+            return SessionStderrResult(content="", offset=end, next=end, end=end)
+        start = max(begin, there[0].start)
+        with suppress(FileNotFoundError):  # it was rotated away: what is there now?
+            data = _bytes(there, start, limit + _CHARACTER)
+            break
+    if start not in (0, offset):  # nobody said that a character begins here
+        rest = _whole(data)
+        start, data = start + len(data) - len(rest), rest
+    content, used = _characters(data, limit)
+    return SessionStderrResult(content=content, offset=start, next=start + used, end=end)
+
+
+def _files(directory: Path) -> list[_File]:
+    """Oldest first."""
+    files: list[_File] = []
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            name, _, kind = entry.name.partition(".")
+            if kind == "log" and name.isdecimal():
+                with suppress(FileNotFoundError):
+                    files.append(_File(Path(entry.path), int(name), int(name) + entry.stat().st_size))
+    return sorted(files, key=lambda file: file.start)
+
+
+def _bytes(files: Sequence[_File], start: int, count: int) -> bytes:
+    """At most ``count`` bytes from ``start``, which is in the first of ``files``; up to the first gap between two."""
+    data = b""
+    for file in files:
+        if file.start > start + len(data):
+            break
+        with open(file.path, "rb") as opened:
+            opened.seek(start + len(data) - file.start)
+            data += opened.read(min(count - len(data), file.end - start - len(data)))
+    return data
+
+
+def _whole(data: bytes) -> bytes:
+    """``data`` without the rest of a character that begins before it."""
+    for begin, byte in enumerate(data[: _CHARACTER - 1]):
+        if byte & 0xC0 != 0x80:
+            return data[begin:]
+    return data[_CHARACTER - 1 :]
+
+
+def _characters(data: bytes, limit: int) -> tuple[str, int]:
+    """The characters in the first ``limit`` bytes, or one that is longer; and how many bytes they are."""
+    for cut in range(min(limit, len(data)), len(data) + 1):
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        if text := decoder.decode(data[:cut]):
+            return text, cut - len(decoder.getstate()[0])
+    return "", 0
+
+
+def _names(directory: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return [name for name in os.listdir(directory) if name.startswith("s-")]
+    return []
+
+
+def _remove(directory: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(directory)

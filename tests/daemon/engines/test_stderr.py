@@ -1,0 +1,256 @@
+"""What is kept of stderr: offsets that outlive rotation and daemons, in bounds, and a disk that harms nobody."""
+
+import os
+import resource
+import shutil
+import stat
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.children import descriptors, python, until
+from roost.daemon.engines import stderr
+from roost.daemon.engines.stderr import StderrFiles
+from roost.daemon.engines.tail import Tail
+from roost.daemon.process import proc
+from roost.protocol.errors import StorageFailed, TimedOut
+from roost.protocol.methods import SessionStderrResult
+
+LIMIT = 65_536
+
+
+async def whole(files: StderrFiles, session: str = "s-1", offset: int = 0, limit: int = LIMIT) -> str:
+    """All that is kept from ``offset`` on, a page at a time."""
+    text = ""
+    while (page := await files.read(session, offset, limit)).content:
+        text, offset = text + page.content, page.next
+    return text
+
+
+async def test_a_daemon_goes_on_where_the_one_before_it_ended(tmp_path: Path) -> None:
+    for number, piece in enumerate((b"one\n", b"two\n", b"three\n")):
+        files = StderrFiles(tmp_path / "stderr")
+        keep = files.keeper("s-1")
+        await keep(piece)
+        assert (await files.read("s-1", None, LIMIT)).end == (4, 8, 14)[number]
+    assert await whole(files) == "one\ntwo\nthree\n"
+    assert await files.read("s-1", 4, 4) == SessionStderrResult(content="two\n", offset=4, next=8, end=14)
+    assert await files.read("s-1", None, 6) == SessionStderrResult(content="three\n", offset=8, next=14, end=14)
+    assert await files.read("s-1", 99, 6) == SessionStderrResult(content="", offset=14, next=14, end=14)
+    assert await files.read("s-2", 5, 6) == SessionStderrResult(content="", offset=0, next=0, end=0)
+
+
+async def test_older_output_goes_and_the_offset_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stderr, "FILE_BYTES", 100)
+    files = StderrFiles(tmp_path)
+    written = ""
+    for number in range(200):
+        keep = files.keeper("s-1") if number % 7 == 0 else keep  # another child of it
+        await keep(f"line {number}\n".encode())
+        written += f"line {number}\n"
+        kept = sorted((tmp_path / "s-1").iterdir())
+        assert len(kept) <= 2 and sum(file.stat().st_size for file in kept) <= 2 * (100 + 10)
+    page = await files.read("s-1", 0, LIMIT)
+    assert page.end == len(written) and page.offset > 0 and page.content == written[page.offset :]
+    assert len(page.content) >= 100
+    assert [int(file.stem) for file in kept][0] == page.offset
+    assert (await files.read("s-1", page.offset + 3, 10)).content == written[page.offset + 3 :][:10]
+
+
+async def test_files_taken_away_are_a_gap_and_no_offset_is_used_twice(tmp_path: Path) -> None:
+    files = StderrFiles(tmp_path / "stderr")
+    keep = files.keeper("s-1")
+    await keep(b"before\n")
+    shutil.rmtree(tmp_path / "stderr")
+    await keep(b"after\n")
+    assert await files.read("s-1", 0, LIMIT) == SessionStderrResult(content="after\n", offset=7, next=13, end=13)
+    os.truncate(next((tmp_path / "stderr" / "s-1").iterdir()), 2)
+    await keep(b"gap\n")
+    page = await files.read("s-1", 0, LIMIT)
+    assert (page.content, page.offset, page.next) == ("af", 7, 9), "up to the gap, which the next page jumps over"
+    assert await files.read("s-1", 9, LIMIT) == SessionStderrResult(content="gap\n", offset=13, next=17, end=17)
+
+
+async def test_only_its_owner_may_look(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        await StderrFiles(tmp_path / "stderr").keeper("s-1")(b"secret")
+    finally:
+        os.umask(old)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "stderr").rglob("*")}
+    assert modes == {"s-1": 0o700, "000000000000000.log": 0o600}
+    assert stat.S_IMODE((tmp_path / "stderr").stat().st_mode) == 0o700
+
+
+async def test_no_descriptor_is_open_while_nothing_is_written(tmp_path: Path) -> None:
+    files = StderrFiles(tmp_path)
+    before = descriptors()
+    keepers = [files.keeper(f"s-{number}") for number in range(20)]
+    for keep in keepers:
+        await keep(b"x")
+    await files.read("s-1", None, 10)
+    assert descriptors() == before
+
+
+@given(
+    st.lists(st.binary(max_size=12) | st.sampled_from(["é".encode(), "€".encode(), "🐓".encode(), b"\xf0\x9f"])),
+    st.integers(1, 9),
+)
+def test_pages_of_any_size_are_the_whole_decoded_at_once(pieces: list[bytes], limit: int) -> None:
+    """Cut between characters; what is not UTF-8 is replaced as if it were read in one."""
+    data = b"".join(pieces)
+    text, offset = "", 0
+    while offset < len(data):
+        more, used = stderr._characters(data[offset : offset + limit + 4], limit)  # pyright: ignore[reportPrivateUsage]
+        if not used:
+            break
+        text, offset = text + more, offset + used
+    rest = data[offset:]  # at most a part of a character, of which the rest may still come
+    assert len(rest) < 4 and (text + rest.decode("utf-8", "replace")) == data.decode("utf-8", "replace")
+
+
+async def test_where_nobody_said_where_to_begin_no_character_is_cut(tmp_path: Path) -> None:
+    files = StderrFiles(tmp_path)
+    await files.keeper("s-1")("ééé€".encode())
+    assert await files.read("s-1", None, 4) == SessionStderrResult(content="€", offset=6, next=9, end=9)
+    assert (await files.read("s-1", 1, 2)).content == "\ufffd", "whoever names the middle of one gets that"
+
+
+async def test_a_file_that_goes_while_it_is_read_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = StderrFiles(tmp_path)
+    await files.keeper("s-1")(b"old")
+    listed = stderr._files  # pyright: ignore[reportPrivateUsage]
+
+    def rotated(directory: Path) -> list[object]:
+        """As it was read a moment before the rotation."""
+        found = listed(directory)
+        if found and found[0].start == 0:
+            found[0].path.rename(directory / "000000000000003.log")
+        return list(found)
+
+    monkeypatch.setattr(stderr, "_files", rotated)
+    assert await files.read("s-1", 0, LIMIT) == SessionStderrResult(content="old", offset=3, next=6, end=6)
+
+
+@contextmanager
+def no_file_over(size: int) -> Generator[None]:
+    """Whoever of this process writes beyond gets an error, as from a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+async def test_a_full_disk_costs_a_child_its_files_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = StderrFiles(tmp_path)
+    tail = Tail(files.keeper("s-1"))
+    send, receive = trio.testing.memory_stream_one_way_pair()
+    with no_file_over(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tail.fill, receive)
+            for number in range(5):
+                await send.send_all(f"line {number}\n".encode())
+                await trio.testing.wait_all_tasks_blocked()
+            await send.aclose()
+    assert tail.text().splitlines() == [f"line {number}" for number in range(5)]
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "session s-1" in said and str(tmp_path / "s-1") in said and "File too large" in said
+    await files.keeper("s-1")(b" and the next child")
+    assert await whole(files) == "line 0\nlin and the next child"
+
+
+async def test_a_directory_that_cannot_be_made_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    keep = StderrFiles(Path("/proc/self/nowhere")).keeper("s-1")
+    await keep(b"one")
+    await keep(b"two")
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "/proc/self/nowhere/s-1" in said
+
+
+async def test_a_disk_that_hangs_is_given_up_and_the_next_child_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file is a pipe that nobody reads: opening it hangs for ever, as on a dead mount."""
+    monkeypatch.setattr(stderr, "WRITING", 0.05)
+    files = StderrFiles(tmp_path)
+    (tmp_path / "s-1").mkdir()
+    pipe = tmp_path / "s-1" / "000000000000000.log"
+    os.mkfifo(pipe)
+    keep = files.keeper("s-1")
+    with trio.fail_after(20):
+        for _ in range(100):
+            await keep(b"x")
+        assert len(caplog.records) == 1 and "within 0.05 s" in caplog.text
+        await files.keeper("s-2")(b"another session's")
+        assert await whole(files, "s-2") == "another session's"
+        os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # the thread that was left behind ends
+        pipe.unlink()
+        await files.keeper("s-1")(b"the next child's")
+    assert await whole(files) == "the next child's"
+
+
+async def test_what_cannot_be_read_names_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stderr, "READING", 0.05)
+    files = StderrFiles(tmp_path)
+    (tmp_path / "s-1").write_text("no directory")
+    with pytest.raises(StorageFailed, match=r"session s-1 .*Not a directory.*look at"):
+        await files.read("s-1", 0, 10)
+    (tmp_path / "s-2").mkdir()
+    os.mkfifo(tmp_path / "s-2" / "0.log")
+    monkeypatch.setattr(stderr, "_files", lambda directory: [stderr._File(directory / "0.log", 0, 9)])  # pyright: ignore
+    with pytest.raises(TimedOut, match=r"session s-2 .*within 0.05 s"):
+        await files.read("s-2", 0, 10)
+    os.close(os.open(tmp_path / "s-2" / "0.log", os.O_WRONLY | os.O_NONBLOCK))
+
+
+async def test_what_cannot_be_removed_is_said_and_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = StderrFiles(tmp_path)
+    assert await files.sessions() == [] and await StderrFiles(tmp_path / "none").sessions() == []
+    await files.keeper("s-1")(b"x")
+    (tmp_path / "not-a-session").touch()
+    (tmp_path / "s-2").touch()
+    assert sorted(await files.sessions()) == ["s-1", "s-2"]
+    for session in ("s-1", "s-2", "s-3"):
+        await files.remove(session)
+    assert await files.sessions() == ["s-2"] and "s-2: Not a directory" in caplog.text
+
+
+async def test_a_child_that_writes_faster_than_it_is_kept_waits_for_its_own_pipe() -> None:
+    """Nothing of what it cannot write yet is in the daemon's memory."""
+    gate, kept = trio.Event(), 0
+
+    async def keep(piece: bytes) -> None:
+        nonlocal kept
+        await gate.wait()
+        kept += len(piece)
+
+    with subprocess.Popen(python("import os\nfor _ in range(1000): os.write(2, b'x' * 4096)"), stderr=PIPE) as child:
+        assert child.stderr is not None
+        async with trio.lowlevel.FdStream(os.dup(child.stderr.fileno())) as stream, trio.open_nursery() as nursery:
+            nursery.start_soon(Tail(keep).fill, stream)
+            await until(lambda: written(child.pid) >= 65_536 and sleeping(child.pid))
+            assert written(child.pid) <= 3 * 65_536, "what a pipe holds, and what was taken out of it"
+            gate.set()
+    assert kept == 4_096_000
+
+
+def written(pid: int) -> int:
+    """Bytes that a process has written so far."""
+    return int(Path(f"/proc/{pid}/io").read_text().partition("wchar: ")[2].split()[0])
+
+
+def sleeping(pid: int) -> bool:
+    found = proc.stat(pid)
+    return found is not None and found.state == "S"
