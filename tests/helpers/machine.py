@@ -5,6 +5,7 @@ copy-on-write view of this machine's, so that its systemd, its Python and this c
 Boots in a few seconds.
 """
 
+import os
 import shlex
 import shutil
 import signal
@@ -19,6 +20,8 @@ BOOT = Path(__file__).with_suffix(".sh")
 
 def why_not() -> str | None:
     """The reason why no machine can be booted here, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
     tools = ["linux.uml", "bwrap", "setpriv", "/lib/systemd/systemd", "dbus-daemon", "/usr/bin/python3"]
     missing = [tool for tool in tools if not shutil.which(tool)]
     return f"needs {', '.join(missing)}" if missing else None
@@ -76,12 +79,14 @@ class Machine:
         return self.run("sh", "-euc", script, "sh", *arguments, check=check).stdout
 
     def _confined(self) -> list[str]:
-        """A kernel that is killed lets go of its processes, and they would run on in this one: so it is shown a
-        read-only machine without network, and what is killed is its whole pid namespace."""
+        """What a kernel that is killed ran in the machine would go on in this one, at whatever it was: so all it sees
+        is a read-only file system and no network, and it is killed together with all that it runs."""
         folder = str(self.folder)
-        confined = ["setpriv", "--pdeathsig", "KILL", "bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
-        confined += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-        return [*confined, "--tmpfs", "/dev/shm", "--bind", folder, folder, "--chdir", folder]
+        confined = ["setpriv", "--pdeathsig", "KILL", "bwrap", "--die-with-parent", "--new-session"]
+        confined += ["--unshare-pid", "--unshare-net", "--unshare-ipc"]
+        confined += ["--cap-drop", "ALL", "--cap-add", "CAP_DAC_READ_SEARCH", "--ro-bind", "/", "/"]
+        confined += ["--dev", "/dev", "--tmpfs", "/dev/shm", "--proc", "/proc"]
+        return [*confined, "--bind", folder, folder, "--chdir", folder]
 
     def _parameters(self, channel: int) -> list[str]:
         root = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
