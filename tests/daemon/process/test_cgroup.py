@@ -1,0 +1,131 @@
+"""A session's cgroup: nothing leaves it, all of it ends at once, and a predecessor's is made anew."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.cgroups import scratch
+from helpers.daemon import wait_until
+from roost.daemon.process.cgroup import Cgroup, Cgroups, find, lowered
+from roost.daemon.process.launcher import launcher
+from roost.protocol.errors import LimitUnenforceable
+from roost.protocol.model import Limits
+
+SESSION = "s-abcdefgh234567ab"
+NESTS = """
+import os, subprocess, sys
+own = sys.argv[1]
+os.mkdir(own + "/nested")
+escaped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "start_new_session": True, "env": {}}
+for wish in ("trap '' TERM", f"echo $$ >{own}/nested/cgroup.procs"):
+    subprocess.Popen(["/bin/sh", "-c", wish + "; sleep 600 & echo; exec sleep 600"], **escaped)
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def cgroups() -> Iterator[Cgroups]:
+    with scratch() as folder:
+        found = find(str(folder))
+        assert found.cgroups, found.message
+        yield found.cgroups
+
+
+def start(cgroup: Cgroup) -> subprocess.Popen[str]:
+    """A child that makes a cgroup of its own, and leaves processes in both that nothing but a cgroup finds."""
+    command = launcher([sys.executable, "-c", NESTS, str(cgroup.folder)], cgroup.procs_path, None)
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout and child.stdout.readline() == "there\n"
+    inner = Cgroup(cgroup.folder / "nested")
+    wait_until(lambda: (len(cgroup.pids()), len(inner.pids())) == (5, 2), "all of them are there")
+    return child
+
+
+def reap(child: subprocess.Popen[str]) -> int:
+    with child:
+        return child.wait(10)
+
+
+def test_it_ends_with_all_that_left_session_group_and_environment(cgroups: Cgroups) -> None:
+    cgroup = cgroups.make(SESSION, Limits())
+    child = start(cgroup)
+    assert child.pid in cgroup.pids() and len(cgroup.pids()) == 5
+    assert not cgroup.remove()
+    assert cgroup.end(10)
+    assert reap(child) == -9
+    assert not cgroup.folder.exists() and cgroup.pids() == []
+
+
+def test_what_is_stopped_or_frozen_ends_too(cgroups: Cgroups) -> None:
+    cgroup = cgroups.make(SESSION, Limits())
+    child = start(cgroup)
+    os.kill(child.pid, 19)
+    (cgroup.folder / "cgroup.freeze").write_text("1")
+    assert cgroup.end(10)
+    assert reap(child) == -9
+
+
+def test_waiting_for_the_end_is_bounded_and_hears_it(cgroups: Cgroups) -> None:
+    cgroup = cgroups.make(SESSION, Limits())
+    assert cgroup.wait_empty(0)
+    child = start(cgroup)
+    assert not cgroup.wait_empty(0.01)
+    cgroup.kill()
+    assert cgroup.wait_empty(10) and cgroup.remove()
+    assert cgroup.wait_empty(10)  # it is gone
+    cgroup.kill()  # which is no error
+    assert cgroup.remove()
+    reap(child)
+
+
+def test_a_predecessors_is_made_anew(cgroups: Cgroups) -> None:
+    cgroup = cgroups.make(SESSION, Limits())
+    assert cgroups.make(SESSION, Limits()).pids() == []
+    child = start(cgroup)
+    assert [left.folder.name for left in cgroups.left()] == [SESSION]
+    assert cgroups.make(SESSION, Limits()).pids() == []
+    assert reap(child) == -9
+
+
+def test_only_sessions_are_left_by_a_predecessor(cgroups: Cgroups) -> None:
+    (cgroups.root / "daemon").mkdir()
+    (cgroups.root / "s-other").mkdir()
+    assert cgroups.left() == []
+
+
+def test_one_that_cannot_be_made_says_why(cgroups: Cgroups) -> None:
+    (cgroups.root / "cgroup.max.descendants").write_text("0")
+    with pytest.raises(LimitUnenforceable, match=f"the cgroup {cgroups.root}/{SESSION} cannot be used: .*; look at"):
+        cgroups.make(SESSION, Limits())
+
+
+def test_limits_without_their_controllers_are_left_out(cgroups: Cgroups) -> None:
+    if len(cgroups.enforceable) > 1:
+        pytest.skip("this host has controllers; tests/end_to_end/test_limits.py uses them")
+    cgroup = cgroups.make(SESSION, Limits(memory_max=2**30, pids_max=5, cpu_max=1, nofile=5))
+    assert cgroup.oom_kills() == 0
+
+
+def test_what_is_written_is_what_the_kernel_takes(tmp_path: Path) -> None:
+    # Files in place of the kernel's: what this host's kernel has no controllers for is written all the same.
+    (tmp_path / "cgroup.subtree_control").write_text("memory pids cpu")
+    cgroups = Cgroups(tmp_path)
+    assert cgroups.enforceable == set(Limits.model_fields)
+    made = cgroups.make(SESSION, Limits(memory_max=2**30, pids_max=2**40, cpu_max=1.5)).folder
+    assert (made / "memory.max").read_text() == str(2**30)
+    assert (made / "pids.max").read_text() == "4194304"
+    assert (made / "cpu.max").read_text() == "150000 100000"
+    least = cgroups.make("s-bbbbbbbbbbbbbbbb", Limits(cpu_max=0.0001)).folder
+    assert {path.name for path in least.iterdir()} == {"cpu.max"}
+    assert (least / "cpu.max").read_text() == "1000 100000"
+    (made / "memory.events").write_text("low 0\noom 2\noom_kill 3\n")
+    assert Cgroup(made).oom_kills() == 3
+
+
+def test_nobody_can_have_more_descriptors_than_the_daemon() -> None:
+    assert (lowered(None), lowered(16), lowered(2**40)) == (None, 16, lowered(2**41))
