@@ -71,13 +71,13 @@ def resolved(program: str, cwd: str, env: Mapping[str, str]) -> str:
     """
     folders = [""] if "/" in program else os.get_exec_path(env)
     found = [path for folder in folders if os.path.isfile(path := os.path.join(cwd, folder, program))]
-    path = next((path for path in found if os.access(path, os.X_OK)), None)
-    if path is None:
+    usable = next((path for path in found if os.access(path, os.X_OK)), None)
+    if usable is None:
         code = errno.EACCES if found else errno.ENOENT
         raise OSError(code, os.strerror(code), program)  # of this come the two classes
-    if (interpreter := _interpreter(path)) and not os.path.exists(interpreter):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    return path
+    if (interpreter := _interpreter(usable)) and not os.path.exists(interpreter):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), usable)
+    return usable
 
 
 def _interpreter(path: str) -> str | None:
