@@ -5,11 +5,13 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from .. import __version__
 from ..protocol.errors import DaemonRunning, RoostError
 from .app import serve
 from .current import Current
+from .process.trees import DAEMON
 from .settings import Settings, at, load
 from .systemd import listen_socket
 
@@ -44,6 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="roostd", description="The supervisor for AI-agent sessions.")
     parser.add_argument("--version", action="version", version=f"roostd {__version__}")
     parser.parse_args()
+    with suppress(OSError):  # a roostd that finds another one by this name leaves it, and its children, alone
+        with open("/proc/self/comm", "wb") as name:
+            name.write(DAEMON)
     status = run()
     logging.shutdown()
     sys.stdout.flush()

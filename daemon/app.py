@@ -19,7 +19,9 @@ from .current import Current
 from .guard import guarded
 from .place import Place
 from .process.leftovers import end_leftovers
-from .process.spawn import Identity
+from .process.proc import Identity
+from .process.processes import Processes
+from .process.trees import Root
 from .server import Info, Server, bind
 from .sessions import Supervisor
 from .sessions.checkpoint import Shutdown
@@ -34,6 +36,8 @@ LOOK = 1.0
 """Seconds between two looks at whether lock, database and socket are still the files they were."""
 REPORTING = 5.0
 """Seconds a stuck disk has to take an event of the daemon's own; it stands in the log too."""
+STRAYS = 5.0
+"""Seconds within which what no session's tree holds is ended at the stop."""
 LOST, REFUSED = 9, 10
 """Exit statuses: a state was lost at the stop; the database was refused."""
 
@@ -104,10 +108,12 @@ class App:
 
     async def _serve(self, store: Store) -> Report:
         async with trio.open_nursery() as nursery:
-            supervisor = Supervisor(self.settings, store, str(self.settings.daemon.socket))
+            processes = Processes(str(self.settings.daemon.socket))
+            supervisor = Supervisor(self.settings, store, processes)
             registry = supervisor.registry
             server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
             await self._recover(store)
+            await nursery.start(processes.run)
             await nursery.start(supervisor.registry.run)
             await nursery.start(server.serve, self._listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
@@ -117,6 +123,8 @@ class App:
             log.info("roostd %s serves %s", __version__, self.settings.daemon.socket)
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
+            with trio.move_on_after(STRAYS):
+                await guarded("end of strays", processes.end_strays)
             nursery.cancel_scope.cancel()
         return report
 
@@ -226,7 +234,13 @@ class App:
     async def _recover(self, store: Store) -> None:
         """End what a dead predecessor left, then say which turns it cut off; before the first request is served."""
         left = await store.read(children.recorded)
-        ended = await end_leftovers([Identity(*child[1:]) for child in left])
+        sockets = {str(self.settings.daemon.socket), self.place.predecessor}
+        roots = [Root(child.session, Identity(*child[1:])) for child in left]
+
+        async def ours(ids: list[str]) -> set[str]:
+            return await store.read(lambda conn: children.known(conn, ids)) if ids else set()
+
+        ended, stuck = await end_leftovers(roots, sockets=frozenset(filter(None, sockets)), ours=ours)
         interrupted: list[str] = []
         for session_id in await store.read(recovery.unfinished):
             try:
@@ -238,7 +252,10 @@ class App:
 
         def started(tx: Tx) -> None:
             for child in left:
-                children.ended(tx, child.session, child.pid)
+                if child.session not in stuck:  # else the next start looks for it again
+                    children.ended(tx, child.session, child.pid)
+            for session, pids in stuck.items():
+                tx.emit(session, "session.processes_left", {"pids": pids})
             data = {"pid": os.getpid(), "version": __version__, "interrupted": interrupted, "ended": ended}
             tx.emit("", "daemon.started", data)
 

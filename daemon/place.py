@@ -21,11 +21,13 @@ class Place:
     Attributes:
         state_directory: absolute.
         database: where the store is, whether or not it was made yet.
+        predecessor: the socket of a daemon that died here; None if the last one ended in order.
     """
 
-    def __init__(self, state_directory: Path, lock: int) -> None:
+    def __init__(self, state_directory: Path, lock: int, predecessor: str | None = None) -> None:
         self.state_directory = state_directory
         self.database = state_directory / "roost.db"
+        self.predecessor = predecessor
         self._marker = state_directory / "used"
         self._lock = lock
         self._watched: dict[Path, Identity] = {}
@@ -46,11 +48,12 @@ class Place:
         try:
             with _usable(directory):
                 _lock(lock, directory)
+                predecessor = _said(lock, "socket")
                 _write(lock, {"pid": os.getpid(), "socket": str(settings.daemon.socket)})
         except BaseException:
             os.close(lock)
             raise
-        return cls(directory, lock)
+        return cls(directory, lock, predecessor if isinstance(predecessor, str) else None)
 
     @property
     def used(self) -> bool:
@@ -124,11 +127,16 @@ def _lock(lock: int, directory: Path) -> None:
 
 def _holder(lock: int) -> int | None:
     """The pid that the other daemon wrote; None while it has not."""
+    pid = _said(lock, "pid")
+    return pid if isinstance(pid, int) else None
+
+
+def _said(lock: int, name: str) -> object:
+    """What the daemon that holds, or held, the lock wrote into it."""
     try:
-        pid = json.loads(os.pread(lock, 4096, 0).partition(b"\n")[0])["pid"]
+        return json.loads(os.pread(lock, 4096, 0).partition(b"\n")[0])[name]
     except (ValueError, LookupError, TypeError):
         return None
-    return pid if isinstance(pid, int) else None
 
 
 def _write(lock: int, line: dict[str, object]) -> None:

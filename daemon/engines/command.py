@@ -7,9 +7,10 @@ import trio
 
 from ...protocol.errors import NotSupported, RoostError, TimedOut
 from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new_id
-from ..process.spawn import Child, spawn
+from ..process.processes import Processes
+from ..process.spawn import Child
 from ..store.items import Append, End, Start
-from .engine import PARTING, Ended, Grace, Launch, Listener, died, problem
+from .engine import Ended, Grace, Launch, Listener, died, part, problem
 from .tail import Tail
 
 
@@ -19,13 +20,13 @@ class CommandEngine:
     resident = False
     saves = False
 
-    def __init__(self, launch: Launch, listener: Listener, grace: Grace, limiter: trio.CapacityLimiter) -> None:
+    def __init__(self, launch: Launch, listener: Listener, grace: Grace, processes: Processes) -> None:
         self.gone = trio.Event()
         self.problem: Problem | None = None
         self._launch = launch
         self._listener = listener
         self._grace = grace
-        self._limiter = limiter
+        self._processes = processes
         self._child: Child | None = None
         self._spawning = trio.CancelScope()
 
@@ -52,7 +53,9 @@ class CommandEngine:
         launch = self._launch
         command = launch.engine.command if self._by_stdin else [*launch.engine.command, turn.input]
         with trio.move_on_after(self._grace.start) as slow, self._spawning:
-            self._child = await spawn(command, cwd=launch.session.workspace, env=launch.env, limiter=self._limiter)
+            self._child = await self._processes.spawn(
+                launch.session.id, command, cwd=launch.session.workspace, env=launch.env
+            )
         if slow.cancelled_caught:
             text = f"{command[0]} was not started within {self._grace.start:g} s; look at its file system"
             raise TimedOut(text, program=command[0])
@@ -70,9 +73,7 @@ class CommandEngine:
             await child.until_drained(lambda: self._attend(child, stderr, prompt))
             await child.wait()
         finally:
-            with trio.move_on_after(PARTING, shield=True):
-                await child.aclose()
-                await self._listener.ended_child(child.identity)
+            await part(child, self._listener, 0)
         if child.returncode == 0:
             return Ended(TurnState.completed, exit_code=0)
         failure = died(child, stderr.text()).model_copy(update={"name": "turn_failed"})

@@ -1,5 +1,6 @@
 """What a session expects of its engine, whatever its kind."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -7,15 +8,21 @@ from typing import Any, NamedTuple, Protocol
 import trio
 
 from ...protocol import rpc
-from ...protocol.errors import RoostError
+from ...protocol.errors import ProcessesLeft, RoostError, TimedOut
 from ...protocol.model import Problem, Session, Turn, TurnState
-from ..process.spawn import Child, Identity
+from ..process.proc import Identity
+from ..process.spawn import Child
 from ..settings import EngineSettings, Settings
 from ..store.items import Change
 from .stderr import Keep, StderrFiles
 
+log = logging.getLogger(__name__)
+
 PARTING = 5.0
 """Seconds in which what is left of a child is cleared away, also when the daemon has no more time."""
+AGAIN = 1.0
+"""Seconds until what did not end is looked for again."""
+STUCK = (ProcessesLeft, TimedOut)
 LONGEST_MESSAGE = 4096
 MOST_DATA = 64 * 1024
 
@@ -62,8 +69,11 @@ class Listener(Protocol):
     async def spawned(self, identity: Identity) -> None:
         """A child was started; returns when that is on disk."""
 
+    async def stuck(self, error: RoostError) -> None:
+        """Something of that child's tree does not end although it was killed. Never raises."""
+
     async def ended_child(self, identity: Identity) -> None:
-        """That child and its group are gone. Never raises."""
+        """That child and its whole tree are gone. Never raises."""
 
 
 class Engine(Protocol):
@@ -102,7 +112,11 @@ class Engine(Protocol):
         """Empty its state; the packed empty state if it says it."""
 
     async def end(self) -> None:
-        """Ask it to end, then make it; returns when :attr:`gone`."""
+        """Ask it to end, then make it; returns when :attr:`gone`.
+
+        Raises:
+            ProcessesLeft, TimedOut: it, or something it started, does not end although it was killed.
+        """
 
     def kill(self) -> None:
         """End it now; :attr:`gone` follows."""
@@ -119,6 +133,30 @@ class Grace(NamedTuple):
     @classmethod
     def of(cls, settings: Settings) -> "Grace":
         return cls(settings.limits.start_timeout, settings.sessions.stop_grace, settings.sessions.term_grace)
+
+
+async def part(child: Child, listener: Listener, term_grace: float) -> None:
+    """End the child and all that is left of its tree, however long that takes. What does not end is said."""
+    try:
+        await _end(child, listener, term_grace)
+    finally:
+        with trio.move_on_after(PARTING, shield=True):
+            try:
+                await child.aclose()
+            except STUCK as exc:
+                log.error("%s", exc)  # the next daemon finds it recorded
+            else:
+                await listener.ended_child(child.identity)
+
+
+async def _end(child: Child, listener: Listener, term_grace: float) -> None:
+    while True:
+        try:
+            await child.end(term_grace)
+            return
+        except STUCK as exc:
+            await listener.stuck(exc)
+        await trio.sleep(AGAIN)
 
 
 def problem(error: RoostError, **more: Any) -> Problem:

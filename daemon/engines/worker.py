@@ -19,8 +19,9 @@ from ...protocol.errors import (
     from_wire,
 )
 from ...protocol.model import Problem, Turn, TurnState
-from ..process.spawn import Child, spawn
-from .engine import PARTING, Ended, Grace, Launch, Listener, died, problem
+from ..process.processes import Processes
+from ..process.spawn import Child
+from .engine import Ended, Grace, Launch, Listener, died, part, problem
 from .heard import Translator
 from .line import Line
 from .tail import Tail
@@ -38,13 +39,13 @@ class WorkerEngine:
 
     resident = True
 
-    def __init__(self, launch: Launch, listener: Listener, grace: Grace, limiter: trio.CapacityLimiter) -> None:
+    def __init__(self, launch: Launch, listener: Listener, grace: Grace, processes: Processes) -> None:
         self.gone = trio.Event()
         self.problem: Problem | None = None
         self._launch = launch
         self._listener = listener
         self._grace = grace
-        self._limiter = limiter
+        self._processes = processes
         self._line = Line(self._told, self._lost, self._broken)
         self._capabilities: frozenset[str] = frozenset()
         self._translator: Translator | None = None
@@ -79,8 +80,8 @@ class WorkerEngine:
     async def _spawned(self) -> Child:
         launch = self._launch
         with trio.move_on_after(self._grace.start):
-            return await spawn(
-                launch.engine.command, cwd=launch.session.workspace, env=launch.env, limiter=self._limiter
+            return await self._processes.spawn(
+                launch.session.id, launch.engine.command, cwd=launch.session.workspace, env=launch.env
             )
         program = launch.engine.command[0]
         text = f"{program} was not started within {self._grace.start:g} s; look at its file system"
@@ -104,14 +105,9 @@ class WorkerEngine:
         return None
 
     async def _part(self, child: Child) -> None:
-        """End the child, and all that is left of its group."""
-        try:
-            await child.end(self._grace.term if self._asked_to_end else 0)
-        finally:
-            with trio.move_on_after(PARTING, shield=True):
-                await child.aclose()
-                self._line.close()
-                await self._listener.ended_child(child.identity)
+        """End the child, and all that is left of its tree."""
+        self._line.close()
+        await part(child, self._listener, self._grace.term if self._asked_to_end else 0)
 
     async def _attend(self, child: Child, scope: trio.CancelScope) -> None:
         """Read until the child has ended and its pipes are drained, then let the rest of ``serve`` go."""

@@ -1,13 +1,14 @@
 """What a dead predecessor left running: waited for, then ended, before anything new starts."""
 
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 import trio
 
 from . import proc
-from .spawn import Identity
+from .look import Looker
+from .trees import Root
 
 LOOK = 0.02
 """Seconds between two looks at /proc."""
@@ -17,56 +18,46 @@ LAST_PATIENCE = 10.0
 log = logging.getLogger(__name__)
 
 
-async def end_leftovers(recorded: Sequence[Identity], *, patience: float = 2.0) -> list[int]:
-    """Wait ``patience`` seconds for the recorded processes to go by themselves, then kill them; the killed pids.
+class Leftovers(NamedTuple):
+    """Pids. ``left``: those that do not end although they were killed, by session."""
 
-    Theirs are each recorded process and what is still in its session; a pid alone proves nothing. This process and
-    its ancestors are spared. It looks again until a full look at /proc finds none.
+    ended: list[int]
+    left: dict[str, list[int]]
+
+
+async def end_leftovers(
+    recorded: Sequence[Root],
+    *,
+    sockets: frozenset[str],
+    ours: Callable[[list[str]], Awaitable[set[str]]],
+    patience: float = 2.0,
+) -> Leftovers:
+    """Wait ``patience`` seconds for a dead daemon's children to go by themselves, then kill all that they left.
+
+    Theirs is each recorded process, what bears the mark of one of our sessions, and the trees of both: a pid alone
+    proves nothing. This process and its ancestors are spared, other roostd with all that is theirs, and log-in shells
+    with what somebody runs in them. It looks again until a full look finds none.
+
+    Args:
+        sockets: where the dead daemon may have listened. ours: those of these session ids that are in our store.
     """
-    owned = [identity for identity in recorded if identity.boot_id == proc.boot_id()]
-    limiter = trio.CapacityLimiter(1)
+    roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
+    doomed: set[str] = set()
+    looker = Looker(lambda: roots, sockets, lambda: frozenset(doomed), spare_people=True)
     killed: set[int] = set()
+    known = {root.session for root in roots}
     begin = trio.current_time()
-    while left := await trio.to_thread.run_sync(_look, owned, limiter=limiter):
+    while True:
+        found = await looker.look()
+        known |= await ours([session for session in found.members if session not in known])
+        left = {session: [p.pid for p in members] for session, members in found.members.items() if session in known}
+        killed |= {pid for session in doomed for pid in left.get(session, [])}
         waited = trio.current_time() - begin
-        if waited >= patience + LAST_PATIENCE:
-            log.error("processes of a dead roostd do not end: %s; end them by hand", [one.pid for one in left])
+        if not left or waited >= patience + LAST_PATIENCE:
             break
         if waited >= patience:
-            await trio.to_thread.run_sync(_kill, left, limiter=limiter)
-            killed.update(one.pid for one in left)
+            doomed |= left.keys()
         await trio.sleep(LOOK)
-    return sorted(killed)
-
-
-def _look(owned: Sequence[Identity]) -> list[proc.Stat]:
-    """Those that live of the recorded processes and their sessions: one walk of /proc serves all."""
-    if not owned:
-        return []
-    there = {process.pid: process for process in proc.walk()}
-    spared = _lineage(there)
-    # A number is not given out again while a session bears it: a leader that is another one ends the proof.
-    leaders = {one.sid: one for one in owned if one.pid not in there or there[one.pid].start_time == one.start_time}
-    return [
-        process
-        for process in there.values()
-        if process.alive
-        and process.pid not in spared
-        and (leader := leaders.get(process.sid))
-        and process.start_time >= leader.start_time
-    ]
-
-
-def _lineage(there: dict[int, proc.Stat]) -> set[int]:
-    """This process and its ancestors."""
-    spared: set[int] = set()
-    pid = os.getpid()
-    while pid in there:
-        spared.add(pid)
-        pid = there[pid].ppid
-    return spared
-
-
-def _kill(processes: Sequence[proc.Stat]) -> None:
-    for process in processes:
-        proc.kill(process)
+    if left:
+        log.error("processes of a dead roostd do not end although they were killed: %s; look at what hangs", left)
+    return Leftovers(sorted(killed), left)

@@ -7,21 +7,49 @@ from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
+SESSION_MARK = b"ROOST_SESSION="
+DAEMON_MARK = b"ROOST_DAEMON="
+
 
 class Stat(NamedTuple):
     """A process as one line of /proc/PID/stat tells it. ``start_time`` in clock ticks since boot."""
 
     pid: int
+    comm: bytes
     state: str
     ppid: int
     pgid: int
     sid: int
+    tty: int
+    threads: int
     start_time: int
 
     @property
     def alive(self) -> bool:
         """It is neither a zombie nor about to vanish."""
-        return self.state not in "ZX"
+        # One whose first thread alone has ended looks like a zombie, and runs on.
+        return self.state not in "ZX" or self.threads > 1
+
+
+class Identity(NamedTuple):
+    """What tells a process from every other one there was. ``start_time`` in clock ticks since boot."""
+
+    pid: int
+    start_time: int
+    boot_id: str
+    pgid: int
+    sid: int
+
+    @classmethod
+    def of(cls, process: Stat) -> "Identity":
+        return cls(process.pid, process.start_time, boot_id(), process.pgid, process.sid)
+
+
+class Mark(NamedTuple):
+    """What roostd has put into the environment of a session's child: the session's id, and its own socket."""
+
+    session: str
+    daemon: str
 
 
 def stat(pid: int) -> Stat | None:
@@ -31,16 +59,65 @@ def stat(pid: int) -> Stat | None:
             line = file.read()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    # The name before the last parenthesis is the program's own choice: it may hold blanks and parentheses.
-    field = line[line.rindex(b")") + 2 :].split()
-    return Stat(pid, field[0].decode(), int(field[1]), int(field[2]), int(field[3]), int(field[19]))
+    # The name between the parentheses is the program's own choice: it may hold blanks and parentheses.
+    begin, end = line.index(b"(") + 1, line.rindex(b")")
+    field = line[end + 2 :].split(maxsplit=20)
+    return Stat(
+        pid,
+        line[begin:end],
+        field[0].decode(),
+        int(field[1]),
+        int(field[2]),
+        int(field[3]),
+        int(field[4]),
+        int(field[17]),
+        int(field[19]),
+    )
+
+
+def pids() -> set[int]:
+    """Of every process that there is."""
+    return {int(name) for name in os.listdir("/proc") if name.isdecimal()}
 
 
 def walk() -> Iterator[Stat]:
     """Every process that there is. Blocking: some milliseconds for a thousand."""
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and (found := stat(int(name))):
+    for pid in pids():
+        if found := stat(pid):
             yield found
+
+
+def mark(pid: int) -> Mark | None:
+    """The mark in a process's environment; None if it has none, or if that is not ours to read.
+
+    Blocking, for ever where the process hangs in the kernel while it changes its memory.
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            environment = file.readall()
+    except OSError:
+        return None
+    if SESSION_MARK not in environment:
+        return None
+    variables = environment.split(b"\0")
+    session, daemon = _value(variables, SESSION_MARK), _value(variables, DAEMON_MARK)
+    return Mark(session, daemon) if session and daemon else None
+
+
+def _value(variables: list[bytes], name: bytes) -> str:
+    found = next((variable for variable in variables if variable.startswith(name)), name)
+    return os.fsdecode(found[len(name) :])
+
+
+def is_login_shell(process: Stat) -> bool:
+    """Somebody sits at it: it has a terminal, and its name begins as log-in programs have it begin."""
+    if not process.tty:
+        return False
+    try:
+        with open(f"/proc/{process.pid}/cmdline", "rb", buffering=0) as file:
+            return file.read(1) == b"-"
+    except OSError:
+        return False
 
 
 @cache
@@ -60,3 +137,11 @@ def kill(process: Stat) -> None:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         finally:
             os.close(descriptor)
+
+
+def kill_group(member: Stat) -> None:
+    """SIGKILL to the whole group of this process at once: none of it can fork meanwhile. Gone: nothing."""
+    now = stat(member.pid)
+    if now is not None and (now.start_time, now.pgid) == (member.start_time, member.pgid):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(member.pgid, signal.SIGKILL)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import NamedTuple
+from typing import Protocol
 
 import trio
 
@@ -22,14 +22,17 @@ PARTING = 1.0
 """Seconds given to a child to vanish after SIGKILL, when nobody has the time to wait for it."""
 
 
-class Identity(NamedTuple):
-    """What tells a process from every other one there was. ``start_time`` in clock ticks since boot."""
+class Owner(Protocol):
+    """Who is told of each child, and ends what it leaves."""
 
-    pid: int
-    start_time: int
-    boot_id: str
-    pgid: int
-    sid: int
+    def own(self, child: "Child") -> None:
+        """It was started. Called in the thread that did it, before that thread does anything else."""
+
+    def disown(self, child: "Child") -> None:
+        """It is reaped."""
+
+    async def clear(self, child: "Child") -> None:
+        """Kill all that it and its descendants started, to the last; ProcessesLeft: that does not succeed."""
 
 
 class Child:
@@ -41,8 +44,9 @@ class Child:
         returncode: exit status, or the negative number of the signal it died of; None while nobody saw it end.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, pipes: Sequence[int]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, pipes: Sequence[int], owner: Owner) -> None:
         self._process = process
+        self._owner = owner
         self._pidfd = pidfd
         self._looking = trio.Lock()
         self._reaped = False
@@ -79,24 +83,34 @@ class Child:
                 os.killpg(self.identity.pgid, sig)
 
     async def end(self, term_grace: float) -> int:
-        """Close stdin, SIGTERM to the group, SIGKILL after ``term_grace`` seconds; the returncode once it is gone.
+        """Close stdin, SIGTERM to the group, after ``term_grace`` seconds SIGKILL to its whole tree; the returncode.
 
-        What is left of the group is killed when the child is dead. Cancelled, it kills at once. May be repeated.
+        It returns when a full look finds nothing of the tree. Cancelled, it kills at once. May be repeated.
+
+        Raises:
+            ProcessesLeft: something was killed and does not end; it is looked for again when this is repeated.
         """
+        if self._reaped:
+            assert self.returncode is not None
+            return self.returncode
         try:
             self.stdin.close()
             self.signal_group(signal.SIGTERM)
             with trio.move_on_after(term_grace):
                 await self.wait()
-            self.signal_group(signal.SIGKILL)
-            return await self.wait()
+            return await self._killed()
         except trio.Cancelled:
-            self.signal_group(signal.SIGKILL)
             with trio.move_on_after(PARTING, shield=True):
-                await self.wait()
+                await self._killed()
             raise
-        finally:
-            self._reap()
+
+    async def _killed(self) -> int:
+        self.signal_group(signal.SIGKILL)
+        # The whole tree, and then the child: it may wait in the kernel for one that is still alive.
+        await self._owner.clear(self)
+        returncode = await self.wait()
+        self._reap()
+        return returncode
 
     async def until_drained(self, read: Callable[[], Awaitable[object]]) -> None:
         """Run ``read``, which reads the pipes to their end; given up :data:`DRAIN` seconds after the child's end."""
@@ -122,34 +136,40 @@ class Child:
             self._reaped = True
             self._process.poll()
             os.close(self._pidfd)
+            self._owner.disown(self)
 
 
-async def spawn(command: Sequence[str], *, cwd: str, env: Mapping[str, str], limiter: trio.CapacityLimiter) -> Child:
+async def spawn(
+    command: Sequence[str], *, cwd: str, env: Mapping[str, str], limiter: trio.CapacityLimiter, owner: Owner
+) -> Child:
     """Start ``command`` with three pipes; ``env`` is all of its environment, and its PATH is searched.
 
     Cancelled, it comes back at once, even if the file system of ``cwd`` hangs; what still starts is killed.
 
     Args:
         limiter: how many start at once. Not Trio's own: a stuck start would stop whoever shares it.
+        owner: is told of the child.
 
     Raises:
         EngineFailed: there is no such program, or it cannot be started.
         WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
     """
-    order = _Order()
+    order = _Order(owner)
     try:
         # No await stands between the process and its owner: the thread leaves it in the order.
         return await trio.to_thread.run_sync(order.fill, command, cwd, env, limiter=limiter, abandon_on_cancel=True)
     except trio.Cancelled:
         if child := order.withdraw():
-            await child.aclose()
+            with trio.move_on_after(PARTING, shield=True):
+                await child.aclose()
         raise
 
 
 class _Order:
     """A child on its way from the thread that starts it to the task that asked for it, unless that has gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self._lock = threading.Lock()
         self._withdrawn = False
         self._child: Child | None = None
@@ -159,7 +179,8 @@ class _Order:
             process, pipes = _started(command, cwd, env)
             with self._lock:
                 if not self._withdrawn:
-                    self._child = _adopted(process, pipes)
+                    self._child = _adopted(process, pipes, self._owner)
+                    self._owner.own(self._child)
                     return self._child
         except OSError as error:
             raise _explained(error, command[0], cwd, env) from error
@@ -197,12 +218,12 @@ def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[
     return process, ours
 
 
-def _adopted(process: subprocess.Popen[bytes], pipes: list[int]) -> Child:
+def _adopted(process: subprocess.Popen[bytes], pipes: list[int], owner: Owner) -> Child:
     with ExitStack() as undo:
         undo.callback(_discard, process, pipes)
         pidfd = os.pidfd_open(process.pid)
         undo.pop_all()
-    return Child(process, pidfd, pipes)
+    return Child(process, pidfd, pipes, owner)
 
 
 def _discard(process: subprocess.Popen[bytes], pipes: list[int]) -> None:
@@ -226,10 +247,10 @@ def _explained(error: OSError, program: str, cwd: str, env: Mapping[str, str]) -
     return EngineFailed(f"cannot start {program}: {reason}; {advice}", program=program, reason=reason)
 
 
-def _identity(pid: int) -> Identity:
+def _identity(pid: int) -> proc.Identity:
     found = proc.stat(pid)
     assert found is not None, "a child that nobody has reaped stands in /proc"
-    return Identity(pid, found.start_time, proc.boot_id(), found.pgid, found.sid)
+    return proc.Identity.of(found)
 
 
 def _returncode(pid: int) -> int:

@@ -115,7 +115,7 @@ class Shutdown:
                 await guarded(live.id, live.end)
             else:
                 live.kill()
-            if live.engine is not None:
+            if live.engine is not None and live.stuck_by is None:
                 await live.engine.gone.wait()
         if not live.ended.is_set():
             live.kill()

@@ -13,6 +13,7 @@ from ..engines.command import CommandEngine
 from ..engines.engine import Engine, Grace, Launch, Listener
 from ..engines.stderr import StderrFiles
 from ..engines.worker import WorkerEngine
+from ..process.processes import Processes
 from ..settings import EngineSettings, secrets
 from ..store import Store
 from .records import Records
@@ -25,15 +26,14 @@ class House:
     """Each limiter bounds its own threads: a dead mount stops only those who use it.
 
     Args:
-        socket: the daemon's own, as children are told it.
+        processes: starts and ends the children.
     """
 
-    def __init__(self, settings: Current, store: Store, records: Records, socket: str) -> None:
+    def __init__(self, settings: Current, store: Store, records: Records, processes: Processes) -> None:
         self.settings = settings
         self.store = store
         self.records = records
-        self.socket = socket
-        self.spawning = trio.CapacityLimiter(8)
+        self.processes = processes
         self.files = trio.CapacityLimiter(40)
         self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")
         self._secret_files = trio.CapacityLimiter(8)
@@ -42,7 +42,7 @@ class House:
         kind: type[WorkerEngine] | type[CommandEngine] = (
             WorkerEngine if launch.engine.kind == "worker" else CommandEngine
         )
-        return kind(launch, listener, Grace.of(self.settings.now), self.spawning)
+        return kind(launch, listener, Grace.of(self.settings.now), self.processes)
 
     def engine_settings(self, name: str) -> EngineSettings:
         """The configured engine.

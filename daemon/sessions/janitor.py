@@ -29,7 +29,7 @@ class Janitor:
                 nursery.start_soon(every, settings.sessions.idle_sweep, "idle sweep", self.sweep_idle)
                 nursery.start_soon(every, settings.sessions.idle_sweep, "re-arm sweep", self.sweep_failed)
                 nursery.start_soon(every, settings.retention.sweep, "retention sweep", self.sweep_old)
-            nursery.start_soon(every, settings.retention.sweep, "stderr sweep", self.sweep_stderr)
+                nursery.start_soon(every, settings.retention.sweep, "stderr sweep", self.sweep_stderr)
                 await settings.wait_changed()
                 nursery.cancel_scope.cancel()  # ends only their waiting: each piece of work has its own owner
             self._registry.runner.poke()  # more turns may run now

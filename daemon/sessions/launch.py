@@ -24,7 +24,7 @@ async def prepared(house: House, record: Session) -> Launch:
     await canonical(record.workspace, limiter=house.files, deadline=FILE_DEADLINE)
     secret = await house.secrets(engine)
     own, state, history, cut_off = await house.store.read(lambda conn: _read(conn, record))
-    roosts = {"ROOST_SESSION": record.id, "ROOST_DAEMON": house.socket}
+    roosts = {"ROOST_SESSION": record.id, "ROOST_DAEMON": house.processes.socket}
     return Launch(record, engine, {**own, **engine.env, **secret, **roosts}, state, history, cut_off, house.stderr)
 
 

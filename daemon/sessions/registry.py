@@ -10,6 +10,7 @@ import trio
 
 from ...protocol.errors import (
     OutcomeUnknown,
+    ProcessesLeft,
     RoostError,
     SessionArchived,
     SessionFailed,
@@ -25,6 +26,7 @@ from ..core.states import TURN, SessionEvent
 from ..core.unload import Candidate, choose
 from ..current import Current
 from ..guard import guarded
+from ..process.processes import Processes
 from ..store import Commit, Store, Tx, queue, reads, sessions, turns
 from .house import House, problem_of
 from .letter import Letter
@@ -44,13 +46,13 @@ T = TypeVar("T")
 class Registry:
     """Which sessions live. Only here is one made, and only here does one leave."""
 
-    def __init__(self, settings: Current, store: Store, socket: str) -> None:
+    def __init__(self, settings: Current, store: Store, processes: Processes) -> None:
         self.records = Records()
         self.live: dict[str, LiveSession] = {}
         self.admitting = True
         self.settings = settings
         self.store = store
-        self.house = House(settings, store, self.records, socket)
+        self.house = House(settings, store, self.records, processes)
         self.runner = QueueRunner(
             self.records,
             self.drive,
@@ -126,7 +128,7 @@ class Registry:
             if live.serving and not live.stopping:
                 live.used_at = trio.current_time()
                 return live
-            await live.ended.wait()
+            await live.unless_stuck(live.ended.wait)
 
     def _create(self, session_id: str) -> LiveSession:
         record = self.records.by_id(session_id)
@@ -232,12 +234,11 @@ class Registry:
         if live is None:
             return False
         try:
-            done = await live.ask(lambda: live.unload(reason))
+            if done := await live.ask(lambda: live.unload(reason)):
+                await live.unless_stuck(live.ended.wait)
         except RoostError as exc:
             log.warning("session %s stays loaded: %s", session_id, exc)
             return False
-        if done:
-            await live.ended.wait()
         return done
 
     async def owned(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -269,7 +270,7 @@ class Registry:
             live = await self.ensure(session_id)
         except (ShuttingDown, SessionNotFound):
             return True
-        except (SessionArchived, SessionFailed, *STORAGE):
+        except (SessionArchived, SessionFailed, ProcessesLeft, *STORAGE):
             return False
         except RoostError as exc:
             await self._fail_next(session_id, exc)

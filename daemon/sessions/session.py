@@ -1,14 +1,16 @@
 """A live session: one task, one nursery, one child. What is asked of it waits in a bounded mailbox, in order."""
 
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
 from ...protocol.errors import OutcomeUnknown, RoostError, SessionBusy, WorkerExited, from_wire
 from ...protocol.model import Checkpoint, Problem, SessionState, Turn, TurnState
 from ..core.states import SessionEvent
-from ..engines.engine import Engine, Launch
-from ..process.spawn import Identity
+from ..engines.engine import STUCK, Engine, Launch
+from ..process.proc import Identity
 from ..store import Tx, checkpoints, children, sessions, turns
 from ..store.items import Change
 from .house import House, problem_of
@@ -19,6 +21,7 @@ from .turn import RunningTurn
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
 _STOPPABLE = (SessionState.ready, SessionState.busy, SessionState.waiting)
 
@@ -35,6 +38,8 @@ class LiveSession:
         """It was started."""
         self.ended = trio.Event()
         """Its task is over: no known pid of it lives."""
+        self.stuck_by: RoostError | None = None
+        """What of it does not end although it was killed."""
         self.failure: RoostError | None = None
         """Why it did not start, or why its child died."""
         self.stopping = False
@@ -50,6 +55,7 @@ class LiveSession:
         self._stop_reason = "stopped"
         self._interrupted: str | None = None
         self._preparing = trio.CancelScope()
+        self._impatient: set[trio.CancelScope] = set()
         self._mailbox = Mailbox(f"session {session_id}", self._terminated)
         self.ask = self._mailbox.ask
         self._nursery: trio.Nursery
@@ -92,7 +98,27 @@ class LiveSession:
     async def end(self) -> None:
         """Ask the child to end, then make it."""
         if self.engine is not None:
-            await self.engine.end()
+            try:
+                await self.engine.end()
+            except STUCK as exc:
+                await self.stuck(exc)
+                raise
+
+    async def unless_stuck(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """What ``wait`` gives, as long as what was killed also ends.
+
+        Raises:
+            ProcessesLeft: it does not; the session goes on waiting by itself.
+        """
+        with trio.CancelScope() as scope:
+            self._impatient.add(scope)
+            try:
+                if self.stuck_by is None or self.ended.is_set():
+                    return await wait()
+            finally:
+                self._impatient.discard(scope)
+        assert self.stuck_by is not None
+        raise self.stuck_by
 
     @property
     def busy(self) -> bool:
@@ -328,6 +354,19 @@ class LiveSession:
 
     async def spawned(self, identity: Identity) -> None:
         await self.house.store.write(lambda tx: children.spawned(tx, self.id, *identity))
+
+    async def stuck(self, error: RoostError) -> None:
+        if self.stuck_by is not None and self.stuck_by.data == error.data:
+            return
+        self.stuck_by = error
+        for scope in tuple(self._impatient):
+            scope.cancel()
+        log.error("session %s: %s", self.id, error)
+        pids: list[int] = error.data.get("pids", [])
+        try:
+            await self.house.store.write(lambda tx: tx.emit(self.id, "session.processes_left", {"pids": pids}))
+        except RoostError as exc:
+            log.warning("session %s: that it has such processes is not on disk: %s", self.id, exc)
 
     async def ended_child(self, identity: Identity) -> None:
         try:

@@ -25,6 +25,7 @@ from ...protocol.methods import (
 from ...protocol.model import Author, Checkpoint, EngineKind, Session, SessionState, Turn
 from ..core.states import TURN
 from ..current import Current
+from ..process.processes import Processes
 from ..process.workspace import canonical
 from ..store import Store, checkpoints, reads, sessions, turns
 from .house import FILE_DEADLINE
@@ -40,8 +41,8 @@ T = TypeVar("T")
 class Supervisor:
     """The verbs. ``registry`` knows which sessions live."""
 
-    def __init__(self, settings: Current, store: Store, socket: str) -> None:
-        self.registry = Registry(settings, store, socket)
+    def __init__(self, settings: Current, store: Store, processes: Processes) -> None:
+        self.registry = Registry(settings, store, processes)
         self.records = self.registry.records
         self.settings = settings
         self.store = store
@@ -117,8 +118,8 @@ class Supervisor:
             await live.stop_now()
         await live.started.wait()
         if live.serving and not live.stopping:
-            await self._unless_gone(live, live.ask(lambda: live.stop("user")))
-        await live.ended.wait()
+            await self._unless_gone(live, live.unless_stuck(lambda: live.ask(lambda: live.stop("user"))))
+        await live.unless_stuck(live.ended.wait)
 
     async def state(self, session_id: str, name: str) -> SessionStateResult:
         live = self.registry.live.get(session_id)
@@ -151,7 +152,7 @@ class Supervisor:
                 if live.serving and not live.stopping:
                     if await self._unless_gone(live, live.ask(live.clear)):
                         return
-                await live.ended.wait()
+                await live.unless_stuck(live.ended.wait)
             await self.store.write(lambda tx: checkpoints.clear(tx, session_id, None))
 
     async def checkpoint(self, session_id: str, name: str) -> Checkpoint:

@@ -31,3 +31,8 @@ def ended(tx: Tx, session: str, pid: int) -> None:
 def recorded(conn: sqlite3.Connection) -> list[Child]:
     """What a dead predecessor left."""
     return [Child(*row) for row in conn.execute("SELECT session, pid, start_time, boot_id, pgid, sid FROM children")]
+
+
+def known(conn: sqlite3.Connection, ids: list[str]) -> set[str]:
+    """Those of the session ids that are in this store."""
+    return {id for one in ids for (id,) in conn.execute("SELECT id FROM sessions WHERE id = ?", (one,))}

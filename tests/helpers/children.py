@@ -3,14 +3,15 @@
 import os
 import resource
 import sys
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import trio
 
 from roost.daemon.process import proc
-from roost.daemon.process.spawn import Child, spawn
+from roost.daemon.process.processes import Processes
+from roost.daemon.process.spawn import Child
 
 ENV = {
     "PATH": os.environ.get("PATH", os.defpath),
@@ -19,6 +20,8 @@ ENV = {
     **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
 }
 
+SOCKET = f"/nowhere/{os.getpid()}"
+"""Of the daemon that the tests play: the mark of another test run is another one."""
 IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 WAITS = "import sys, time; print('ready', flush=True); time.sleep(600)\n"
 SLEEPER = "import os, subprocess, sys; sleeper = subprocess.Popen(['sleep', '600']"
@@ -30,7 +33,21 @@ def python(code: str) -> list[str]:
 
 
 async def start(code: str, *, cwd: Path | str = "/", env: dict[str, str] | None = None) -> Child:
-    return await spawn(python(code), cwd=str(cwd), env=env or ENV, limiter=trio.CapacityLimiter(4))
+    """A child of session ``s-1``, marked as its own."""
+    return await spawn(python(code), cwd=cwd, env=env)
+
+
+async def spawn(
+    command: Sequence[str],
+    *,
+    cwd: Path | str = "/",
+    env: dict[str, str] | None = None,
+    processes: Processes | None = None,
+    session: str = "s-1",
+) -> Child:
+    processes = processes or Processes(SOCKET)
+    marked = {"ROOST_SESSION": session, "ROOST_DAEMON": processes.socket, **(ENV if env is None else env)}
+    return await processes.spawn(session, command, cwd=str(cwd), env=marked)
 
 
 async def line(child: Child) -> str:

@@ -9,11 +9,13 @@ from typing import Any
 
 import trio
 
+from helpers.children import SOCKET
 from helpers.engines import ODD
 from roost.daemon.engines.command import CommandEngine
 from roost.daemon.engines.engine import Ended, Grace, Launch
 from roost.daemon.engines.worker import WorkerEngine
-from roost.daemon.process.spawn import Identity
+from roost.daemon.process.proc import Identity
+from roost.daemon.process.processes import Processes
 from roost.daemon.settings import EngineSettings
 from roost.daemon.store.items import Append, Change
 from roost.protocol.errors import RoostError
@@ -30,6 +32,7 @@ class Listening:
         self.changes: list[Change] = []
         self.signs = 0
         self.children: list[Identity] = []
+        self.left: list[RoostError] = []
         self.refuse: RoostError | None = None
         """Raised when a child is to be recorded."""
 
@@ -42,6 +45,9 @@ class Listening:
         if self.refuse is not None:
             raise self.refuse
         self.children.append(identity)
+
+    async def stuck(self, error: RoostError) -> None:
+        self.left.append(error)
 
     async def ended_child(self, identity: Identity) -> None:
         if identity in self.children:
@@ -58,7 +64,7 @@ def launch(workspace: Path, command: list[str], kind: EngineKind = EngineKind.wo
     )
     engine = EngineSettings(kind=kind, command=tuple(command), prompt=fields.pop("prompt", "argument"))
     given: dict[str, Any] = {"state": None, "history": [], "interrupted": None, **fields}
-    return Launch(session, engine, {"PATH": os.environ["PATH"], **dict(os.environ)}, **given)
+    return Launch(session, engine, {**os.environ, "ROOST_SESSION": "s-1", "ROOST_DAEMON": SOCKET}, **given)
 
 
 def turn(input: str, id: str = "t-1") -> Turn:
@@ -69,7 +75,7 @@ def worker(workspace: Path, *mode: str, grace: Grace = GRACE, **fields: Any) -> 
     """An odd worker in that mode, not started yet."""
     listening = Listening()
     command = [sys.executable, str(ODD), *(mode or ("well",))]
-    return WorkerEngine(launch(workspace, command, **fields), listening, grace, trio.CapacityLimiter(4)), listening
+    return WorkerEngine(launch(workspace, command, **fields), listening, grace, Processes(SOCKET)), listening
 
 
 def program(
@@ -77,7 +83,7 @@ def program(
 ) -> tuple[CommandEngine, Listening]:
     listening = Listening()
     made = launch(workspace, list(command), EngineKind.command, prompt=prompt)
-    return CommandEngine(made, listening, grace, trio.CapacityLimiter(4)), listening
+    return CommandEngine(made, listening, grace, Processes(SOCKET)), listening
 
 
 @asynccontextmanager

@@ -100,15 +100,15 @@ class Peer:
             self._changed.notify_all()
 
     def _hear(self, connection: socket.socket, request: rpc.Request) -> None:
+        with self._changed:
+            self.heard.append((request.method, request.params))
+            self._changed.notify_all()
         try:
             answer = self.answers.get(request.method, _unknown)(request.params)
             if answer is not None:
                 connection.sendall(rpc.response(request.msgid, answer))
         except RoostError as exc:
             connection.sendall(rpc.failure(request.msgid, exc))
-        with self._changed:
-            self.heard.append((request.method, request.params))
-            self._changed.notify_all()
 
 
 def _unknown(params: dict[str, Any]) -> Any:

@@ -9,7 +9,8 @@ import trio
 
 from roost.daemon.current import Current
 from roost.daemon.engines.engine import Ended, Engine, Launch, Listener
-from roost.daemon.process.spawn import Identity
+from roost.daemon.process.proc import Identity
+from roost.daemon.process.processes import Processes
 from roost.daemon.sessions import Supervisor
 from roost.daemon.sessions.house import House
 from roost.daemon.sessions.registry import Registry
@@ -253,7 +254,9 @@ async def rooms(tmp_path: Path, config: str = "") -> AsyncGenerator[Rooms]:
         async with trio.open_nursery() as outer:
             await outer.start(store.run)
             async with trio.open_nursery() as inner:
-                made = Rooms(Supervisor(Current(settings), store, "/run/roost.sock"), store, workspace)
+                made = Rooms(
+                    Supervisor(Current(settings), store, Processes(str(tmp_path / "roost.sock"))), store, workspace
+                )
                 await inner.start(made.registry.run)
                 yield made
                 inner.cancel_scope.cancel()

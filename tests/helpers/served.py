@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import trio
 
 from roost.daemon.current import Current
+from roost.daemon.process.processes import Processes
 from roost.daemon.server import Info, Server, bind
 from roost.daemon.sessions import Supervisor
 from roost.daemon.settings import Settings, load
@@ -106,7 +107,7 @@ async def served(
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
             current = Current(read(), read)
-            supervisor = Supervisor(current, store, str(path))
+            supervisor = Supervisor(current, store, Processes(str(path)))
             defaults: dict[str, Any] = {
                 "supervisor": supervisor,
                 "store": store,

@@ -7,9 +7,10 @@ import pytest
 import trio
 import trio.testing
 
-from helpers.children import alive, until
+from helpers.children import SOCKET, alive, until
 from helpers.engine import DEADLINE, GRACE, launch, program, ran, serving, turn
 from roost.daemon.engines.command import CommandEngine
+from roost.daemon.process.processes import Processes
 from roost.daemon.store.items import End, Start
 from roost.protocol.errors import NotSupported, StorageFailed
 from roost.protocol.model import EngineKind, TurnState
@@ -99,11 +100,11 @@ async def test_a_cancel_is_sigterm_and_a_kill_is_not_to_be_survived(tmp_path: Pa
 @pytest.mark.parametrize("asked", ["cancel", "kill"])
 async def test_cancelled_before_it_is_started_it_does_not_start(tmp_path: Path, asked: str) -> None:
     """Else a cancel at that moment would cost its whole grace, and a hung start would never end."""
-    limiter = trio.CapacityLimiter(1)
+    processes = Processes(SOCKET, at_once=1)
     made = launch(tmp_path, ["touch", str(tmp_path / "started")], EngineKind.command)
     listening = program(tmp_path, "true")[1]
-    engine = CommandEngine(made, listening, GRACE, limiter)
-    limiter.acquire_on_behalf_of_nowait(engine)
+    engine = CommandEngine(made, listening, GRACE, processes)
+    processes.spawning.acquire_on_behalf_of_nowait(engine)
     async with serving(engine), trio.open_nursery() as nursery:
 
         async def run() -> None:
@@ -115,8 +116,8 @@ async def test_cancelled_before_it_is_started_it_does_not_start(tmp_path: Path, 
             await engine.cancel(turn("x"), "user")
         else:
             engine.kill()
-    limiter.release_on_behalf_of(engine)
-    async with serving(again := CommandEngine(made, listening, GRACE, limiter)):
+    processes.spawning.release_on_behalf_of(engine)
+    async with serving(again := CommandEngine(made, listening, GRACE, processes)):
         assert not (tmp_path / "started").exists()
         await again.cancel(turn("x"), "user")
         assert (await ran(again, str(tmp_path / "also"))).state is TurnState.cancelled
@@ -125,14 +126,14 @@ async def test_cancelled_before_it_is_started_it_does_not_start(tmp_path: Path, 
 
 
 async def test_a_start_that_hangs_is_given_up(tmp_path: Path) -> None:
-    limiter = trio.CapacityLimiter(1)
+    processes = Processes(SOCKET, at_once=1)
     made = launch(tmp_path, ["true"], EngineKind.command)
-    engine = CommandEngine(made, program(tmp_path, "true")[1], GRACE._replace(start=0.1), limiter)
-    limiter.acquire_on_behalf_of_nowait(engine)
+    engine = CommandEngine(made, program(tmp_path, "true")[1], GRACE._replace(start=0.1), processes)
+    processes.spawning.acquire_on_behalf_of_nowait(engine)
     async with serving(engine):
         ended = await ran(engine, "x")
         assert ended.problem is not None and ended.problem.name == "timed_out"
-    limiter.release_on_behalf_of(engine)
+    processes.spawning.release_on_behalf_of(engine)
 
 
 async def test_ended_in_the_middle_of_a_turn_the_program_ends_too(tmp_path: Path) -> None:

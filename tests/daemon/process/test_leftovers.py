@@ -3,27 +3,59 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from helpers.children import ENV, IGNORES_SIGTERM, SLEEPER, WAITS, alive, at_once, everything, line, start, until
+from helpers.children import (
+    ENV,
+    IGNORES_SIGTERM,
+    SLEEPER,
+    SOCKET,
+    WAITS,
+    alive,
+    at_once,
+    everything,
+    line,
+    spawn,
+    start,
+    until,
+)
 from roost.daemon.process import leftovers, proc
 from roost.daemon.process.leftovers import end_leftovers
-from roost.daemon.process.spawn import Child, spawn
+from roost.daemon.process.proc import Identity
+from roost.daemon.process.spawn import Child
+from roost.daemon.process.trees import Root
+
+
+async def none_of_ours(ids: list[str]) -> set[str]:
+    return set()
+
+
+async def end(recorded: Sequence[Identity], *, patience: float, sessions: Sequence[str] = ()) -> list[int]:
+    """End what those of session ``s-1`` and the other sessions of the same store have left; the killed pids."""
+
+    async def ours(ids: list[str]) -> set[str]:
+        return set(ids) & set(sessions)
+
+    roots = [Root("s-1", identity) for identity in recorded]
+    found = await end_leftovers(roots, sockets=frozenset({SOCKET}), ours=ours, patience=patience)
+    assert found.left == {}
+    return found.ended
 
 
 async def test_nothing_recorded_nothing_done() -> None:
-    assert await end_leftovers([]) == []
+    assert await end([], patience=600) == []
 
 
 async def test_what_is_gone_is_not_waited_for() -> None:
     async with await start("") as child:
         await child.wait()
         with trio.fail_after(10):
-            assert await end_leftovers([child.identity], patience=600) == []
+            assert await end([child.identity], patience=600) == []
 
 
 async def test_those_that_go_by_themselves_are_not_killed() -> None:
@@ -33,7 +65,7 @@ async def test_those_that_go_by_themselves_are_not_killed() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_closes, child)
             with trio.fail_after(10):
-                assert await end_leftovers([child.identity], patience=600) == []
+                assert await end([child.identity], patience=600) == []
         assert await child.wait() == 0
 
 
@@ -49,9 +81,7 @@ async def test_those_that_stay_are_killed() -> None:
         children.append(await start(IGNORES_SIGTERM + WAITS))
 
     await at_once(20, one)
-    assert await end_leftovers([child.identity for child in children], patience=0.05) == sorted(
-        child.pid for child in children
-    )
+    assert await end([child.identity for child in children], patience=0.05) == sorted(child.pid for child in children)
     assert not any(alive(child.pid) for child in children)
     for child in children:
         assert await child.wait() == -9
@@ -59,11 +89,11 @@ async def test_those_that_stay_are_killed() -> None:
 
 
 async def test_pid_of_another_boot_or_of_another_process_is_spared() -> None:
-    async with await start(WAITS) as child:
+    async with await start(WAITS, env={**ENV, "ROOST_SESSION": "s-2"}) as child:
         await line(child)
         other_boot = child.identity._replace(boot_id="another")
         recycled = child.identity._replace(start_time=child.identity.start_time - 1)
-        assert await end_leftovers([other_boot, recycled], patience=0) == []
+        assert await end([other_boot, recycled], patience=0) == []
         assert alive(child.pid)
 
 
@@ -74,20 +104,25 @@ async def test_members_of_the_session_are_killed_without_their_leader(reaped: bo
     sleeper = int(await line(child))
     await child.wait()
     if reaped:
-        await child.aclose()
+        child._reap()  # pyright: ignore[reportPrivateUsage] - as init does it
     assert alive(sleeper)
-    assert await end_leftovers([child.identity], patience=0) == [sleeper]
+    assert await end([child.identity], patience=0) == [sleeper]
     await until(lambda: not alive(sleeper))
     await child.aclose()
 
 
-async def test_other_sessions_are_spared() -> None:
-    child = await start(f"{SLEEPER}, start_new_session=True); print(sleeper.pid, flush=True); os._exit(0)")
+@pytest.mark.parametrize(
+    "session, socket, ended", [("s-1", SOCKET, True), ("s-2", SOCKET, False), ("s-1", "/other", False)]
+)
+async def test_what_left_its_session_is_found_by_the_mark(session: str, socket: str, ended: bool) -> None:
+    """That of a session of this store, and of a roostd that listened where this one does."""
+    env = {**ENV, "ROOST_SESSION": session, "ROOST_DAEMON": socket}
+    child = await start(f"{SLEEPER}, start_new_session=True); print(sleeper.pid, flush=True); os._exit(0)", env=env)
     sleeper = int(await line(child))
     await child.wait()
     try:
-        assert await end_leftovers([child.identity], patience=0) == []
-        assert alive(sleeper)
+        assert await end([], patience=0, sessions=["s-1", "s-3"]) == ([sleeper] if ended else [])
+        assert alive(sleeper) != ended
     finally:
         os.kill(sleeper, 9)
         await child.aclose()
@@ -100,11 +135,13 @@ async def test_itself_and_its_ancestors_are_spared(tmp_path: Path) -> None:
         "import os, sys, trio\n"
         "from roost.daemon.process import proc\n"
         "from roost.daemon.process.leftovers import end_leftovers\n"
-        "from roost.daemon.process.spawn import Identity\n"
+        "from roost.daemon.process.trees import Identity, Root\n"
         "leader = proc.stat(os.getsid(0))\n"
-        "identity = Identity(leader.pid, leader.start_time, proc.boot_id(), leader.pgid, leader.sid)\n"
-        "async def main(): return await end_leftovers([identity], patience=0)\n"
-        "print(trio.run(main))\n"
+        "identity = Identity.of(leader)\n"
+        "async def ours(ids): return set()\n"
+        "roots, sockets = [Root('s-1', identity)], frozenset({'/nowhere'})\n"
+        "async def main(): return await end_leftovers(roots, sockets=sockets, ours=ours, patience=0)\n"
+        "print(trio.run(main).ended)\n"
     )
     outer = (
         f"{SLEEPER}, stdout=subprocess.DEVNULL)\n"
@@ -112,7 +149,7 @@ async def test_itself_and_its_ancestors_are_spared(tmp_path: Path) -> None:
         "print(done.stdout.strip() == f'[{sleeper.pid}]', sleeper.wait(), done.stderr)"
     )
     command = [sys.executable, "-c", outer]
-    async with await spawn(command, cwd="/", env=ENV, limiter=trio.CapacityLimiter(1)) as child:
+    async with await spawn(command) as child:
         assert (await everything(child)).split() == [b"True", b"-9"]
 
 
@@ -124,8 +161,11 @@ async def test_those_that_do_not_end_are_named(
     async with await start(WAITS) as child:
         await line(child)
         with caplog.at_level(logging.ERROR):
-            assert await end_leftovers([child.identity], patience=1) == []
-        assert f"do not end: [{child.pid}]" in caplog.text
+            found = await end_leftovers(
+                [Root("s-1", child.identity)], sockets=frozenset(), ours=none_of_ours, patience=1
+            )
+        assert (found.ended, found.left) == ([], {"s-1": [child.pid]})
+        assert f"do not end although they were killed: {found.left}" in caplog.text
 
 
 async def test_process_that_took_over_a_pid_is_not_killed() -> None:
@@ -142,8 +182,7 @@ async def test_process_that_took_over_a_pid_is_not_killed() -> None:
 async def test_stat_of_a_program_with_an_odd_name(tmp_path: Path) -> None:
     odd = tmp_path / "a) R 1 2 (b"
     odd.symlink_to("/bin/sleep")
-    limiter = trio.CapacityLimiter(1)
-    async with await spawn([str(odd), "600"], cwd="/", env=ENV, limiter=limiter) as child:
+    async with await spawn([str(odd), "600"]) as child:
         found = proc.stat(child.pid)
         assert found is not None
         assert (found.ppid, found.pgid, found.sid) == (os.getpid(), child.pid, child.pid)

@@ -1,0 +1,153 @@
+"""A full look at /proc, shared by all who want one, and never waited for longer than it may take."""
+
+import os
+from collections.abc import Callable, Iterable
+
+import trio
+
+from ...protocol.errors import TimedOut
+from . import proc
+from .proc import Mark, Stat
+from .trees import Census, Root, census
+
+DEADLINE = 5.0
+"""Seconds that one look may take before the process whose environment it reads is taken for stuck."""
+TRIES = 5
+"""Looks that may get stuck, each at another process, before it is an error."""
+
+LISTS = 2
+"""Lists of pids that are read, one after the other."""
+
+KTHREADD = 2
+"""The parent of the kernel's own threads, which have no environment."""
+
+
+class Looker:
+    """Takes a census when asked; those who ask while one is taken share the next.
+
+    Args:
+        roots: the children there are, asked at each look. sockets: those whose marks are ours.
+        doomed: the sessions of which whatever is found is killed at once.
+        moved: a number that changes when an orphan of ours has ended: what forks and ends again and again might be
+            in no list long enough to be read, and shows itself by that alone.
+        spare_people: a log-in shell, and what somebody runs in it, is no session's.
+    """
+
+    def __init__(
+        self,
+        roots: Callable[[], list[Root]],
+        sockets: frozenset[str],
+        doomed: Callable[[], frozenset[str]],
+        *,
+        moved: Callable[[], int] = lambda: 0,
+        spare_people: bool = False,
+    ) -> None:
+        self._moved = moved
+        self._spare_people = spare_people
+        self._roots = roots
+        self._sockets = sockets
+        self._doomed = doomed
+        self._next: _Look | None = None
+        self._looking = trio.Lock()
+        self._stuck: set[tuple[int, int]] = set()
+
+    async def look(self) -> Census:
+        """What is there now: nothing of it was read before this was called.
+
+        Raises:
+            TimedOut: /proc does not answer.
+        """
+        mine = self._next = self._next or _Look()
+        async with self._looking:
+            if mine.census is None and mine.failure is None:
+                self._next = None  # whoever asks from now on has to wait for the look after this one
+                await self._take(mine)
+        if mine.census is None:
+            raise mine.failure or self._silent()
+        return mine.census
+
+    async def _take(self, look: "_Look") -> None:
+        try:
+            look.census = await self._taken()
+        except TimedOut as exc:
+            look.failure = exc
+
+    def _silent(self) -> TimedOut:
+        return TimedOut(f"/proc did not answer within {DEADLINE:g} s; look at what hangs on this host")
+
+    async def _taken(self) -> Census:
+        for _ in range(TRIES):
+            walk = _Walk(self._stuck, self._spare_people)
+            before = self._moved()
+            with trio.move_on_after(DEADLINE):
+                found = await trio.to_thread.run_sync(
+                    walk.take,
+                    self._roots(),
+                    self._sockets,
+                    self._doomed(),
+                    limiter=trio.CapacityLimiter(1),
+                    abandon_on_cancel=True,
+                )
+                return found._replace(whole=before == self._moved())
+            if walk.reading is None:
+                break
+            self._stuck.add(walk.reading)
+        raise self._silent()
+
+
+class _Look:
+    def __init__(self) -> None:
+        self.census: Census | None = None
+        self.failure: TimedOut | None = None
+
+
+class _Walk:
+    """One walk in a thread. ``reading``: whose environment it reads now, by pid and start time."""
+
+    def __init__(self, stuck: set[tuple[int, int]], spare_people: bool) -> None:
+        self.reading: tuple[int, int] | None = None
+        self._stuck = stuck
+        self._spare_people = spare_people
+
+    def take(self, roots: list[Root], sockets: frozenset[str], doomed: frozenset[str]) -> Census:
+        there = everything()
+        people = [one.pid for one in there.values() if self._spare_people and proc.is_login_shell(one)]
+        found = census(there, self._marks(there), roots, self=os.getpid(), sockets=sockets, private=people)
+        for session in doomed:
+            kill(found.members.get(session, []), there.values())
+        return found
+
+    def _marks(self, there: dict[int, Stat]) -> dict[int, Mark]:
+        marks: dict[int, Mark] = {}
+        for process in there.values():
+            key = (process.pid, process.start_time)
+            if process.alive and process.ppid != KTHREADD and key not in self._stuck:
+                self.reading = key
+                if mark := proc.mark(process.pid):
+                    marks[process.pid] = mark
+        self.reading = None
+        return marks
+
+
+def everything() -> dict[int, Stat]:
+    """All processes by pid, and those that began while they were read."""
+    there: dict[int, Stat] = {}
+    seen: set[int] = set()
+    for _ in range(LISTS):
+        fresh = proc.pids() - seen
+        seen |= fresh
+        there |= {pid: found for pid in fresh if (found := proc.stat(pid))}
+    return there
+
+
+def kill(doomed: Iterable[Stat], there: Iterable[Stat]) -> None:
+    """SIGKILL to each: by whole groups where nobody else is in them, for a group cannot fork while it is killed."""
+    doomed = list(doomed)
+    pids = {process.pid for process in doomed}
+    shared = {process.pgid for process in there if process.alive and process.pid not in pids}
+    groups = {process.pgid: process for process in doomed if process.pgid not in shared}
+    for member in groups.values():
+        proc.kill_group(member)
+    for process in doomed:
+        if process.pgid not in groups:
+            proc.kill(process)

@@ -1,0 +1,75 @@
+"""Orphans come to this process instead of init, and what they leave when they end is taken away here."""
+
+import ctypes
+import logging
+import os
+import signal
+from collections.abc import Container
+from contextlib import suppress
+
+import trio
+
+log = logging.getLogger(__name__)
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> None:
+    """What our descendants leave behind becomes our child from now on (prctl(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        log.error("orphans go to init, not to roostd: %s", os.strerror(ctypes.get_errno()))
+
+
+class Reaper:
+    """Reaps each child of this process that has ended and that nobody else waits for.
+
+    Args:
+        owned: the pids of those that somebody waits for.
+
+    Attributes:
+        reaped: how many so far.
+    """
+
+    def __init__(self, owned: Container[int]) -> None:
+        self.reaped = 0
+        self._running = False
+        self._owned = owned
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Reap for ever."""
+        with trio.open_signal_receiver(signal.SIGCHLD) as ended:
+            self._running = True
+            task_status.started()
+            async for _ in ended:
+                self.sweep()
+
+    def count(self) -> int:
+        """How many were reaped, those included that have ended just now."""
+        if self._running:
+            self.sweep()
+        return self.reaped
+
+    def sweep(self) -> None:
+        """Reap the orphans that have ended.
+
+        No status is taken from its owner: the kernel gives orphans to the first thread. Our own children are started
+        in other threads, where they stay until they are ``owned``, and come into this list only when their thread ends.
+        """
+        before = -1
+        while before != self.reaped:
+            before = self.reaped
+            for pid in strays(self._owned):
+                with suppress(ChildProcessError):  # it is not in the list any more
+                    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG):
+                        self.reaped += 1
+
+
+def strays(owned: Container[int]) -> list[int]:
+    """The orphans that have come to us, dead or alive."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/self/task/{me}/children", "rb", buffering=0) as file:
+            return [pid for pid in map(int, file.readall().split()) if pid not in owned]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN: they stay zombies until we end
+        return []

@@ -1,0 +1,132 @@
+"""Whose each process is: found by what it descends from, the session and group it is in, and its environment's mark.
+
+Pure: a table of processes in, the trees of the sessions out.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from .proc import Identity, Mark, Stat
+
+DAEMON = b"roostd"
+"""What a roostd calls itself to the kernel."""
+
+
+class Root(NamedTuple):
+    """A child that a roostd has started for a session."""
+
+    session: str
+    child: Identity
+
+
+class Census(NamedTuple):
+    """One full look at all processes.
+
+    Attributes:
+        members: session → what lives of its children's trees.
+        strays: what descends from this daemon and of which nobody can tell whose it is.
+        whole: no orphan of ours ended while it was taken; else one that it started may be there and not in it.
+    """
+
+    members: dict[str, list[Stat]]
+    strays: list[Stat]
+    whole: bool = True
+
+
+def census(
+    there: Mapping[int, Stat],
+    marks: Mapping[int, Mark],
+    roots: Collection[Root],
+    *,
+    self: int,
+    sockets: frozenset[str],
+    private: Collection[int] = (),
+) -> Census:
+    """Sort what is there by whose it is.
+
+    A roostd that leads a session of its own belongs to nobody, whoever started it, and so does what it started.
+
+    Args:
+        there: every process by pid, zombies included. marks: of those that have one.
+        self: this daemon's pid; it and its ancestors are nobody's. sockets: those whose marks are ours.
+        private: more that belong to nobody, with what they started.
+    """
+    daemons = {p.pid for p in there.values() if p.comm == DAEMON and p.sid == p.pid}
+    apart = _below(there, (daemons | set(private)) - {self}) | _lineage(there, self)
+    owner = {pid: session for pid, session in _first(there, marks, roots, sockets).items() if pid not in apart}
+    _spread(there, owner, apart, _numbers(there, roots))
+    members: dict[str, list[Stat]] = {}
+    for pid, session in owner.items():
+        if there[pid].alive:
+            members.setdefault(session, []).append(there[pid])
+    strays = _below(there, {self}) - {self} - owner.keys() - apart
+    return Census(members, [there[pid] for pid in sorted(strays) if there[pid].alive])
+
+
+def _lineage(there: Mapping[int, Stat], self: int) -> set[int]:
+    """This process and its ancestors."""
+    found: set[int] = set()
+    while self in there:
+        found.add(self)
+        self = there[self].ppid
+    return found
+
+
+def _below(there: Mapping[int, Stat], tops: set[int]) -> set[int]:
+    """These processes and all their descendants."""
+    found = set(tops)
+    while more := {p.pid for p in there.values() if p.ppid in found} - found:
+        found |= more
+    return found
+
+
+def _first(
+    there: Mapping[int, Stat], marks: Mapping[int, Mark], roots: Iterable[Root], sockets: frozenset[str]
+) -> dict[int, str]:
+    """Those that are known by themselves: the recorded children, and those that bear our mark."""
+    owner = {pid: mark.session for pid, mark in marks.items() if mark.daemon in sockets and pid in there}
+    for session, child in roots:
+        if child.pid in there and there[child.pid].start_time == child.start_time:
+            owner[child.pid] = session
+    return owner
+
+
+def _numbers(there: Mapping[int, Stat], roots: Iterable[Root]) -> dict[int, tuple[str, int]]:
+    """Session and group number → whose it is, and since when.
+
+    A number is not given out again while a session or a group bears it: a leader that is another one ends the proof.
+    """
+    return {
+        child.sid: (session, child.start_time)
+        for session, child in roots
+        if child.pid not in there or there[child.pid].start_time == child.start_time
+    }
+
+
+def _spread(
+    there: Mapping[int, Stat], owner: dict[int, str], apart: set[int], numbers: dict[int, tuple[str, int]]
+) -> None:
+    """Give to each session what descends from its processes, or is in a session or a group that one of them leads."""
+    found = dict(owner)
+    while found:
+        for pid, session in found.items():
+            process = there[pid]
+            if pid in (process.sid, process.pgid):
+                numbers.setdefault(pid, (session, process.start_time))
+        found = {
+            process.pid: session
+            for process in there.values()
+            if process.pid not in owner
+            and process.pid not in apart
+            and (session := _heir(process, owner, numbers)) is not None
+        }
+        owner |= found
+
+
+def _heir(process: Stat, owner: Mapping[int, str], numbers: Mapping[int, tuple[str, int]]) -> str | None:
+    if process.ppid in owner:
+        return owner[process.ppid]
+    for number in (process.sid, process.pgid):
+        if (known := numbers.get(number)) and process.start_time >= known[1]:
+            return known[0]
+    return None
