@@ -31,6 +31,7 @@ VERBS = {
     "archive": "put an idle session away",
     "unarchive": "take an archived session back",
     "rename": "name a session",
+    "limit": "show or change what a session's processes may use",
     "rm": "delete a session and all that it holds",
     "daemon": "status, stats, engines, start, stop, restart or run of roostd",
     "schema": "print the protocol as an OpenRPC document",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 
 from ..protocol.errors import InvalidParams, WorkspaceInvalid
+from . import limits
 from .invocation import Invocation, Record
 
 _BASE = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TMPDIR", "SSH_AUTH_SOCK")
@@ -25,6 +26,7 @@ def create(invocation: Invocation) -> Record:
         workspace=_workspace(args.directory),
         env=environment(invocation.environ, args.env),
         after=dict(args.after) or None,
+        limits=limits.given(args) or None,
     )
     session: Record = result["session"]
     return session

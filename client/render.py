@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from ..protocol import sizes
 from ..protocol.lean import Any, NamedTuple
 
 Record = dict[str, Any]
@@ -165,6 +166,7 @@ def session_fields(session: Record, now: int) -> list[tuple[str, str]]:
         ("workspace", session["workspace"]),
         ("state", "archived" if session["archived"] else session["state"]),
         ("pid", str(session["pid"] or "")),
+        ("limits", session_limits(session)),
         ("note", "; ".join(marks(session))),
         ("turn", session["turn"] or ""),
         ("last turn", f"{session['last_turn']} {session['last_turn_state']}" if session["last_turn"] else ""),
@@ -174,6 +176,13 @@ def session_fields(session: Record, now: int) -> list[tuple[str, str]]:
         ("created", moment(session["created_at"])),
         ("last event", str(session["seq"])),
     ]
+
+
+def session_limits(session: Record) -> str:
+    """The limits that it has of its own: ``memory-max 2GiB, cpu-max 1.5``. An older daemon has none."""
+    own = {name: value for name, value in session.get("limits", {}).items() if value is not None}
+    shown = {name: sizes.shown(value) if name == "memory_max" else str(value) for name, value in own.items()}
+    return ", ".join(f"{name.replace('_', '-')} {text}" for name, text in shown.items())
 
 
 def turn_fields(turn: Record) -> list[tuple[str, str]]:

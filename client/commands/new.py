@@ -1,5 +1,6 @@
 """Make a session and print its id (session.create). No child is started before the first prompt."""
 
+from .. import limits
 from ..arguments import Parser, add_creation
 from ..creation import create
 from ..invocation import Invocation
@@ -8,6 +9,7 @@ from ..status import OK
 
 def arguments(parser: Parser) -> None:
     add_creation(parser)
+    limits.add(parser)
 
 
 def run(invocation: Invocation) -> int:

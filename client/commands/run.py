@@ -5,6 +5,7 @@ Ctrl-C once cancels the turn, twice leaves it running. Exit status: 0 completed,
 """
 
 from ...protocol.errors import InvalidParams
+from .. import limits
 from ..arguments import Parser, add_creation, add_limits, add_prompt
 from ..creation import create
 from ..invocation import Invocation
@@ -17,22 +18,25 @@ def arguments(parser: Parser) -> None:
     add_prompt(parser)
     add_creation(parser)
     add_limits(parser)
+    limits.add(parser)
     parser.add_argument("-s", "--session", metavar="S", help="use this session instead of a new one")
     parser.add_argument("-d", "--detach", action="store_true", help="do not wait: print the session's id")
 
 
 def run(invocation: Invocation) -> int:
     args = invocation.args
-    if args.session and (args.engine or args.directory or args.name or args.env or args.after):
-        raise InvalidParams("-s names a session that exists; -e, -C, --name, --env and --after are for a new one")
+    own = args.engine or args.directory or args.name or args.env or args.after or limits.given(args)
+    if args.session and own:
+        what = "-e, -C, --name, --env, --after and limits are for a new one"
+        raise InvalidParams(f"-s names a session that exists; {what}")
     prompt = read(args.prompt, args.file, invocation.environ)
     invocation.daemon.check("turn.send", {"input": prompt})  # else a refused prompt leaves an empty session
     if args.session:
         session = invocation.call("session.get", session=args.session)["session"]
     else:
         session = create(invocation)
-    limits = {"timeout": args.timeout, "idle_timeout": args.idle_timeout}
-    sent = invocation.call("turn.send", session=session["id"], input=prompt, **limits)
+    times = {"timeout": args.timeout, "idle_timeout": args.idle_timeout}
+    sent = invocation.call("turn.send", session=session["id"], input=prompt, **times)
     if not args.detach:
         status = stream(invocation, sent, session["seq"])
         if invocation.writer.err_terminal and not args.session and status != INTERRUPTED:
