@@ -108,18 +108,20 @@ def _spread(
 ) -> None:
     """Give to each session what descends from its processes, or is in a session or a group that one of them leads."""
     found = dict(owner)
-    while found:
+    while True:
         for pid, session in found.items():
             process = there[pid]
             if pid in (process.sid, process.pgid):
                 numbers.setdefault(pid, (session, process.start_time))
         found = {
-            process.pid: session
+            process.pid: heir
             for process in there.values()
             if process.pid not in owner
             and process.pid not in apart
-            and (session := _heir(process, owner, numbers)) is not None
+            and (heir := _heir(process, owner, numbers)) is not None
         }
+        if not found:
+            return
         owner |= found
 
 
