@@ -1,6 +1,5 @@
 """``roostd``: settings, logging, the state directory, then Trio."""
 
-import argparse
 import logging
 import os
 import signal
@@ -43,9 +42,8 @@ def run() -> int:
 
 def main() -> None:
     """The command. It ends by ``os._exit``: a thread that is stuck in a dead mount must not hold the report back."""
-    parser = argparse.ArgumentParser(prog="roostd", description="The supervisor for AI-agent sessions.")
-    parser.add_argument("--version", action="version", version=f"roostd {__version__}")
-    parser.parse_args()
+    if sys.argv[1:]:
+        _explain()
     with suppress(OSError):  # a roostd that finds another one by this name leaves it, and its children, alone
         with open("/proc/self/comm", "wb") as name:
             name.write(DAEMON)
@@ -54,6 +52,15 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _explain() -> None:
+    """Answer ``--version`` and ``--help``, refuse the rest. A daemon that runs does without the parser's memory."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="roostd", description="The supervisor for AI-agent sessions.")
+    parser.add_argument("--version", action="version", version=f"roostd {__version__}")
+    parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -239,6 +238,8 @@ def _refused(found: Configuration, key: Key, kind: str, message: str) -> Invalid
 
 def _nearest(key: Key) -> str:
     """What somebody who wrote this unknown ``key`` may have meant."""
+    from difflib import get_close_matches
+
     section, name = str(key[0]), str(key[-1])
     if len(key) == 1:
         known = list(Settings.model_fields)

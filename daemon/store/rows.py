@@ -61,7 +61,15 @@ class Table(Generic[N]):
         for index, field, _, decode in self._codecs:
             if row[index] is not None:
                 values[field] = decode(row[index])
-        # What model_construct does, less what costs: half the time for a start with 10,000 sessions
+        return self._made(values)
+
+    def changed(self, record: N, **fields: Any) -> N:
+        """A copy of ``record`` with other values for ``fields``."""
+        return self._made({**record.__dict__, **fields})
+
+    def _made(self, values: dict[str, Any]) -> N:
+        # What model_construct does, less what costs: half the time for a start with 10,000 sessions,
+        # and a set of all fields' names for each record in memory: 2 kB
         record = object.__new__(self._noun)
         for name, value in (("__dict__", values), *self._internals):
             object.__setattr__(record, name, value)

@@ -164,7 +164,7 @@ class Tx:
         session = self._records[id]
         if session is None:
             return None
-        session = session.model_copy(update={"seq": seq})
+        session = SESSIONS.changed(session, seq=seq)
         if id in self._changed:
             SESSIONS.put(self.conn, session)
         else:
