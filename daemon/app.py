@@ -18,9 +18,11 @@ from .core.batches import Report
 from .current import Current
 from .guard import guarded
 from .place import Place
+from .process.cgroup import find
+from .process.host import checks
 from .process.leftovers import end_leftovers
 from .process.proc import Identity
-from .process.processes import Processes
+from .process.processes import NO_CGROUPS, Processes
 from .process.trees import Root
 from .server import Info, Server, bind
 from .sessions import Supervisor
@@ -94,6 +96,7 @@ class App:
         self._reason = "user"
         self._status = "starting"
         self._shutdown: Shutdown | None = None
+        self._cgroups = NO_CGROUPS
 
     async def run(self, store: Store) -> int:
         """Serve until asked to stop; the exit status."""
@@ -108,11 +111,12 @@ class App:
 
     async def _serve(self, store: Store) -> Report:
         async with trio.open_nursery() as nursery:
-            processes = Processes(str(self.settings.daemon.socket))
+            self._cgroups = await trio.to_thread.run_sync(find, self.settings.daemon.cgroup)
+            processes = Processes(str(self.settings.daemon.socket), cgroups=self._cgroups)
             supervisor = Supervisor(self.settings, store, processes)
             registry = supervisor.registry
             server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
-            await self._recover(store)
+            await self._recover(store, processes)
             await nursery.start(processes.run)
             await nursery.start(supervisor.registry.run)
             await nursery.start(server.serve, self._listener)
@@ -213,6 +217,7 @@ class App:
         reload: Callable[[], Awaitable[ReloadResult]],
         refused: DatabaseRefused | None = None,
     ) -> Server:
+        limits = self.settings.limits
         info = Info(
             version=__version__,
             pid=os.getpid(),
@@ -220,6 +225,7 @@ class App:
             state_directory=str(self.place.state_directory),
             database=str(self.place.database),
             socket=str(self.settings.daemon.socket),
+            checks=tuple(checks(self._cgroups, sessions=limits.max_live, clients=limits.clients)),
         )
         return Server(
             supervisor=supervisor,
@@ -231,7 +237,7 @@ class App:
             refused=refused,
         )
 
-    async def _recover(self, store: Store) -> None:
+    async def _recover(self, store: Store, processes: Processes) -> None:
         """End what a dead predecessor left, then say which turns it cut off; before the first request is served."""
         left = await store.read(children.recorded)
         sockets = {str(self.settings.daemon.socket), self.place.predecessor}
@@ -241,6 +247,7 @@ class App:
             return await store.read(lambda conn: children.known(conn, ids)) if ids else set()
 
         ended, stuck = await end_leftovers(roots, sockets=frozenset(filter(None, sockets)), ours=ours)
+        ended += await processes.end_left(ours)
         interrupted: list[str] = []
         for session_id in await store.read(recovery.unfinished):
             try:

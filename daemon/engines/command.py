@@ -54,7 +54,7 @@ class CommandEngine:
         command = launch.engine.command if self._by_stdin else [*launch.engine.command, turn.input]
         with trio.move_on_after(self._grace.start) as slow, self._spawning:
             self._child = await self._processes.spawn(
-                launch.session.id, command, cwd=launch.session.workspace, env=launch.env
+                launch.session.id, command, cwd=launch.session.workspace, env=launch.env, limits=launch.limits()
             )
         if slow.cancelled_caught:
             text = f"{command[0]} was not started within {self._grace.start:g} s; look at its file system"
@@ -76,7 +76,9 @@ class CommandEngine:
             await part(child, self._listener, 0)
         if child.returncode == 0:
             return Ended(TurnState.completed, exit_code=0)
-        failure = died(child, stderr.text()).model_copy(update={"name": "turn_failed"})
+        failure = died(child, stderr.text())
+        if failure.name == "worker_exited":
+            failure = failure.model_copy(update={"name": "turn_failed"})
         return Ended(TurnState.failed, failure, child.returncode)
 
     async def _attend(self, child: Child, stderr: Tail, prompt: bytes) -> None:

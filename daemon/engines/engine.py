@@ -1,15 +1,16 @@
 """What a session expects of its engine, whatever its kind."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import trio
 
 from ...protocol import rpc
-from ...protocol.errors import ProcessesLeft, RoostError, TimedOut
-from ...protocol.model import Problem, Session, Turn, TurnState
+from ...protocol.errors import EngineFailed, OutOfMemory, ProcessesLeft, RoostError, TimedOut
+from ...protocol.model import Limits, Problem, Session, Turn, TurnState
+from ..process import launcher
 from ..process.proc import Identity
 from ..process.spawn import Child
 from ..settings import EngineSettings, Settings
@@ -35,6 +36,7 @@ class Launch(NamedTuple):
         state: packed engine state to restore; None if there is none.
         history: the session's last turns, oldest first. interrupted: the turn that was cut off, if one was.
         stderr: where what its children write to it is kept.
+        limits: those that hold for the next child; LimitUnenforceable: it is not to be started without them.
     """
 
     session: Session
@@ -44,6 +46,7 @@ class Launch(NamedTuple):
     history: list[dict[str, Any]]
     interrupted: dict[str, Any] | None
     stderr: StderrFiles | None = None
+    limits: Callable[[], Limits] = Limits
 
     def keeper(self) -> Keep | None:
         """For the stderr of one child."""
@@ -170,8 +173,21 @@ def problem(error: RoostError, **more: Any) -> Problem:
 def died(child: Child, stderr: str) -> Problem:
     """The problem to keep of a child that ended by itself."""
     code = child.returncode
+    if why := launcher.refusal(code, stderr):
+        text = f"{why}; look at the cgroup of roostd, or set daemon.cgroup"
+        return problem(EngineFailed(text, reason=why, pid=child.pid, stderr=stderr))
     how = f"was ended by signal {-code}" if code is not None and code < 0 else f"exited with status {code}"
     data: dict[str, Any] = {"pid": child.pid, "stderr": stderr}
     data |= {"signal": -code} if code is not None and code < 0 else {"exit_code": code}
     last = stderr.strip().splitlines()[-1:] or ["it wrote nothing to stderr"]
-    return Problem(name="worker_exited", message=f"the session's child {how}: {last[0]}; look at its stderr", data=data)
+    message = f"the session's child {how}: {last[0]}; look at its stderr"
+    return starved(Problem(name="worker_exited", message=message, data=data), child.oom_kills())
+
+
+def starved(failure: Problem, kills: int) -> Problem:
+    """The same failure, told apart from others if the kernel has killed processes for want of memory."""
+    if not kills:
+        return failure
+    text = f"the kernel killed {kills} of the session's processes at its limit of memory: {failure.message}"
+    data = failure.data | {"oom_kills": kills}
+    return Problem(name=OutOfMemory.name, message=f"{text}; raise memory_max, or do less at once", data=data)

@@ -21,7 +21,7 @@ from ...protocol.errors import (
 from ...protocol.model import Problem, Turn, TurnState
 from ..process.processes import Processes
 from ..process.spawn import Child
-from .engine import Ended, Grace, Launch, Listener, died, part, problem
+from .engine import Ended, Grace, Launch, Listener, died, part, problem, starved
 from .heard import Translator
 from .line import Line
 from .tail import Tail
@@ -81,7 +81,11 @@ class WorkerEngine:
         launch = self._launch
         with trio.move_on_after(self._grace.start):
             return await self._processes.spawn(
-                launch.session.id, launch.engine.command, cwd=launch.session.workspace, env=launch.env
+                launch.session.id,
+                launch.engine.command,
+                cwd=launch.session.workspace,
+                env=launch.env,
+                limits=launch.limits(),
             )
         program = launch.engine.command[0]
         text = f"{program} was not started within {self._grace.start:g} s; look at its file system"
@@ -190,6 +194,7 @@ class WorkerEngine:
 
     async def run(self, turn: Turn) -> Ended:
         self._translator = Translator()
+        before = self._oom_kills
         try:
             params = {"turn": turn.id, "number": turn.number, "input": turn.input}
             result = await self._line.call("turn.run", params)
@@ -200,7 +205,15 @@ class WorkerEngine:
             return _failed(problem(exc))
         finally:
             self._translator = None
-        return _ended(result)
+        ended = _ended(result)
+        if ended.state is TurnState.failed and ended.problem is not None:
+            # The worker lives, what it ran for this turn may not.
+            ended.problem = starved(ended.problem, self._oom_kills - before)
+        return ended
+
+    @property
+    def _oom_kills(self) -> int:
+        return self._child.oom_kills() if self._child else 0
 
     async def cancel(self, turn: Turn, reason: str) -> None:
         await self._line.call("turn.cancel", {"turn": turn.id, "reason": reason}, self._grace.request)

@@ -1,17 +1,24 @@
 """Every process that this daemon starts, and what those start: begun here, known here, and ended here to the last."""
 
+import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
 
-from ...protocol.errors import ProcessesLeft
+from ...protocol.errors import LimitUnenforceable, ProcessesLeft
+from ...protocol.model import Limits
+from ..core.limits import unenforced
 from . import proc
+from .cgroup import PREDECESSOR, Cgroup, Found, lowered
+from .launcher import launcher, resolved
 from .look import Looker
 from .proc import Stat
 from .reaper import Reaper, become_subreaper
 from .spawn import Child, spawn
 from .trees import Census, Root
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Children that are started at the same moment."""
@@ -21,6 +28,10 @@ DOUBTS = 3
 """Looks that found nothing and are not believed: where orphans end all the time, there is no better proof."""
 CLEARING = 5.0
 """Seconds within which what was killed is expected to be gone."""
+MOMENT = 0.05
+"""Seconds that what a cgroup held has to die before the rest is looked for."""
+NO_CGROUPS = Found(None, "no cgroup was looked for")
+NO_LIMITS = Limits()
 
 
 class Processes:
@@ -28,16 +39,19 @@ class Processes:
 
     Args:
         socket: the daemon's own; with the session's id it is the mark in each child's environment.
+        cgroups: those that there are for the sessions, and why limits cannot be enforced if they cannot.
         at_once: children that are started at the same moment; one that hangs in a dead file system takes a place.
     """
 
-    def __init__(self, socket: str, *, at_once: int = AT_ONCE) -> None:
+    def __init__(self, socket: str, *, cgroups: Found = NO_CGROUPS, at_once: int = AT_ONCE) -> None:
         self.socket = socket
+        self.cgroups = cgroups
         self.children: dict[int, Root] = {}
         """Those that are not reaped, by pid. Threads add to it."""
         self._clearing = Counter[str]()
         self._reaper = Reaper(self.children)
         self.spawning = trio.CapacityLimiter(at_once)
+        self.ending = trio.CapacityLimiter(at_once)
         self._looker = Looker(
             lambda: list(self.children.values()),
             frozenset({socket}),
@@ -53,24 +67,38 @@ class Processes:
         become_subreaper()
         await self._reaper.run(task_status=task_status)
 
-    async def spawn(self, session: str, command: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> Child:
+    def unenforced(self, limits: Limits) -> list[str]:
+        """The names of those limits that a child is started without, because nobody here enforces them."""
+        return unenforced(limits, self.cgroups.cgroups.enforceable if self.cgroups.cgroups else {"nofile"})
+
+    async def spawn(
+        self,
+        session: str,
+        command: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        limits: Limits = NO_LIMITS,
+    ) -> Child:
         """Start a child of ``session``; ``env`` is all of its environment, the mark included, and its PATH is searched.
+
+        It has those of ``limits`` that can be enforced here, and a cgroup of its own where there are any.
 
         Cancelled, it comes back at once, even if the file system of ``cwd`` hangs; what still starts is killed.
 
         Raises:
             EngineFailed: there is no such program, or it cannot be started.
             WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
+            LimitUnenforceable: it has limits, and its cgroup cannot be made.
         """
-
-        return await spawn(command, cwd=cwd, env=env, limiter=self.spawning, owner=_Of(session, self))
+        return await spawn(command, cwd=cwd, env=env, limiter=self.spawning, owner=_Of(session, limits, self))
 
     async def look(self) -> Census:
         """Whose what is there is, read after this was called; see :class:`Looker`."""
         return await self._looker.look()
 
-    async def clear(self, session: str) -> None:
-        """Kill what lives of the session's trees, again until a full look finds none.
+    async def clear(self, session: str, cgroup: Cgroup | None = None) -> None:
+        """Kill what lives of the session's trees, and what its cgroup holds, again until a full look finds none.
 
         Raises:
             ProcessesLeft: names what does not end within :data:`CLEARING` seconds.
@@ -80,8 +108,9 @@ class Processes:
         try:
             begun, pause, doubts = trio.current_time(), FIRST, DOUBTS
             while True:
+                held = await trio.to_thread.run_sync(_killed, cgroup, limiter=self.ending) if cgroup else []
                 found = await self.look()
-                left = found.members.get(session)
+                left = sorted({*held, *(process.pid for process in found.members.get(session, []))})
                 doubts -= not found.whole
                 if not left and (found.whole or doubts < 0):
                     return
@@ -93,6 +122,19 @@ class Processes:
             self._clearing[session] -= 1
             if not self._clearing[session]:
                 del self._clearing[session]
+
+    async def end_left(self, ours: Callable[[list[str]], Awaitable[set[str]]]) -> list[int]:
+        """Kill what the cgroups of a dead predecessor hold, however it hid from other looks; the pids.
+
+        Args:
+            ours: those of these session ids that are in our store.
+        """
+        if self.cgroups.cgroups is None:
+            return []
+        left = await trio.to_thread.run_sync(self.cgroups.cgroups.left, limiter=self.ending)
+        known = await ours([cgroup.folder.name for cgroup in left])
+        theirs = [cgroup for cgroup in left if cgroup.folder.name in known]
+        return await trio.to_thread.run_sync(_ended, theirs, limiter=self.ending)
 
     async def end_strays(self) -> None:
         """Kill what descends from this daemon and is no session's: no child of one lives any more.
@@ -111,20 +153,70 @@ def _kill(strays: list[Stat]) -> None:
         proc.kill(process)
 
 
-def processes_left(session: str, left: Sequence[Stat]) -> ProcessesLeft:
+def _killed(cgroup: Cgroup) -> list[int]:
+    """What a cgroup still holds after all of it was killed."""
+    cgroup.kill()
+    cgroup.wait_empty(MOMENT)
+    return cgroup.pids()
+
+
+def _ended(cgroups: list[Cgroup]) -> list[int]:
+    pids = [pid for cgroup in cgroups for pid in cgroup.pids()]
+    for cgroup in cgroups:
+        cgroup.kill()
+    for cgroup in cgroups:
+        if not cgroup.end(PREDECESSOR):
+            log.error("processes %s of a dead roostd do not end; look at what hangs", cgroup.pids())
+    return pids
+
+
+def processes_left(session: str, pids: Sequence[int]) -> ProcessesLeft:
     """The error that names them."""
-    pids = sorted(process.pid for process in left)
     shown = ", ".join(map(str, pids[:10])) + (", …" if len(pids) > 10 else "")
     text = f"processes of session {session} do not end although they were killed: {shown}; look at what they wait for"
     return ProcessesLeft(text, session=session, pids=pids[:100])
 
 
 class _Of:
-    """The owner of one session's children."""
+    """The owner of one child of a session."""
 
-    def __init__(self, session: str, processes: Processes) -> None:
+    def __init__(self, session: str, limits: Limits, processes: Processes) -> None:
         self._session = session
+        self._limits = limits
         self._processes = processes
+        self._cgroup: Cgroup | None = None
+        self._oom_kills = 0
+
+    def prepare(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Sequence[str]:
+        self._cgroup = self._made()
+        nofile = lowered(self._limits.nofile)
+        if self._cgroup is None and nofile is None:
+            return command
+        program = resolved(command[0], cwd, env)
+        procs = self._cgroup.procs_path if self._cgroup else None
+        return launcher([program, *command[1:]], procs, nofile, names=env)
+
+    def _made(self) -> Cgroup | None:
+        cgroups = self._processes.cgroups.cgroups
+        if cgroups is None:
+            return None
+        try:
+            return cgroups.make(self._session, self._limits)
+        except LimitUnenforceable as exc:
+            if self._limits.model_dump(exclude={"nofile"}, exclude_none=True):
+                raise
+            log.warning("session %s goes without a cgroup: %s", self._session, exc)
+            return None
+
+    def give_up(self) -> None:
+        if self._cgroup is not None:
+            self._cgroup.end(MOMENT)
+
+    def oom_kills(self) -> int:
+        # Nothing of a disk is behind this file: it does not keep the loop.
+        now = self._cgroup.oom_kills() if self._cgroup else 0
+        self._oom_kills = max(self._oom_kills, now)
+        return self._oom_kills
 
     def own(self, child: Child) -> None:
         self._processes.children[child.pid] = Root(self._session, child.identity)
@@ -133,4 +225,7 @@ class _Of:
         del self._processes.children[child.pid]
 
     async def clear(self, child: Child) -> None:
-        await self._processes.clear(self._session)
+        await self._processes.clear(self._session, self._cgroup)
+        if self._cgroup is not None:
+            self.oom_kills()
+            await trio.to_thread.run_sync(self._cgroup.remove, limiter=self._processes.ending)

@@ -25,6 +25,13 @@ PARTING = 1.0
 class Owner(Protocol):
     """Who is told of each child, and ends what it leaves."""
 
+    def prepare(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Sequence[str]:
+        """What to start for ``command``. Called in the thread that does it; OSError: the program cannot be started."""
+        ...
+
+    def give_up(self) -> None:
+        """Nothing of what was prepared is needed any more. Called in the same thread."""
+
     def own(self, child: "Child") -> None:
         """It was started. Called in the thread that did it, before that thread does anything else."""
 
@@ -33,6 +40,10 @@ class Owner(Protocol):
 
     async def clear(self, child: "Child") -> None:
         """Kill all that it and its descendants started, to the last; ProcessesLeft: that does not succeed."""
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel has killed because the limit of memory was reached."""
+        ...
 
 
 class Child:
@@ -65,6 +76,10 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def oom_kills(self) -> int:
+        """How many of its and its descendants' processes the kernel has killed for want of memory, if it says so."""
+        return self._owner.oom_kills()
 
     async def wait(self) -> int:
         """The returncode, as soon as the child has ended. Any number of tasks may wait."""
@@ -153,6 +168,7 @@ async def spawn(
     Raises:
         EngineFailed: there is no such program, or it cannot be started.
         WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
+        LimitUnenforceable: the owner could not prepare what its limits need.
     """
     order = _Order(owner)
     try:
@@ -175,16 +191,22 @@ class _Order:
         self._child: Child | None = None
 
     def fill(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
-        try:
-            process, pipes = _started(command, cwd, env)
-            with self._lock:
-                if not self._withdrawn:
-                    self._child = _adopted(process, pipes, self._owner)
-                    self._owner.own(self._child)
-                    return self._child
-        except OSError as error:
-            raise _explained(error, command[0], cwd, env) from error
-        _discard(process, pipes)
+        with ExitStack() as undo:
+            undo.callback(self._owner.give_up)
+            try:
+                process, pipes = _started(self._owner.prepare(command, cwd, env), cwd, env)
+                with self._lock:
+                    if not self._withdrawn:
+                        self._child = _adopted(process, pipes, self._owner)
+                        self._owner.own(self._child)
+                        undo.pop_all()
+                        return self._child
+            except OSError as error:
+                raise _explained(error, command[0], cwd, env) from error
+            except ValueError as error:
+                text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
+                raise EngineFailed(text, program=command[0]) from error
+            _discard(process, pipes)
         raise RuntimeError("nobody waits for this child any more")
 
     def withdraw(self) -> Child | None:
@@ -206,14 +228,10 @@ def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[
             theirs.append(its)
             undo.callback(os.close, mine)
             started.callback(os.close, its)
-        try:
-            stdin, stdout, stderr = theirs
-            process = subprocess.Popen(
-                command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, start_new_session=True
-            )
-        except ValueError as error:
-            text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
-            raise EngineFailed(text, program=command[0]) from error
+        stdin, stdout, stderr = theirs
+        process = subprocess.Popen(
+            command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, start_new_session=True
+        )
         undo.pop_all()
     return process, ours
 

@@ -13,6 +13,7 @@ import trio
 from ...protocol import rpc
 from ...protocol.errors import LimitReached, MethodNotFound, PeerRefused, RoostError, ShuttingDown
 from ...protocol.methods import ReloadResult
+from ...protocol.model import Check
 from ..current import Current
 from ..guard import guarded
 from ..sessions.supervisor import Supervisor
@@ -42,6 +43,7 @@ class Info(NamedTuple):
     state_directory: str
     database: str
     socket: str
+    checks: tuple[Check, ...] = ()
     capabilities: tuple[str, ...] = ()
 
 

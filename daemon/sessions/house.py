@@ -5,8 +5,16 @@ from typing import cast
 
 import trio
 
-from ...protocol.errors import EngineFailed, EngineNotFound, InternalError, RoostError, SecretMissing
-from ...protocol.model import Problem, Session
+from ...protocol.errors import (
+    EngineFailed,
+    EngineNotFound,
+    InternalError,
+    LimitUnenforceable,
+    RoostError,
+    SecretMissing,
+)
+from ...protocol.model import Limits, Problem, Session
+from ..core.limits import effective
 from ..current import Current
 from ..engines import engine as engines
 from ..engines.command import CommandEngine
@@ -67,6 +75,19 @@ class House:
             text = f"engine {session.engine} is of kind {engine.kind} now, and session {session.id} of {session.kind}"
             raise EngineFailed(f"{text}; give the engine another name, or make a new session", engine=session.engine)
         return engine
+
+    def limits(self, session_id: str, engine: EngineSettings) -> Limits:
+        """Those that hold for the session's next child.
+
+        Raises:
+            LimitUnenforceable: this host cannot enforce one, and the settings say not to go without.
+        """
+        limits = effective(self.record(session_id).limits, engine.limits)
+        missing = self.processes.unenforced(limits)
+        if missing and self.settings.limits.unenforceable == "refuse":
+            text = f"session {session_id} cannot have its {', '.join(missing)} here: {self.processes.cgroups.message}"
+            raise LimitUnenforceable(text, session=session_id, limits=missing)
+        return limits
 
     async def secrets(self, engine: EngineSettings) -> dict[str, str]:
         """What ``env_from`` names: variable → value.

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import trio
 
 from ...protocol.errors import OutcomeUnknown, RoostError, SessionBusy, WorkerExited, from_wire
-from ...protocol.model import Checkpoint, Problem, SessionState, Turn, TurnState
+from ...protocol.model import Checkpoint, Limits, Problem, SessionState, Turn, TurnState
 from ..core.states import SessionEvent
 from ..engines.engine import STUCK, Engine, Launch
 from ..process.proc import Identity
@@ -51,6 +52,8 @@ class LiveSession:
         """The turn that the daemon's stop interrupted."""
         self.used_at = trio.current_time()
         self.engine: Engine | None = None
+        self._limits = Limits()
+        """Of its last child."""
         self._cancels: dict[str, str] = {}
         self._stop_reason = "stopped"
         self._interrupted: str | None = None
@@ -154,7 +157,7 @@ class LiveSession:
             launch = await prepared(self.house, self.house.record(self.id))
         if launch is None:
             return None
-        engine = self.house.engine(launch, self)
+        engine = self.house.engine(launch._replace(limits=partial(self._limits_of, launch)), self)
         if engine.resident:
             start = SessionEvent.start
             await self.house.store.write(lambda tx: sessions.change(tx, self.id, start, reason="needed"))
@@ -352,8 +355,20 @@ class LiveSession:
         if self.turn is not None:
             await self.turn.recorder.add(change)
 
+    def _limits_of(self, launch: Launch) -> Limits:
+        self._limits = self.house.limits(self.id, launch.engine)
+        return self._limits
+
     async def spawned(self, identity: Identity) -> None:
-        await self.house.store.write(lambda tx: children.spawned(tx, self.id, *identity))
+        missing = self.house.processes.unenforced(self._limits)
+
+        def spawned(tx: Tx) -> None:
+            children.spawned(tx, self.id, *identity)
+            if missing:
+                data = {"limits": missing, "reason": self.house.processes.cgroups.message}
+                tx.emit(self.id, "session.limits_unenforced", data)
+
+        await self.house.store.write(spawned)
 
     async def stuck(self, error: RoostError) -> None:
         if self.stuck_by is not None and self.stuck_by.data == error.data:

@@ -33,7 +33,7 @@ def daemon_status(client: "Connection", params: Nothing) -> DaemonStatusResult:
         held=sum(session.hold is not None for session in known),
         clients=len(server.clients),
         subscriptions=len(server.hub),
-        checks=[],
+        checks=list(info.checks),
     )
 
 

@@ -1,0 +1,42 @@
+"""What this host can do for sessions and what it cannot: looked at once, when the daemon starts."""
+
+import resource
+
+from ...protocol.model import Check, Limits
+from .cgroup import Found
+
+PER_SESSION = 6
+"""Descriptors that a live session takes: three pipes, a pidfd, and what its files take now and then."""
+
+
+def checks(found: Found, *, sessions: int, clients: int) -> list[Check]:
+    """How each limit is enforced or why not, what may escape an end, and whether there are descriptors for all.
+
+    Args:
+        sessions: how many may be live; 0: there is no limit, and 256 are taken as many.
+        clients: how many may be connected.
+    """
+    there = found.cgroups is not None
+    enforceable = found.cgroups.enforceable if found.cgroups else frozenset({"nofile"})
+    escapes = "what changes its environment and its session, and whose parent is gone, cannot be found and ended"
+    ends = "a session ends with all that it started, whatever that changed"
+    return [
+        Check(name="cgroup", ok=there, message=found.message),
+        *(_limit(name, name in enforceable, found) for name in Limits.model_fields),
+        Check(name="beyond_reach", ok=there, message=ends if there else f"without a cgroup {escapes}; see cgroup"),
+        _descriptors(PER_SESSION * (sessions or 256) + clients + 100),
+    ]
+
+
+def _limit(name: str, ok: bool, found: Found) -> Check:
+    if name == "nofile":
+        return Check(name=name, ok=True, message="enforced for each process, by its own limit")
+    how = "enforced by the session's cgroup"
+    return Check(name=name, ok=ok, message=how if ok else f"cannot be enforced here: {found.message}")
+
+
+def _descriptors(needed: int) -> Check:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    ok = most == resource.RLIM_INFINITY or most >= needed
+    text = f"the daemon may have {most} descriptors and needs up to {needed} for limits.max_live and limits.clients"
+    return Check(name="descriptors", ok=ok, message=text if ok else f"{text}; raise LimitNOFILE, or lower those")
