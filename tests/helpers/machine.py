@@ -78,6 +78,10 @@ class Machine:
         """What a shell script printed."""
         return self.run("sh", "-euc", script, "sh", *arguments, check=check).stdout
 
+    def show(self, unit: str, name: str) -> str:
+        """One property of a unit, as `systemctl show` prints it."""
+        return self.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
+
     def _confined(self) -> list[str]:
         """What a kernel that is killed ran in the machine would go on in this one, at whatever it was: so all it sees
         is a read-only file system and no network, and it is killed together with all that it runs."""
