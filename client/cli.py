@@ -33,7 +33,7 @@ VERBS = {
     "rename": "name a session",
     "limit": "show or change what a session's processes may use",
     "rm": "delete a session and all that it holds",
-    "daemon": "status, stats, engines, start, stop, restart or run of roostd",
+    "daemon": "status, stats, engines, start, stop, reload, restart, run or install of roostd",
     "schema": "print the protocol as an OpenRPC document",
     "call": "call any method of the protocol",
 }

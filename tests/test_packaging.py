@@ -41,6 +41,14 @@ def test_every_source_file_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     assert not [name for name in shipped if "__pycache__" in name]
 
 
+def test_the_units_are_in_the_wheel_and_in_an_editable_install(wheel: zipfile.ZipFile) -> None:
+    """`roost daemon install` takes them from beside the package's other folders."""
+    units = {str(path.relative_to(ROOT)) for path in (ROOT / "systemd").rglob("*") if path.is_file()}
+    assert {"systemd/roost.service", "systemd/roost@.service.d/strict.conf"} <= units
+    assert {name.removeprefix("roost/") for name in wheel.namelist() if name.startswith("roost/systemd/")} == units
+    assert (ROOT / "src" / "roost" / "systemd" / "roost.socket").samefile(ROOT / "systemd" / "roost.socket")
+
+
 def test_both_commands_are_there_and_lead_somewhere(wheel: zipfile.ZipFile) -> None:
     entries = configparser.ConfigParser()
     entries.read_string(wheel.read(f"roost-{roost.__version__}.dist-info/entry_points.txt").decode())

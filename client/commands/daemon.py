@@ -1,9 +1,12 @@
-"""The daemon itself (daemon.status, daemon.stats, daemon.shutdown, engine.list).
+"""The daemon itself (daemon.status, daemon.stats, daemon.reload, daemon.shutdown, engine.list).
 
 status    how it is                    stats     counters, and what is in flight
 engines   what a session can run on    start     start it, if it does not run
 stop      stop it as SIGTERM does, wait for the end, print its report
 restart   stop it and start it again   run       be roostd, in the foreground; its arguments follow --
+reload    have it read its settings again, while its sessions go on
+install   put the systemd units of this user in place, and enable the socket
+uninstall stop the daemon, and take these units away
 """
 
 import os
@@ -92,6 +95,30 @@ def _stop(invocation: Invocation) -> int:
         return OK
 
 
+def _reload(invocation: Invocation) -> int:
+    invocation.args.no_start = True
+    found = invocation.call("daemon.reload")
+    if invocation.writer.json:
+        invocation.writer.record(found)
+        return OK
+    invocation.writer.say(f"changed: {', '.join(found['changed']) or 'nothing'}")
+    if found["restart"]:
+        invocation.writer.warn(f"roost: {', '.join(found['restart'])} change after `roost daemon restart`")
+    return OK
+
+
+def _install(invocation: Invocation) -> int:
+    from ..installation import install
+
+    return install(invocation)
+
+
+def _uninstall(invocation: Invocation) -> int:
+    from ..installation import uninstall
+
+    return uninstall(invocation)
+
+
 def _restart(invocation: Invocation) -> int:
     status = _stop(invocation)
     invocation.close()
@@ -111,6 +138,9 @@ _ACTIONS = {
     "engines": _engines,
     "start": _start,
     "stop": _stop,
+    "reload": _reload,
     "restart": _restart,
     "run": _run,
+    "install": _install,
+    "uninstall": _uninstall,
 }

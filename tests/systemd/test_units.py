@@ -13,6 +13,9 @@ SERVICES = ["roost.service", "roost@.service"]
 Sections = dict[str, dict[str, str]]
 
 
+STRICT = "roost@.service.d/strict.conf"
+
+
 def parse(name: str) -> Sections:
     """Read a unit; a key that stands twice in a section keeps its last value."""
     sections: Sections = {}
@@ -37,6 +40,7 @@ def test_a_service_reports_itself_and_stops_truthfully(name: str) -> None:
         "RestartPreventExitStatus": "2 9 10 11",
         "Delegate": "yes",
         "ExecStart": "/usr/bin/env roostd",
+        "ExecReload": "/usr/bin/env roost daemon reload",
         "SyslogIdentifier": "roostd",
     }
     assert expected == {key: service.get(key) for key in expected}
@@ -77,3 +81,25 @@ def test_systemd_understands_every_line(scope: str, names: list[str], tmp_path: 
     # An unknown key is a warning and no failure, so the words count as well as the status.
     complaints = [line for line in done.stderr.splitlines() if "roost" in line]
     assert (done.returncode, complaints) == (0, []), done.stderr
+
+
+@pytest.mark.parametrize(("drop_ins", "threshold"), [([], 31), ([STRICT], 25)])
+def test_the_template_is_exposed_no_more_than_promised(drop_ins: list[str], threshold: int, tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    for name in ["roost@.service", *drop_ins]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(UNITS / name, tmp_path / name)
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={threshold}"]
+    done = subprocess.run([*command, str(tmp_path / "roost@.service")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout.splitlines()[-1:]
+    complaints = [line for line in done.stderr.splitlines() if "roost" in line]
+    assert complaints == []
+
+
+def test_daemon_and_command_of_a_unit_mean_the_same_socket() -> None:
+    """Its ExecReload is told nothing but the unit's environment."""
+    template, user = parse("roost@.service"), parse("roost.service")
+    assert template["Service"]["Environment"] == "ROOST_SOCKET=%t/roost/%i/roost.sock"
+    assert template["Service"]["RuntimeDirectory"] == "roost/%i"
+    assert user["Service"]["Environment"] == "ROOST_STATE_DIRECTORY=%h/.local/state/roost", "its lock names the socket"

@@ -1,0 +1,78 @@
+"""``roost daemon install`` and ``uninstall``: the user's units in place and enabled, or gone; both may be repeated."""
+
+from ..protocol.errors import DaemonRunning, DaemonUnreachable
+from .invocation import Invocation
+from .launch import connect
+from .paths import find
+from .status import FAILED, OK
+from .systemctl import STOPPING, Systemctl
+from .units import SERVICE, SOCKET, UserUnits
+
+LOST = 9
+"""The exit status of a roostd that could not save everything."""
+
+
+def install(invocation: Invocation) -> int:
+    """Put the units in place, start the socket, and look at lingering.
+
+    Raises:
+        SystemdUnavailable, UnitInTheWay. DaemonRunning: one runs that systemd did not start, and it has the state.
+    """
+    systemctl, units, writer = Systemctl(invocation.environ), UserUnits(invocation.environ), invocation.writer
+    systemctl.check()
+    units.present()
+    if systemctl.show(SOCKET, "ActiveState") != "active":
+        _refuse_another(invocation)
+    changed = units.put()
+    systemctl.do("daemon-reload")
+    systemctl.do("enable", "--now", SOCKET)
+    lingers = systemctl.lingers()
+    if writer.json:
+        writer.record({"folder": str(units.folder), "changed": [str(path) for path in changed], "lingers": lingers})
+        return OK
+    for path in changed:
+        writer.say(f"changed {path}")
+    writer.say(f"{SOCKET} is enabled and listens; the first roost command starts the daemon")
+    if changed and systemctl.show(SERVICE, "ActiveState") == "active":
+        writer.advise(f"the daemon still runs as it was started; `systemctl --user restart {SERVICE}` renews it")
+    if not lingers:
+        writer.advise("it ends when you log out; `loginctl enable-linger` lets it go on, and start at boot")
+    return OK
+
+
+def uninstall(invocation: Invocation) -> int:
+    """Stop the daemon and take away what :func:`install` has put in place. Exit status 1 if the stop lost something.
+
+    Raises:
+        SystemdUnavailable, UnitInTheWay
+    """
+    systemctl, units, writer = Systemctl(invocation.environ), UserUnits(invocation.environ), invocation.writer
+    systemctl.check()
+    lost = False
+    if units.present():
+        ran = systemctl.show(SERVICE, "ActiveState") == "active"
+        systemctl.do("disable", "--now", SOCKET, SERVICE, patience=STOPPING)
+        lost = ran and systemctl.show(SERVICE, "ExecMainStatus") == str(LOST)
+    gone = units.take()
+    if gone:
+        systemctl.do("daemon-reload")
+    if writer.json:
+        writer.record({"folder": str(units.folder), "removed": [str(path) for path in gone], "lost": lost})
+    for path in [] if writer.json else gone:
+        writer.say(f"removed {path}")
+    if not gone:
+        writer.advise(f"there is nothing of roost's in {units.folder}")
+    if lost:
+        writer.warn(f"roost: not every state could be saved; see `journalctl --user -u {SERVICE}`")
+    return FAILED if lost else OK
+
+
+def _refuse_another(invocation: Invocation) -> None:
+    try:
+        daemon = connect(find(invocation.environ)[0])
+    except DaemonUnreachable:
+        return
+    pid = daemon.call("daemon.status", {})["pid"]
+    daemon.close()
+    text = f"roostd (pid {pid}) runs, and systemd did not start it; `roost daemon stop`, then install again"
+    raise DaemonRunning(text, pid=pid)

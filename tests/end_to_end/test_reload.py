@@ -1,0 +1,139 @@
+"""Settings read again by ``roost daemon reload`` and by SIGHUP, while sessions go on; and what systemd hears of it."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from helpers.cli import Roost
+from helpers.daemon import DEADLINE, Daemon, alive, running, wait_until
+
+CONFIG = "[limits]\nqueue = 10\n"
+
+
+class Systemd:
+    """What the daemon tells systemd, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.receiver.bind(str(path))
+        self.receiver.settimeout(DEADLINE)
+
+    def hear_until(self, line: str) -> list[str]:
+        """All lines up to the one that begins like this."""
+        heard: list[str] = []
+        while not heard or not heard[-1].startswith(line):
+            heard += self.receiver.recv(65536).decode().splitlines()
+        return heard
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Generator[Systemd]:
+    made = Systemd(tmp_path / "notify")
+    yield made
+    made.receiver.close()
+
+
+@pytest.fixture
+def daemon(systemd: Systemd, tmp_path: Path) -> Generator[Daemon]:
+    with running(config=CONFIG, NOTIFY_SOCKET=str(tmp_path / "notify")) as daemon:
+        systemd.hear_until("STATUS=serving")
+        yield daemon
+
+
+def rewrite(daemon: Daemon, text: str) -> Path:
+    path = Path(daemon.environ["ROOST_CONFIG"])
+    path.write_text(text)
+    return path
+
+
+def queue_limit(daemon: Daemon) -> int:
+    hello = daemon.call("hello", protocol=1, client={"name": "test"})
+    return int(hello["limits"]["queue"])
+
+
+def first_word(line: str) -> str:
+    return line.partition("=")[0]
+
+
+def reloads(daemon: Daemon) -> list[dict[str, list[str]]]:
+    return [event["data"] for event in daemon.events() if event["kind"] == "daemon.reloaded"]
+
+
+def test_the_command_reads_the_settings_again_and_sessions_go_on(daemon: Daemon, systemd: Systemd) -> None:
+    roost, session = Roost(daemon), daemon.create()
+    daemon.run(session, "export A=kept")
+    child = daemon.session(session)["pid"]
+    turn = daemon.send(session, "sleep 600")
+    wait_until(lambda: daemon.session(session)["turn"] == turn, "it runs")
+    rewrite(daemon, '[limits]\nqueue = 7\n[daemon]\nallowed_uids = [77]\n[engines.new]\ncommand = ["new"]\n')
+    done = roost("daemon", "reload")
+    assert (done.status, done.out) == (0, "changed: engines.new, limits.queue\n")
+    assert "daemon.allowed_uids" in done.err and "roost daemon restart" in done.err
+    heard = systemd.hear_until("STATUS=")
+    assert [*map(first_word, heard)] == ["RELOADING", "MONOTONIC_USEC", "READY", "STATUS"]
+    assert heard[-1].endswith("; restart for daemon.allowed_uids")
+    assert queue_limit(daemon) == 7
+    assert "new" in roost("daemon", "engines", "--json").out
+    told = {"changed": ["engines.new", "limits.queue"], "restart": ["daemon.allowed_uids"]}
+    assert reloads(daemon) == [told]
+    assert json.loads(roost("daemon", "reload", "--json").out) == {**told, "changed": []}
+    assert roost("daemon", "reload").out == "changed: nothing\n"
+    assert (daemon.session(session)["pid"], daemon.session(session)["turn"]) == (child, turn)
+    assert daemon.call("daemon.status")["pid"] == daemon.pid
+
+
+def test_a_hangup_reads_the_settings_again(daemon: Daemon, systemd: Systemd) -> None:
+    for limit in (7, 8):
+        rewrite(daemon, f"[limits]\nqueue = {limit}\n")
+        os.kill(daemon.pid, signal.SIGHUP)
+        assert [*map(first_word, systemd.hear_until("STATUS="))] == ["RELOADING", "MONOTONIC_USEC", "READY", "STATUS"]
+        assert queue_limit(daemon) == limit
+    wait_until(lambda: len(reloads(daemon)) == 2, "both are recorded")
+    assert alive(daemon.pid) and daemon.stop() == 0
+
+
+def test_what_is_wrong_keeps_the_old_settings_and_is_told_with_its_line(daemon: Daemon, systemd: Systemd) -> None:
+    path = rewrite(daemon, "[limits]\nprompt = 5\nqueu = 7\n")
+    done = Roost(daemon)("daemon", "reload")
+    assert done.status == 2 and done.err.endswith("(invalid_settings)\n")
+    assert f"{path}:3: there is no setting limits.queu; did you mean queue?" in done.err
+    assert systemd.hear_until("STATUS=")[-1] == f"STATUS=serving {daemon.socket}; not reloaded: {path}:3: " + (
+        "there is no setting limits.queu; did you mean queue?"
+    )
+    os.kill(daemon.pid, signal.SIGHUP)
+    heard = systemd.hear_until("STATUS=")
+    assert heard[2] == "READY=1" and f"not reloaded: {path}:3:" in heard[-1]
+    assert daemon.log.read_text().count(f"{path}:3: there is no setting") == 2
+    assert (queue_limit(daemon), reloads(daemon)) == (10, [])
+    rewrite(daemon, CONFIG)
+    assert Roost(daemon)("daemon", "reload").status == 0
+    assert systemd.hear_until("STATUS=")[-1] == f"STATUS=serving {daemon.socket}", "it is forgotten"
+
+
+def test_the_log_level_changes_at_once(daemon: Daemon) -> None:
+    def logged() -> bool:
+        return "INFO roost.daemon.app: settings read again" in daemon.log.read_text()
+
+    rewrite(daemon, "[daemon]\nlog_level = 'error'\n")
+    assert Roost(daemon)("daemon", "reload").out == "changed: daemon.log_level, limits.queue\n"
+    assert not logged()
+    rewrite(daemon, CONFIG)
+    assert Roost(daemon)("daemon", "reload").status == 0
+    assert logged()
+
+
+def test_the_environment_is_that_of_the_start(daemon: Daemon) -> None:
+    """A variable of the command's, or one that came later, changes nothing."""
+    assert Roost(daemon)("daemon", "reload", ROOST_LIMITS_QUEUE="3").out == "changed: nothing\n"
+    assert queue_limit(daemon) == 10
+
+
+def test_without_a_daemon_none_is_started(tmp_path: Path) -> None:
+    roost = Roost(Daemon(tmp_path / "state"))
+    assert roost("daemon", "reload").status == 7
+    assert not (tmp_path / "state").exists()
