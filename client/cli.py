@@ -17,6 +17,7 @@ VERBS = {
     "send": "queue a prompt in a session",
     "attach": "see a session's history, follow it, type prompts",
     "ls": "list sessions",
+    "ps": "show what sessions' processes use",
     "show": "show a session or a turn",
     "log": "print what happened in a session, or in all",
     "wait": "wait for a turn's end, or until a session is at rest",

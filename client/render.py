@@ -151,6 +151,24 @@ def engines(records: list[Record]) -> Table:
     return Table(("ENGINE", "KIND", "DEFAULT", "COMMAND"), rows)
 
 
+def processes(records: list[Record]) -> Table:
+    rows = [
+        (
+            used["session"] or "-",
+            "roostd" if used["session"] is None else used["name"] or "-",
+            str(used["pid"]),
+            str(used["processes"]),
+            str(used["threads"]),
+            duration(used["cpu"]),
+            f"{used['memory'] / 1024**2:.1f}M",
+            str(used["descriptors"]),
+            age(used["age"]),
+        )
+        for used in records
+    ]
+    return Table(("SESSION", "NAME", "PID", "PROCS", "THREADS", "CPU", "MEM", "FDS", "AGE"), rows)
+
+
 def fields(pairs: list[tuple[str, str]]) -> str:
     """Named values, one a line, aligned; those that are empty are left out."""
     width = max((len(name) for name, _ in pairs), default=0)

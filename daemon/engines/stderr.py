@@ -152,16 +152,20 @@ def _append(directory: Path, piece: bytes, known: int) -> int:
 
 def _read(directory: Path, offset: int | None, limit: int) -> SessionStderrResult:
     while True:
-        files = _files(directory)
-        end = files[-1].end if files else 0
-        begin = max(end - limit, 0) if offset is None else offset
-        there = [file for file in files if file.end > begin]
-        if not there:
-            return SessionStderrResult(content="", offset=end, next=end, end=end)
-        start = max(begin, there[0].start)
-        with suppress(FileNotFoundError):  # it was rotated away: what is there now?
-            data = _bytes(there, start, limit + _CHARACTER)
-            break
+        try:
+            return _page(_files(directory), offset, limit)
+        except FileNotFoundError:
+            continue  # it was rotated away: what is there now?
+
+
+def _page(files: Sequence[_File], offset: int | None, limit: int) -> SessionStderrResult:
+    end = files[-1].end if files else 0
+    begin = max(end - limit, 0) if offset is None else offset
+    there = [file for file in files if file.end > begin]
+    if not there:
+        return SessionStderrResult(content="", offset=end, next=end, end=end)
+    start = max(begin, there[0].start)
+    data = _bytes(there, start, limit + _CHARACTER)
     if start not in (0, offset):  # nobody said that a character begins here
         rest = _whole(data)
         start, data = start + len(data) - len(rest), rest

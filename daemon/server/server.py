@@ -31,7 +31,7 @@ BACK_OFF = 0.1
 """Seconds until accept is tried again when the process or the system has no descriptors left."""
 CLOSING = 1.0
 """Seconds within which :meth:`Server.close` returns, whatever clients do."""
-_ALWAYS = frozenset({"hello", "rpc.discover", "rpc.cancel", "daemon.status", "daemon.shutdown"})
+_ALWAYS = frozenset({"hello", "rpc.discover", "rpc.cancel", "daemon.status", "daemon.stats", "daemon.shutdown"})
 
 
 class Info(NamedTuple):

@@ -22,10 +22,11 @@ from ...protocol.methods import (
     TurnSendParams,
     TurnSendResult,
 )
-from ...protocol.model import Author, Checkpoint, EngineKind, Session, SessionState, Turn
+from ...protocol.model import Author, Checkpoint, EngineKind, ProcessStats, Session, SessionState, Turn
 from ..core.states import TURN
 from ..current import Current
 from ..process.processes import Processes
+from ..process.usage import Usage
 from ..process.workspace import canonical
 from ..store import Store, checkpoints, reads, sessions, turns
 from .house import FILE_DEADLINE
@@ -46,6 +47,7 @@ class Supervisor:
         self.records = self.registry.records
         self.settings = settings
         self.store = store
+        self._usage = Usage(processes)
 
     async def find(self, ref: str) -> Session:
         return await self.registry.find(ref)
@@ -66,6 +68,10 @@ class Supervisor:
         """Session → ms for which the queue runner has been driving it."""
         now = trio.current_time()
         return {s: round((now - began) * 1000) for s, began in self.registry.runner.drives.in_flight.items()}
+
+    async def usage(self) -> list[ProcessStats]:
+        """What the daemon and its children use now."""
+        return await self._owned(self._usage.measured)
 
     # --- sessions ---
 

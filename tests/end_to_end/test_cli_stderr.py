@@ -48,9 +48,10 @@ def test_what_is_gone_is_said(roost: Roost) -> None:
 
 
 def test_it_is_followed_until_ctrl_c_or_until_the_session_is_deleted(roost: Roost) -> None:
-    with roost.started("log", "told", "--stderr", "-f", "-n", "1") as one, roost.started(
-        "log", "told", "--stderr", "-f", "--json"
-    ) as other:
+    with (
+        roost.started("log", "told", "--stderr", "-f", "-n", "1") as one,
+        roost.started("log", "told", "--stderr", "-f", "--json") as other,
+    ):
         one.expect("\ufffd\n")
         other.expect('"next": 10}')
         roost("send", "-w", "told", "echo live >&2")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ....protocol.methods import DaemonStatsResult, DaemonStatusResult, ReloadResult, ShutdownParams, StorageStatus
 from ....protocol.model import Session, SessionState
 from ....protocol.params import Done, Nothing
+from ...process.usage import Usage
 from ..answer import Then
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ def _storage(server: "Server") -> StorageStatus:
     )
 
 
-def daemon_stats(client: "Connection", params: Nothing) -> DaemonStatsResult:
+async def daemon_stats(client: "Connection", params: Nothing) -> DaemonStatsResult:
     server = client.server
-    return DaemonStatsResult(
-        counters={**server.store.counters, **server.counters}, in_flight=server.supervisor.in_flight(), processes=[]
-    )
+    if server.refused:
+        return DaemonStatsResult(counters=server.counters, in_flight={}, processes=await Usage(None).measured())
+    counters, in_flight = {**server.store.counters, **server.counters}, server.supervisor.in_flight()
+    return DaemonStatsResult(counters=counters, in_flight=in_flight, processes=await server.supervisor.usage())
 
 
 async def daemon_reload(client: "Connection", params: Nothing) -> ReloadResult:

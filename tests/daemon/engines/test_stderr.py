@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import stat
-import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +35,10 @@ async def whole(files: StderrFiles, session: str = "s-1", offset: int = 0, limit
 
 
 async def test_a_daemon_goes_on_where_the_one_before_it_ended(tmp_path: Path) -> None:
-    for number, piece in enumerate((b"one\n", b"two\n", b"three\n")):
-        files = StderrFiles(tmp_path / "stderr")
-        keep = files.keeper("s-1")
-        await keep(piece)
-        assert (await files.read("s-1", None, LIMIT)).end == (4, 8, 14)[number]
+    for piece, end in ((b"one\n", 4), (b"two\n", 8), (b"three\n", 14)):
+        await StderrFiles(tmp_path / "stderr").keeper("s-1")(piece)
+        assert (await StderrFiles(tmp_path / "stderr").read("s-1", None, LIMIT)).end == end
+    files = StderrFiles(tmp_path / "stderr")
     assert await whole(files) == "one\ntwo\nthree\n"
     assert await files.read("s-1", 4, 4) == SessionStderrResult(content="two\n", offset=4, next=8, end=14)
     assert await files.read("s-1", None, 6) == SessionStderrResult(content="three\n", offset=8, next=14, end=14)
@@ -51,17 +49,17 @@ async def test_a_daemon_goes_on_where_the_one_before_it_ended(tmp_path: Path) ->
 async def test_older_output_goes_and_the_offset_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stderr, "FILE_BYTES", 100)
     files = StderrFiles(tmp_path)
-    written = ""
+    children = [files.keeper("s-1") for _ in range(20)]
+    written, kept = "", list[Path]()
     for number in range(200):
-        keep = files.keeper("s-1") if number % 7 == 0 else keep  # another child of it
-        await keep(f"line {number}\n".encode())
+        await children[number // 10](f"line {number}\n".encode())
         written += f"line {number}\n"
         kept = sorted((tmp_path / "s-1").iterdir())
         assert len(kept) <= 2 and sum(file.stat().st_size for file in kept) <= 2 * (100 + 10)
     page = await files.read("s-1", 0, LIMIT)
     assert page.end == len(written) and page.offset > 0 and page.content == written[page.offset :]
     assert len(page.content) >= 100
-    assert [int(file.stem) for file in kept][0] == page.offset
+    assert int(kept[0].stem) == page.offset
     assert (await files.read("s-1", page.offset + 3, 10)).content == written[page.offset + 3 :][:10]
 
 
@@ -236,13 +234,16 @@ async def test_a_child_that_writes_faster_than_it_is_kept_waits_for_its_own_pipe
         await gate.wait()
         kept += len(piece)
 
-    with subprocess.Popen(python("import os\nfor _ in range(1000): os.write(2, b'x' * 4096)"), stderr=PIPE) as child:
-        assert child.stderr is not None
-        async with trio.lowlevel.FdStream(os.dup(child.stderr.fileno())) as stream, trio.open_nursery() as nursery:
+    flood = python("import os\nfor _ in range(1000): os.write(2, b'x' * 4096)")
+    child = await trio.lowlevel.open_process(flood, stderr=PIPE)
+    assert child.stderr is not None
+    async with child.stderr as stream:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(Tail(keep).fill, stream)
             await until(lambda: written(child.pid) >= 65_536 and sleeping(child.pid))
             assert written(child.pid) <= 3 * 65_536, "what a pipe holds, and what was taken out of it"
             gate.set()
+        assert await child.wait() == 0
     assert kept == 4_096_000
 
 

@@ -114,7 +114,7 @@ async def test_without_descriptors_it_waits_and_then_goes_on(tmp_path: Path, cap
 def test_methods_that_change_something_are_methods() -> None:
     assert CHANGES < set(METHODS)
     assert {method for method in METHODS if method.startswith(("turn.", "session."))} - CHANGES == {
-        *("session.get", "session.list", "session.state", "session.checkpoints", "session.wait"),
+        *("session.get", "session.list", "session.state", "session.checkpoints", "session.stderr", "session.wait"),
         *("turn.get", "turn.list", "turn.wait"),
     }
 
@@ -137,11 +137,14 @@ async def test_while_it_stops_nothing_new_is_admitted_and_reads_go_on(tmp_path: 
 async def test_without_a_database_every_call_is_answered_with_the_reason(tmp_path: Path) -> None:
     damaged = DatabaseDamaged("/x/roost.db is damaged: look at it", path="/x/roost.db")
     async with served(tmp_path, supervisor=None, store=None, refused=damaged) as s, connected(s.path) as client:
-        for method in set(METHODS) - {"hello", "rpc.discover", "rpc.cancel", "daemon.status", "daemon.shutdown"}:
+        answered = {"hello", "rpc.discover", "rpc.cancel", "daemon.status", "daemon.stats", "daemon.shutdown"}
+        for method in set(METHODS) - answered:
             error = await client.error(method)
             assert isinstance(error, DatabaseDamaged) and error.data == damaged.data
         status = await client.call("daemon.status")
         assert status["phase"] == "refused"
+        stats = await client.call("daemon.stats")
+        assert [one["pid"] for one in stats["processes"]] == [os.getpid()] and stats["counters"]["clients"] == 1
         assert status["storage"]["problem"] == damaged.to_wire() and not status["storage"]["ok"]
         await client.call("hello", protocol=1, client={"name": "t"})
         await client.call("rpc.discover")

@@ -1,0 +1,55 @@
+"""``roost ps``: what the daemon and its sessions use, as a table, as JSON, of some sessions only."""
+
+import json
+from collections.abc import Generator
+
+import pytest
+
+from helpers.cli import Roost
+from helpers.daemon import running, wait_until
+
+
+@pytest.fixture(scope="module")
+def roost() -> Generator[Roost]:
+    with running() as daemon:
+        made = Roost(daemon)
+        for name in ("one", "two", "idle"):
+            made("new", "--name", name)
+        made("start", "one", "two")
+        made("send", "one", "sleep 600")
+        yield made
+
+
+def test_the_daemon_stands_first_then_each_session_that_has_a_child(roost: Roost) -> None:
+    def seen() -> list[list[str]]:
+        return [line.split() for line in roost("ps").out.splitlines()]
+
+    wait_until(lambda: seen()[2][3] != "1", "the sleep is counted")
+    header, daemon, one, two = seen()
+    assert header == ["SESSION", "NAME", "PID", "PROCS", "THREADS", "CPU", "MEM", "FDS", "AGE"]
+    assert daemon[:4] == ["-", "roostd", str(roost.daemon.pid), "1"]
+    session = roost.daemon.session("one")
+    assert one[:3] == [session["id"], "one", str(session["pid"])] and int(one[3]) >= 2
+    assert two[1] == "two" and two[3] == "1" and "ms" in " ".join(two) and two[-3].endswith("M")
+
+
+def test_some_only_and_those_without_a_child_are_said(roost: Roost) -> None:
+    done = roost("ps", "two", "idle")
+    assert [line.split()[1] for line in done.out.splitlines()] == ["NAME", "two"]
+    assert "session idle has no child now" in done.err and done.status == 0
+    missing = roost("ps", "two", "nobody")
+    assert missing.status == 4 and "two" in missing.out and "nobody" in missing.err
+    assert roost("ps", "idle").out == ""
+
+
+def test_for_programs(roost: Roost) -> None:
+    told = [json.loads(line) for line in roost("ps", "--json").out.splitlines()]
+    assert [(one["name"], one["session"]) for one in told[:1]] == [(None, None)]
+    assert [one["name"] for one in told[1:]] == ["one", "two"]
+    assert {"pid", "pids", "processes", "threads", "cpu", "memory", "descriptors", "age"} < set(told[1])
+    pids = [roost.daemon.pid, *(roost.daemon.session(name)["pid"] for name in ("one", "two"))]
+    assert roost("ps", "-q").out.split() == [str(pid) for pid in pids]
+
+
+def test_it_starts_no_daemon(roost: Roost) -> None:
+    assert roost("ps", "--state", str(roost.daemon.workspace), ROOST_NO_START="").status == 7
