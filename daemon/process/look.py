@@ -123,7 +123,7 @@ class _Walk:
             key = (process.pid, process.start_time)
             if process.alive and process.ppid != KTHREADD and key not in self._stuck:
                 self.reading = key
-                if mark := proc.mark(process.pid):
+                if mark := proc.mark(process):
                     marks[process.pid] = mark
         self.reading = None
         return marks

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -9,6 +10,10 @@ from typing import NamedTuple
 
 SESSION_MARK = b"ROOST_SESSION="
 DAEMON_MARK = b"ROOST_DAEMON="
+
+
+TRIES, PAUSE = 2, 0.0005
+"""How often an empty environment is read again, and seconds in between: it is empty in the middle of an exec."""
 
 
 class Stat(NamedTuple):
@@ -87,14 +92,21 @@ def walk() -> Iterator[Stat]:
             yield found
 
 
-def mark(pid: int) -> Mark | None:
+def mark(process: Stat) -> Mark | None:
     """The mark in a process's environment; None if it has none, or if that is not ours to read.
 
     Blocking, for ever where the process hangs in the kernel while it changes its memory.
     """
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+        # The first thread, once it has ended, has no memory any more that could be read.
+        place = f"task/{max(os.listdir(f'/proc/{process.pid}/task'), key=int)}/" if process.state == "Z" else ""
+        with open(f"/proc/{process.pid}/{place}environ", "rb", buffering=0) as file:
             environment = file.readall()
+            for _ in range(TRIES):
+                if environment:
+                    break
+                time.sleep(PAUSE)
+                environment = file.readall()
     except OSError:
         return None
     if SESSION_MARK not in environment:
