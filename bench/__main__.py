@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import events, requests, rest, turns
+from . import events, requests, rest, turns, usage
 from .peers import ENVIRONMENTS, PEERS, NotRun, measured
 from .roostd import Roostd
 from .scale import FULL, SMALL, Scale
@@ -43,6 +43,7 @@ class Bench:
         sessions = roostd.sessions("shell", scale.sessions - scale.starts)
         self._take("at rest", lambda: rest.resting_rows(roostd, scale))
         self._take("requests", lambda: requests.rows(roostd, sessions[0], self.command, scale))
+        self._take("usage", lambda: usage.rows(roostd, sessions[0], scale))
 
     def _events(self, roostd: Roostd) -> None:
         sessions = roostd.sessions("load", self.scale.sessions)

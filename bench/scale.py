@@ -11,6 +11,7 @@ class Scale(NamedTuple):
     in_flight: int = 200_000
     lists: int = 200
     commands: int = 30
+    looks: int = 20
     starts: int = 20
     settle: float = 12.0
     """Trio keeps a thread that has nothing to do for 10 s."""
@@ -32,6 +33,7 @@ SMALL = Scale(
     in_flight=1_000,
     lists=10,
     commands=2,
+    looks=2,
     starts=2,
     settle=0.1,
     idle=0.5,

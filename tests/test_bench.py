@@ -12,6 +12,8 @@ ROWS = [
     "session.get, 64 in flight, one core",
     "session.list of",
     "roost ls, whole process",
+    "daemon.stats of",
+    "the longest wait of another client meanwhile",
     "child -> commit -> subscriber at 1,000/s, p50",
     "child -> commit -> subscriber at 1,000/s, p99",
     "durable events,",

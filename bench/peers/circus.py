@@ -29,6 +29,8 @@ def main() -> None:
         figures = probe.round_trips(process.pid, lambda: client.send_message("status", name="w0"), everything)
         listing = ["-c", run.format("circus.circusctl"), "--endpoint", endpoint, "status"]
         figures |= probe.command_line([sys.executable, *listing])
+        other = CircusClient(endpoint=endpoint)
+        figures |= probe.usage(lambda: other.send_message("stats"), lambda: client.send_message("status", name="w0"))
         probe.report(figures | probe.rest(process))
 
 

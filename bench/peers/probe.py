@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from ..measure import idleness, pinned, rss, spread, timed
 ROUNDS = 1_000
 LISTS = 20
 COMMANDS = 10
+LOOKS = 5
 IDLE_SECONDS = 5.0
 READY_SECONDS = 30.0
 
@@ -61,6 +63,18 @@ def round_trips(pid: int, status: Callable[[], object], everything: Callable[[],
         samples = [timed(status) for _ in range(ROUNDS + ROUNDS // 10)][ROUNDS // 10 :]
         lists = [timed(everything) for _ in range(LISTS)]
     return {"status": spread(samples).ms(), "list": spread(lists).ms()}
+
+
+def usage(stats: Callable[[], object], status: Callable[[], object]) -> dict[str, str]:
+    """What all children use; and the longest that another client waits for one child's status meanwhile."""
+    samples = [timed(stats) for _ in range(LOOKS)]
+    longest: list[float] = []
+    for _ in range(LOOKS):
+        asking = threading.Thread(target=stats)
+        asking.start()
+        longest.append(max([timed(status), *(timed(status) for _ in iter(asking.is_alive, False))]))
+        asking.join()
+    return {"stats": spread(samples).ms(), "meanwhile": spread(longest).ms()}
 
 
 def command_line(command: list[str]) -> dict[str, str]:
