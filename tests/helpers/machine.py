@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,8 +59,8 @@ class Machine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            # The one that would answer is stopped by it.
-            self._ask("systemctl", "poweroff")
+            # Nothing in it is to be kept; and who would answer is stopped by this.
+            self._ask("systemctl", "--force", "poweroff")
             self.kernel.wait(60)
         finally:
             self._remove()
@@ -81,6 +82,14 @@ class Machine:
     def show(self, unit: str, name: str) -> str:
         """One property of a unit, as `systemctl show` prints it."""
         return self.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
+
+    def wait_until(self, *command: str, timeout: float = 60) -> str:
+        """Run a command again and again until it succeeds; what it printed then."""
+        deadline = time.monotonic() + timeout
+        while (done := self.run(*command, check=False)).returncode != 0:
+            assert time.monotonic() < deadline, f"{command}: still {done.returncode}\n{done.stdout}"
+            time.sleep(0.05)
+        return done.stdout
 
     def _confined(self) -> list[str]:
         """What a kernel that is killed ran in the machine would go on in this one, at whatever it was: so all it sees
