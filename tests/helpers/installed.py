@@ -1,0 +1,158 @@
+"""A container with roost installed from its wheel, and an account `agent`, as an administrator would do it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.container import Container, why_not
+
+ROOT = Path(__file__).parents[2]
+UNIT = "roost@agent.service"
+SOCKET = "/run/roost/agent/roost.sock"
+NEWER = "99.0.0"
+"""The version of the second wheel."""
+
+# A virtual environment whose dependencies are those of the tests; they bring pip along.
+VENV = """
+/usr/bin/python3 -m venv --without-pip "$1"
+echo /mnt/packages >"$(echo "$1"/lib/python3.*/site-packages)/packages.pth"
+"""
+PIP = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--root-user-action=ignore"]
+PIP += ["--no-warn-script-location", "--no-cache-dir", "--disable-pip-version-check"]
+INSTALL = """
+useradd --create-home agent
+cp -r /mnt/units/roost@.service /etc/systemd/system/
+ln -s /opt/roost/bin/roost /opt/roost/bin/roostd /usr/local/bin/
+loginctl enable-linger agent
+systemctl daemon-reload
+"""
+
+
+def other_python() -> str | None:
+    """The reason why the tests' packages cannot be used by the system's Python, or None."""
+    name = f"python3.{sys.version_info.minor}"
+    system = Path("/usr/bin/python3").resolve().name
+    return None if system == name else f"/usr/bin/python3 is {system}, the tests run on {name}"
+
+
+def build(source: Path, folder: Path) -> None:
+    """Put the wheel of ``source`` into ``folder``, without a network."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", str(folder), str(source)]
+    subprocess.run(command, check=True, timeout=120)
+
+
+def newer(folder: Path) -> Path:
+    """A copy of this checkout with a version of its own."""
+    skipped = shutil.ignore_patterns(".*", "__pycache__", "src", "tests", "bench", "docs")
+    copy = shutil.copytree(ROOT, folder, ignore=skipped)
+    init = copy / "__init__.py"
+    lines = [line for line in init.read_text().splitlines() if not line.startswith("__version__")]
+    init.write_text("\n".join([*lines, f'__version__ = "{NEWER}"\n']))
+    return copy
+
+
+@contextmanager
+def installed(folder: Path) -> Generator["Installed"]:
+    """A booted machine with roost in /opt/roost; what is built stands in ``folder``."""
+    if reason := why_not() or other_python():
+        # A machine that should be able to do this must not skip it in silence.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no container with systemd: {reason}")
+    build(ROOT, folder / "wheel")
+    (folder / "newer").mkdir()
+    packages = Path(sysconfig.get_path("purelib"))
+    binds = {"/mnt/wheel": folder / "wheel", "/mnt/newer": folder / "newer"}
+    binds |= {"/mnt/packages": packages, "/mnt/units": ROOT / "systemd"}
+    with Installed(folder, binds) as machine:
+        machine.newer = folder / "newer"
+        machine.install("/opt/roost", "/mnt/wheel")
+        machine.run("sh", "-ec", INSTALL)
+        yield machine
+
+
+class Installed(Container):
+    """The calls are the account's, to its daemon of the template.
+
+    Attributes:
+        newer: what is built there is in the machine's /mnt/newer.
+        command: the `roost` that is used.
+    """
+
+    newer: Path
+    command = "roost"
+
+    def install(self, venv: str, wheels: str) -> None:
+        """Put the wheel that is in ``wheels`` into a virtual environment, over what is there."""
+        self.run("sh", "-ec", VENV, "sh", venv)
+        self.run(f"{venv}/bin/python", *PIP, "--upgrade", *self.run("sh", "-c", f"echo {wheels}/*.whl").stdout.split())
+
+    def as_agent(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        words = ["runuser", "-u", "agent", "--", "env", "--chdir=/home/agent", f"ROOST_SOCKET={SOCKET}", *command]
+        return self.run(*words, check=check)
+
+    def call(self, method: str, **params: Any) -> Any:
+        """Any method of the daemon, through `roost call`."""
+        return json.loads(self.as_agent(self.command, "call", method, json.dumps(params)).stdout)
+
+    def create(self, **params: Any) -> str:
+        params = {"engine": "shell", "workspace": "/home/agent", **params}
+        return str(self.call("session.create", **params)["session"]["id"])
+
+    def send(self, session: str, prompt: str, **params: Any) -> str:
+        return str(self.call("turn.send", session=session, input=prompt, **params)["turn"]["id"])
+
+    def wait(self, turn: str) -> dict[str, Any]:
+        """The turn once it has ended."""
+        ended: dict[str, Any] = self.call("turn.wait", turn=turn, timeout=30_000)["turn"]
+        return ended
+
+    def printed(self, session: str, prompt: str) -> str:
+        """What the commands of a turn print that completes."""
+        turn = self.wait(self.send(session, prompt))
+        items = self.call("turn.get", turn=turn["id"])["items"]
+        output = "".join(item["content"] for item in items if item["kind"] == "command").strip()
+        assert turn["state"] == "completed", (turn, output)
+        return output
+
+    def begun(self, session: str, prompt: str) -> str:
+        """Send a prompt that goes on for ever after its own command line; returns when it has come so far."""
+        mark = f"/home/agent/{session}"
+        turn = self.send(session, f"{prompt}; touch {mark}; sleep 600")
+        self.wait_until("test", "-e", mark)
+        self.run("rm", mark)
+        return turn
+
+    def forget_journal(self) -> None:
+        """What stands there by now is of no interest any more."""
+        self.run("journalctl", "--sync")
+        self._cursor = self.run("journalctl", "-n", "1", "-o", "export", "--output-fields=").stdout
+
+    def journal(self) -> str:
+        """What was logged of the template's daemon since :meth:`forget_journal`."""
+        self.run("journalctl", "--sync")
+        after = next(line for line in self._cursor.splitlines() if line.startswith("__CURSOR="))
+        after = after.removeprefix("__CURSOR=")
+        return self.run("journalctl", "-u", UNIT, "-o", "cat", "--no-pager", f"--after-cursor={after}").stdout
+
+    def shows(self, unit: str, **properties: str) -> None:
+        """Wait until a unit has these properties."""
+        for name, value in properties.items():
+            question = f'[ "$(systemctl show --value -p {name} {unit})" = "{value}" ]'
+            self.wait_until("sh", "-c", question)
+
+    def pids(self, pattern: str) -> list[str]:
+        """The account's processes whose command line matches."""
+        return self.run("pgrep", "-u", "agent", "-f", pattern, check=False).stdout.split()
+
+    def configure(self, text: str) -> None:
+        """Write the settings of the template's daemons."""
+        self.run("sh", "-c", 'mkdir -p /etc/roost; printf "%s" "$1" >/etc/roost/roost.toml', "sh", text)
