@@ -35,6 +35,7 @@ VERBS = {
     "limit": "show or change what a session's processes may use",
     "rm": "delete a session and all that it holds",
     "daemon": "status, stats, engines, start, stop, reload, restart, run or install of roostd",
+    "doctor": "tell what is fine on this host and what is not",
     "schema": "print the protocol as an OpenRPC document",
     "call": "call any method of the protocol",
 }

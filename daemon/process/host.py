@@ -22,17 +22,17 @@ def checks(found: Found, *, sessions: int, clients: int) -> list[Check]:
     ends = "a session ends with all that it started, whatever that changed"
     return [
         Check(name="cgroup", ok=there, message=found.message),
-        *(_limit(name, name in enforceable, found) for name in Limits.model_fields),
+        *(_limit(name, name in enforceable) for name in Limits.model_fields),
         Check(name="beyond_reach", ok=there, message=ends if there else f"without a cgroup {escapes}; see cgroup"),
         _descriptors(PER_SESSION * (sessions or 256) + clients + 100),
     ]
 
 
-def _limit(name: str, ok: bool, found: Found) -> Check:
+def _limit(name: str, ok: bool) -> Check:
     if name == "nofile":
         return Check(name=name, ok=True, message="enforced for each process, by its own limit")
     how = "enforced by the session's cgroup"
-    return Check(name=name, ok=ok, message=how if ok else f"cannot be enforced here: {found.message}")
+    return Check(name=name, ok=ok, message=how if ok else "cannot be enforced here; see cgroup")
 
 
 def _descriptors(needed: int) -> Check:

@@ -1,0 +1,153 @@
+"""What can be seen of this host and this installation without a daemon; each a record as ``daemon.status`` has them."""
+
+import ctypes
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from .. import __version__
+from ..protocol.errors import DaemonUnreachable, RoostError
+from ..protocol.paths import Paths
+from .invocation import Record
+from .launch import connect
+from .paths import find
+from .systemctl import Systemctl
+from .units import SERVICE, UserUnits
+
+SYSTEM_UNIT = "roost@.service"
+_ELSEWHERE = (Path("/etc/systemd/user"), Path("/usr/local/lib/systemd/user"), Path("/usr/lib/systemd/user"))
+_SYSTEM = (Path("/etc/systemd/system"), Path("/usr/local/lib/systemd/system"), Path("/usr/lib/systemd/system"))
+_GET_SUBREAPER = 37
+
+
+def all_checks(environ: Mapping[str, str]) -> Iterator[Record]:
+    """Everything, the daemon first. None is started.
+
+    Raises:
+        InvalidSettings, SocketPathTooLong: the environment does not say where the daemon is.
+    """
+    paths, _ = find(environ)
+    yield from _daemon(paths)
+    yield _state_directory(paths.state)
+    yield _socket(paths.socket)
+    yield from kernel()
+    if os.path.isdir("/run/systemd/system"):
+        yield from _systemd(environ)
+
+
+def check(name: str, ok: bool, message: str) -> Record:
+    return {"name": name, "ok": ok, "message": message}
+
+
+def _daemon(paths: Paths) -> Iterator[Record]:
+    """How it is, and all that only it knows."""
+    try:
+        with connect(paths) as daemon:
+            status = daemon.call("daemon.status", {})
+    except DaemonUnreachable as exc:
+        if "errno" in exc.data:
+            text = "none runs; the first command starts one. What it can enforce here is told when it runs"
+            yield check("daemon", True, f"{text}: `roost daemon start`")
+        else:
+            yield check("daemon", False, exc.message)
+        return
+    except RoostError as exc:
+        yield check("daemon", False, exc.message)
+        return
+    running, own = status["version"], __version__
+    differs = "" if running == own else f"; this command is version {own}: `roost daemon restart`"
+    phase = status["phase"]
+    yield check(
+        "daemon", phase != "refused" and not differs, f"{phase}, version {running}, pid {status['pid']}{differs}"
+    )
+    storage = status["storage"]
+    yield check("storage", storage["ok"], storage["path"] if storage["ok"] else storage["problem"]["message"])
+    yield from status.get("checks", [])
+
+
+def _state_directory(path: str) -> Record:
+    name, found = "state_directory", _looked(path)
+    if found is None:
+        return check(name, True, f"{path} is not there yet; the first daemon makes it")
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid != os.geteuid() and os.geteuid():
+        return check(name, False, f"{path} belongs to uid {found.st_uid} and not to you; name another with --state")
+    if mode & 0o077:
+        return check(name, False, f"{path} has mode {mode:o}: others can look into it; `chmod 700 {path}`")
+    return check(name, True, f"{path}, mode {mode:o}")
+
+
+def _socket(path: str) -> Record:
+    found = _looked(path)
+    if found is None:
+        return check("socket", True, f"{path} is not there; a daemon that runs makes it")
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISSOCK(found.st_mode):
+        return check("socket", False, f"{path} is no socket; move it away")
+    # With allowed_uids all may connect, and the daemon looks at who does.
+    if mode not in (0o600, 0o666, 0o660):
+        return check("socket", False, f"{path} has mode {mode:o} and should have 600; `chmod 600 {path}`")
+    return check("socket", True, f"{path}, mode {mode:o}")
+
+
+def _looked(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def kernel() -> Iterator[Record]:
+    """What roostd needs of the kernel."""
+    needs: dict[str, tuple[Callable[[], object], str]] = {
+        "pidfd": (_pidfd, "a process is held by a pidfd; roostd needs Linux 5.3 or newer"),
+        "subreaper": (_subreaper, "orphans come to roostd; it needs Linux 3.4 or newer"),
+        "children": (_children, "children are listed in /proc; roostd needs CONFIG_PROC_CHILDREN"),
+    }
+    for name, (works, meaning) in needs.items():
+        try:
+            works()
+            yield check(name, True, meaning.partition(";")[0])
+        except (OSError, AttributeError) as exc:
+            yield check(name, False, f"{meaning}: {exc}")
+
+
+def _pidfd() -> None:
+    os.close(os.pidfd_open(os.getpid()))
+
+
+def _subreaper() -> None:
+    told = ctypes.c_int()
+    if ctypes.CDLL(None, use_errno=True).prctl(_GET_SUBREAPER, ctypes.byref(told), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _children() -> None:
+    Path(f"/proc/self/task/{os.getpid()}/children").read_bytes()
+
+
+def _systemd(environ: Mapping[str, str]) -> Iterator[Record]:
+    if any((folder / SYSTEM_UNIT).exists() for folder in _SYSTEM):
+        yield check("units", True, f"{SYSTEM_UNIT} is installed")
+        return
+    try:
+        folders = (UserUnits(environ).folder, *_ELSEWHERE)
+    except RoostError as exc:
+        yield check("units", False, exc.message)
+        return
+    there = next((folder for folder in folders if (folder / SERVICE).exists()), None)
+    text = f"{SERVICE} is in {there}" if there else f"{SERVICE} is not installed; `roost daemon install` does it"
+    yield check("units", there is not None, text)
+    yield _lingering(environ)
+
+
+def _lingering(environ: Mapping[str, str]) -> Record:
+    try:
+        lingers = Systemctl(environ).lingers()
+    except RoostError as exc:
+        return check("lingering", False, exc.message)
+    text = (
+        "your services go on when you log out" if lingers else "roostd ends when you log out; `loginctl enable-linger`"
+    )
+    return check("lingering", lingers, text)
