@@ -1,0 +1,127 @@
+"""After a dead predecessor: what is its own is ended before anything starts, and nobody else is touched."""
+
+import os
+import pty
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.daemon import Daemon, alive, pids_with, wait_until
+from roost.client.connection import Connection
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon on another state directory, not started."""
+    made = Daemon(tmp_path / "other")
+    yield made
+    made.close()
+
+
+def started(daemon: Daemon) -> set[int]:
+    """What the last start ended."""
+    events = daemon.call("events.read", all=True, kinds=["daemon.started"], limit=1000)["events"]
+    return set(events[-1]["data"]["ended"])
+
+
+def again(daemon: Daemon) -> Daemon:
+    """kill -9, and the next start."""
+    daemon.kill()
+    return daemon.start()
+
+
+def slept(daemon: Daemon, session: str, command: str) -> int:
+    """The pid of what a command has left in the background."""
+    done = daemon.run(session, f"{command} & echo $!")
+    assert done["state"] == "completed"
+    items = daemon.call("turn.get", turn=done["id"])["items"]
+    return int(next(item["content"] for item in items if item["kind"] == "command"))
+
+
+def test_what_left_its_session_is_ended_before_anything_starts(daemon: Daemon) -> None:
+    session = daemon.create()
+    hidden = slept(daemon, session, "exec setsid sleep 600")
+    assert alive(hidden)
+    again(daemon)
+    assert not alive(hidden) and hidden in started(daemon)
+    assert daemon.session(session)["state"] == "idle"
+    assert daemon.call("daemon.status")["sessions"] == 0
+
+
+def test_a_predecessor_on_another_socket_is_cleared_up_after(roostd: Daemon, tmp_path: Path) -> None:
+    roostd.environ["ROOST_SOCKET"] = str(tmp_path / "old.sock")
+    roostd.socket = tmp_path / "old.sock"
+    session = roostd.start().create()
+    hidden = slept(roostd, session, "exec setsid sleep 600")
+    roostd.kill()
+    roostd.environ["ROOST_SOCKET"] = str(tmp_path / "new.sock")
+    roostd.socket = tmp_path / "new.sock"
+    roostd.start()
+    assert not alive(hidden)
+
+
+def test_another_daemons_children_are_left_alone(daemon: Daemon, other: Daemon) -> None:
+    theirs = other.start().create()
+    hidden = slept(other, theirs, "exec setsid sleep 600")
+    session = daemon.create()
+    daemon.run(session, "true")
+    again(daemon)
+    assert alive(hidden) and other.session(theirs)["state"] == "ready"
+    assert hidden in pids_with(f"ROOST_DAEMON={other.socket}")
+
+
+def test_a_daemon_that_an_agent_started_outlives_the_session_and_its_daemon(daemon: Daemon, other: Daemon) -> None:
+    """It belongs to nobody, and so do its sessions."""
+    session = daemon.create(env={**os.environ, "ROOST_STATE_DIRECTORY": str(other.state)})
+    command = f"{shlex.quote(sys.executable)} -m roost.client --state {shlex.quote(str(other.state))} daemon start"
+    assert daemon.run(session, f"env -u ROOST_DAEMON {command}")["state"] == "completed"
+    with Connection(str(other.socket)) as client:
+        inner = client.call("daemon.status", {})["pid"]
+        theirs = other.create()
+        hidden = slept(other, theirs, "exec setsid sleep 600")
+
+        daemon.call("session.stop", session=session)
+        assert alive(inner) and alive(hidden), "by the end of its session"
+        again(daemon)
+        assert alive(inner) and alive(hidden), "by the start after a kill -9"
+        assert daemon.stop() == 0
+        assert alive(inner) and alive(hidden), "by the stop of the daemon"
+        assert other.session(theirs)["state"] == "ready"
+        client.call("daemon.shutdown", {})
+    wait_until(lambda: not alive(inner) and not alive(hidden), "it stops as any other")
+
+
+def test_somebodys_log_in_shell_is_left_alone(daemon: Daemon) -> None:
+    """A shell on a terminal that was started from within a session, and what somebody runs in it."""
+    session = daemon.create()
+    daemon.run(session, "true")
+    pid, terminal = pty.fork()
+    if not pid:
+        marks = {"ROOST_SESSION": session, "ROOST_DAEMON": str(daemon.socket), "PS1": "", "PATH": os.environ["PATH"]}
+        os.execve("/bin/sh", ["-sh"], marks)
+    try:
+        os.write(terminal, b"sleep 600 & echo pid:$!:\n")
+        said = b""
+        while not (told := re.search(rb"pid:(\d+):", said)):
+            said += os.read(terminal, 1000)
+        running = int(told[1])
+        again(daemon)
+        assert alive(pid) and alive(running)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.close(terminal)
+        os.waitpid(pid, 0)
+
+
+def test_what_hides_from_everybody_is_ended_when_the_daemon_stops(daemon: Daemon) -> None:
+    """Another environment and another session: it comes to the daemon when its parent dies."""
+    session = daemon.create()
+    hidden = slept(daemon, session, "exec env -i setsid sleep 600")
+    daemon.call("session.stop", session=session, force=True)
+    daemon.stop()
+    assert not alive(hidden)
