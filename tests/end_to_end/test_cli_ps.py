@@ -51,5 +51,10 @@ def test_for_programs(roost: Roost) -> None:
     assert roost("ps", "-q").out.split() == [str(pid) for pid in pids]
 
 
+def test_a_daemon_without_children_shows_itself() -> None:
+    with running() as daemon:
+        assert [line.split()[1] for line in Roost(daemon)("ps").out.splitlines()] == ["NAME", "roostd"]
+
+
 def test_it_starts_no_daemon(roost: Roost) -> None:
     assert roost("ps", "--state", str(roost.daemon.workspace), ROOST_NO_START="").status == 7

@@ -43,6 +43,8 @@ async def test_a_daemon_goes_on_where_the_one_before_it_ended(tmp_path: Path) ->
     assert await files.read("s-1", 4, 4) == SessionStderrResult(content="two\n", offset=4, next=8, end=14)
     assert await files.read("s-1", None, 6) == SessionStderrResult(content="three\n", offset=8, next=14, end=14)
     assert await files.read("s-1", 99, 6) == SessionStderrResult(content="", offset=14, next=14, end=14)
+    (tmp_path / "stderr" / "s-1" / "notes.txt").write_text("of somebody else")
+    assert (await files.read("s-1", 0, LIMIT)).end == 14
     assert await files.read("s-2", 5, 6) == SessionStderrResult(content="", offset=0, next=0, end=0)
 
 
@@ -120,6 +122,8 @@ async def test_where_nobody_said_where_to_begin_no_character_is_cut(tmp_path: Pa
     await files.keeper("s-1")("ééé€".encode())
     assert await files.read("s-1", None, 4) == SessionStderrResult(content="€", offset=6, next=9, end=9)
     assert (await files.read("s-1", 1, 2)).content == "\ufffd", "whoever names the middle of one gets that"
+    await files.keeper("s-2")(b"\x80" * 9)
+    assert (await files.read("s-2", None, 8)).content == "\ufffd" * 5, "what is no character at all is shown"
 
 
 async def test_a_file_that_goes_while_it_is_read_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

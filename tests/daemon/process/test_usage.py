@@ -99,7 +99,7 @@ async def test_what_has_ended_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
 
 async def test_one_that_hangs_hangs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread is left behind, the others are told, and the next who ask are not delayed by that one again."""
-    monkeypatch.setattr(usage, "DEADLINE", 0.5)
+    monkeypatch.setattr(usage, "DEADLINE", 1.0)
     simple = "print(flush=True); input()"
     async with processes(tmp_path, one=simple, two=simple, three=simple) as made:
         told, release, read = Usage(made), threading.Event(), usage.facts
@@ -125,6 +125,34 @@ async def test_one_that_hangs_hangs_nobody(tmp_path: Path, monkeypatch: pytest.M
         with trio.fail_after(20):
             while len(await told.measured()) < 4:
                 pass
+
+
+async def test_where_nothing_can_be_read_it_still_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "DEADLINE", 0.05)
+    release = threading.Event()
+
+    def hanging(pid: int) -> None:
+        release.wait(30)
+
+    monkeypatch.setattr(usage, "facts", hanging)
+    simple = "print(flush=True); input()"
+    try:
+        async with processes(tmp_path, one=simple, two=simple, three=simple) as made:
+            with trio.fail_after(20):
+                assert await Usage(made).measured() == []
+    finally:
+        release.set()
+
+
+def test_what_may_not_be_read_of_somebody_else_counts_as_nothing() -> None:
+    me = os.geteuid()
+    os.seteuid(me or 65534)
+    try:
+        told = usage.facts(1)
+    finally:
+        os.seteuid(me)
+    assert told is not None and told.descriptors == 0 and told.memory > 0
+    assert usage.facts(2**22 + 1) is None
 
 
 async def test_those_who_ask_at_once_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
