@@ -1,0 +1,142 @@
+"""Limits where the kernel has controllers for them, on this host or in a machine of its own.
+
+On a host, as root: `systemd-run --wait --pipe -p Delegate=yes --working-directory=$PWD .venv/bin/pytest` and this file.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers import machine
+from helpers.cgroups import run_in
+from helpers.daemon import running, wait_until
+from roost.daemon.process import delegation
+from roost.daemon.process.cgroup import Cgroup, Cgroups, find
+from roost.daemon.process.launcher import launcher
+from roost.protocol.errors import LimitUnenforceable
+from roost.protocol.model import Limits
+
+ROOT = Path(__file__).parents[2]
+GREEDY = Path(__file__).parents[1] / "helpers" / "workers" / "greedy.py"
+SESSION = "s-abcdefgh234567ab"
+MIB = 1024 * 1024
+FORKS = """
+import os, time
+count = 0
+try:
+    while True:
+        if not os.fork():
+            os.closerange(0, 3)
+            time.sleep(600)
+        count += 1
+except BlockingIOError:
+    print(count)
+"""
+
+
+def why_not() -> str | None:
+    """The reason why no limit can be enforced here, or None."""
+    try:
+        here = delegation.delegated(delegation.own())
+    except LimitUnenforceable as exc:
+        return exc.message
+    there = set(
+        (here.parent if here.name == delegation.LEAF else here).joinpath("cgroup.controllers").read_text().split()
+    )
+    missing = delegation.CONTROLLERS.keys() - there
+    return f"needs the controllers {', '.join(sorted(missing))} in {here}" if missing else None
+
+
+@pytest.fixture(scope="module")
+def cgroups() -> Iterator[Cgroups]:
+    """As a daemon has them: this process is moved into a leaf."""
+    if reason := why_not():
+        pytest.skip(f"no controllers: {reason}; test_in_a_machine_of_its_own has some")
+    found = find("auto")
+    assert found.cgroups, found.message
+    yield found.cgroups
+
+
+@pytest.fixture
+def limited(cgroups: Cgroups) -> Iterator[Cgroup]:
+    cgroup = cgroups.make(SESSION, Limits(memory_max=64 * MIB, pids_max=10, cpu_max=0.2))
+    yield cgroup
+    assert cgroup.end(10)
+
+
+def run(cgroup: Cgroup, code: str) -> subprocess.CompletedProcess[str]:
+    command = launcher([sys.executable, "-S", "-E", "-c", code], cgroup.procs_path, None)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.machine
+def test_in_a_machine_of_its_own(tmp_path: Path) -> None:
+    if why_not() is None:
+        pytest.skip("this host has controllers")
+    if reason := machine.why_not():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no kernel of its own: {reason}")
+    service = ["systemd-run", "--quiet", "--wait", "--pipe", "--property=Delegate=yes"]
+    service += [f"--working-directory={ROOT}", "--setenv=PATH", "--setenv=HOME=/root"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp=/run/tests", __file__]
+    with machine.Machine(tmp_path) as booted:
+        printed = booted.run(*service, *tests, timeout=170).stdout
+    assert "6 passed, 1 skipped" in printed, printed
+
+
+def test_all_limits_are_enforceable_and_the_daemon_is_in_a_leaf(cgroups: Cgroups) -> None:
+    assert cgroups.enforceable == set(Limits.model_fields)
+    assert (cgroups.root / delegation.LEAF / "cgroup.procs").read_text().split() == [str(os.getpid())]
+    found = find(str(cgroups.root))
+    assert found.message == f"sessions get a cgroup in {cgroups.root}"
+
+
+def test_other_processes_are_a_reason_to_go_without(cgroups: Cgroups) -> None:
+    crowded = cgroups.root / "crowded"
+    crowded.mkdir()
+    code = "import subprocess\nfrom roost.daemon.process.cgroup import find\n"
+    code += "with subprocess.Popen(['sleep', '600']) as other:\n"
+    code += f"    found = find({str(crowded)!r})\n    other.kill()\nprint(found.cgroups.enforceable, found.message)"
+    printed = run_in(crowded, code)
+    assert printed.startswith("frozenset({'nofile'}) other processes (") and str(crowded) in printed
+    assert Cgroup(crowded).end(10)
+
+
+def test_a_kill_for_want_of_memory_is_counted_also_in_a_cgroup_of_its_own_making(limited: Cgroup) -> None:
+    assert (limited.folder / "memory.max").read_text() == f"{64 * MIB}\n"
+    assert run(limited, "bytearray(8 << 20)").returncode == 0 and limited.oom_kills() == 0
+    assert run(limited, "bytearray(b'x' * (200 << 20))").returncode == -9 and limited.oom_kills() == 1
+    nested = Cgroup(limited.folder / "nested")
+    nested.folder.mkdir()
+    assert run(nested, "bytearray(b'x' * (200 << 20))").returncode == -9 and limited.oom_kills() == 2
+
+
+def test_no_more_processes_than_allowed(limited: Cgroup) -> None:
+    done = run(limited, FORKS)
+    assert done.stdout == "9\n"
+
+
+def test_no_more_of_a_processor_than_allowed(limited: Cgroup) -> None:
+    run(limited, "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass")
+    stat = dict(line.split() for line in (limited.folder / "cpu.stat").read_text().splitlines())
+    assert int(stat["nr_throttled"]) >= 2
+
+
+def test_a_worker_that_wants_too_much_is_told_from_one_that_was_killed(cgroups: Cgroups) -> None:
+    config = f'[daemon]\ncgroup = "{cgroups.root}"\n[engines.greedy]\nmemory_max = "64MiB"\n'
+    config += f'command = ["{sys.executable}", "{GREEDY}"]\n'
+    with running(config=config) as daemon:
+        session = daemon.create("greedy")
+        assert daemon.run(session, "1000")["state"] == "completed"
+        ended = daemon.run(session, str(200 * MIB))
+        assert (ended["state"], ended["problem"]["name"]) == ("failed", "out_of_memory")
+        assert ended["problem"]["data"]["oom_kills"] == 1 and "raise memory_max" in ended["problem"]["message"]
+        failure = wait_until(lambda: daemon.session(session)["failure"], "that its child died is recorded")
+        assert failure["name"] == "out_of_memory"
+        daemon.call("session.release", session=session)
+        assert daemon.run(session, "1000")["state"] == "completed"
+        os.kill(daemon.session(session)["pid"], 9)
+        assert [e["kind"] for e in daemon.events(session) if e["kind"] == "session.limits_unenforced"] == []
