@@ -1,6 +1,6 @@
-"""Print what happened in a session as a person reads it, or every event of all (events.subscribe, events.read).
+"""Print what happened in a session as a person reads it, or in all (events.subscribe, events.read, session.stderr).
 
-With --stderr, what its children wrote there (session.stderr); N and LAST then count bytes and lines.
+With --stderr, what the session's children wrote there; N and LAST then count bytes and lines.
 """
 
 from collections.abc import Callable
