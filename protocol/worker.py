@@ -12,6 +12,9 @@ from .lean import Any, cast
 PROTOCOL = 1
 """Version of the worker protocol."""
 
+MOST_DATA = 128 * 1024
+"""Bytes of an item's packed data at its start, and again at its end: with its text they must fit into one event."""
+
 Shape = dict[str, tuple[type, ...]]
 
 ANY: tuple[type, ...] = (object,)

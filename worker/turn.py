@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from ..protocol import rpc
 from ..protocol.lean import Any, NamedTuple
-from ..protocol.worker import ITEM_KINDS, ITEM_STATES, TO_DAEMON, check
+from ..protocol.worker import ITEM_KINDS, ITEM_STATES, MOST_DATA, TO_DAEMON, check
 from .channel import Channel
 
 DELTA_BYTES = 65536
@@ -68,10 +68,11 @@ class Turn:
         """Start an item: ``with turn.item("agent_message") as item: item.write("hello")``.
 
         Raises:
-            ValueError: there is no such kind.
+            ValueError: there is no such kind, or ``data`` is too large.
         """
         if kind not in ITEM_KINDS:
             raise ValueError(f"an item cannot be a {kind!r}; it must be one of {', '.join(ITEM_KINDS)}")
+        _check_size(data)
         with self.reporting:
             self._items += 1
             item = Item(self, str(self._items))
@@ -197,10 +198,11 @@ class Item:
         """End it as completed, failed or cancelled, with ``data`` added to that of its start; the first end counts.
 
         Raises:
-            ValueError: there is no such state.
+            ValueError: there is no such state, or ``data`` is too large.
         """
         if state not in ITEM_STATES:
             raise ValueError(f"an item cannot end as {state!r}; it must be one of {', '.join(ITEM_STATES)}")
+        _check_size(data)
         with self._turn.reporting:
             if self.state == "in_progress":
                 self.write("")  # half a character may wait in the decoder
@@ -219,6 +221,11 @@ class Item:
 def print_traceback(error: BaseException) -> None:
     """Write it to stderr as an uncaught exception would be."""
     sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _check_size(data: dict[str, Any]) -> None:
+    if data and (size := len(rpc.pack(data))) > MOST_DATA:
+        raise ValueError(f"an item's data has {size} bytes and may have {MOST_DATA}; write the rest as its text")
 
 
 def _pieces(text: str) -> Iterator[str]:

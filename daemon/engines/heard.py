@@ -5,13 +5,11 @@ from typing import Any
 from ...protocol import rpc
 from ...protocol.errors import InvalidParams
 from ...protocol.model import ItemKind, ItemState, Usage, new_id
-from ...protocol.worker import ITEM_STATES
+from ...protocol.worker import ITEM_STATES, MOST_DATA
 from ..store.items import Append, Change, End, Progress, Start, UsageReport
 
 LONGEST_TITLE = 4096
 MOST_OPEN = 1000
-MOST_DATA = 128 * 1024
-"""Bytes of an item's data at its start, and again at its end: with its text they must fit into one event."""
 LARGEST = 2**53
 
 

@@ -108,7 +108,9 @@ def errs(turn: worker.Turn) -> None:
         lambda: turn.report("progress", {"message": 1}),
         lambda: turn.report("dance", {}),
         lambda: turn.emit("status", "x", data={1, 2}),
-        lambda: turn.emit("status", "x", data="x" * 17_000_000),
+        lambda: turn.emit("status", "x", data="x" * 140_000),
+        lambda: turn.item("plan").end("completed", data="x" * 140_000),
+        lambda: turn.progress("x" * 17_000_000),
         lambda: earlier[0].progress("late"),
     ]
     for mistake in mistakes:
