@@ -12,7 +12,7 @@ from ...protocol.model import Checkpoint, Limits, Problem, SessionState, Turn, T
 from ..core.states import SessionEvent
 from ..engines.engine import STUCK, Engine, Launch
 from ..process.proc import Identity
-from ..store import Tx, checkpoints, children, sessions, turns
+from ..store import Tx, checkpoints, children, queue, sessions, turns
 from ..store.items import Change
 from .house import House, problem_of
 from .launch import prepared
@@ -309,6 +309,8 @@ class LiveSession:
                 sessions.change(tx, self.id, SessionEvent.stop, reason=reason)
             if running is not None:
                 turns.request_cancel(tx, running.turn.id, reason="user", author=None)
+            if reason == "user":  # else the next turn would start the child again
+                queue.hold(tx, tx.session(self.id), "stopped")
 
         try:
             await self.house.store.write(announce)

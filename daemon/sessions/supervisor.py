@@ -28,7 +28,7 @@ from ..current import Current
 from ..process.processes import Processes
 from ..process.usage import Usage
 from ..process.workspace import canonical
-from ..store import Store, checkpoints, reads, sessions, turns
+from ..store import Store, checkpoints, queue, reads, sessions, turns
 from .house import FILE_DEADLINE
 from .registry import Registry
 from .session import LiveSession
@@ -119,6 +119,8 @@ class Supervisor:
     async def _stop(self, session_id: str, force: bool) -> None:
         live = self.registry.live.get(session_id)
         if live is None:
+            if self._record(session_id).queued:
+                await self.store.write(lambda tx: queue.hold(tx, tx.session(session_id), "stopped"))
             return
         if force:
             await live.stop_now()

@@ -19,7 +19,7 @@ def follow(tx: Tx, turn: Turn) -> None:
     if wanted is AfterEnd.retry and _attempts(tx, turn) < ATTEMPTS:
         _send_again(tx, session, turn)
     elif wanted is not AfterEnd.proceed:
-        queue.hold(tx, session, turn)
+        queue.hold(tx, session, str(turn.state), turn.id)
 
 
 def _attempts(tx: Tx, turn: Turn) -> int:

@@ -62,10 +62,10 @@ def left(tx: Tx, session: Session, **fields: Any) -> Session:
     return session if session.queued else release(tx, session.id, "empty")[0]
 
 
-def hold(tx: Tx, session: Session, turn: Turn) -> None:
-    """Park what is queued behind ``turn``, unless it is parked already."""
+def hold(tx: Tx, session: Session, reason: str, turn: str | None = None) -> None:
+    """Park what is queued, unless it is parked already. ``turn``: whose end caused it."""
     if session.queued and session.hold is None:
-        cause = Hold(reason=str(turn.state), turn=turn.id, at=tx.now)
+        cause = Hold(reason=reason, turn=turn, at=tx.now)
         tx.put_session(session.model_copy(update={"hold": cause}))
         tx.emit(session.id, "session.held", {"reason": cause.reason, "queued": session.queued})
 

@@ -231,11 +231,27 @@ async def test_a_stop_and_the_end_of_its_turn_meet(house: Rooms) -> None:
         session, _ = await started(house)
         turn = await house.send(session, "say it")
         await house.supervisor.stop(session)
+        await house.supervisor.release(session)
         ended = await house.wait(turn)
         assert ended.state in (TurnState.completed, TurnState.cancelled)
         kinds = await house.kinds(session)
         assert sum(kind in ("turn.completed", "turn.cancelled") for kind in kinds) == 1
         await house.supervisor.delete(session, force=True)
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_stop_parks_what_is_queued(house: Rooms, live: bool) -> None:
+    """Else the next turn would start the child again at once."""
+    session = await house.create()
+    if live:
+        await house.run(session, "before")
+    house.registry.runner.stop()
+    turn = await house.send(session, "behind")
+    await house.supervisor.stop(session)
+    record = house.record(session)
+    assert (record.state, record.queued) == (SessionState.idle, 1)
+    assert record.hold is not None and record.hold.reason == "stopped" and record.hold.turn is None
+    assert (await house.supervisor.release(session))[1] == 1 and turn
 
 
 # --- unload, clear, delete, archive ---
