@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -15,6 +14,8 @@ import trio
 
 from ...protocol.errors import EngineFailed, RoostError, WorkspaceInvalid
 from . import proc
+from .launcher import resolved
+from .start import start
 
 DRAIN = 1.0
 """Seconds for which the pipes are still read after a child's end: what it started may hold them for ever."""
@@ -55,15 +56,14 @@ class Child:
         returncode: exit status, or the negative number of the signal it died of; None while nobody saw it end.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, pipes: Sequence[int], owner: Owner) -> None:
-        self._process = process
+    def __init__(self, pid: int, pidfd: int, pipes: Sequence[int], owner: Owner) -> None:
         self._owner = owner
         self._pidfd = pidfd
         self._looking = trio.Lock()
         self._reaped = False
         self.returncode: int | None = None
-        self.pid = process.pid
-        self.identity = _identity(process.pid)
+        self.pid = pid
+        self.identity = _identity(pid)
         self.stdin, self.stdout, self.stderr = map(trio.lowlevel.FdStream, pipes)
 
     def __repr__(self) -> str:
@@ -149,7 +149,7 @@ class Child:
     def _reap(self) -> None:
         if self.returncode is not None and not self._reaped:
             self._reaped = True
-            self._process.poll()
+            os.waitpid(self.pid, 0)
             os.close(self._pidfd)
             self._owner.disown(self)
 
@@ -194,10 +194,10 @@ class _Order:
         with ExitStack() as undo:
             undo.callback(self._owner.give_up)
             try:
-                process, pipes = _started(self._owner.prepare(command, cwd, env), cwd, env)
+                pid, pipes = _started(self._owner.prepare(command, cwd, env), cwd, env)
                 with self._lock:
                     if not self._withdrawn:
-                        self._child = _adopted(process, pipes, self._owner)
+                        self._child = _adopted(pid, pipes, self._owner)
                         self._owner.own(self._child)
                         undo.pop_all()
                         return self._child
@@ -206,7 +206,7 @@ class _Order:
             except ValueError as error:
                 text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
                 raise EngineFailed(text, program=command[0]) from error
-            _discard(process, pipes)
+            _discard(pid, pipes)
         raise RuntimeError("nobody waits for this child any more")
 
     def withdraw(self) -> Child | None:
@@ -216,8 +216,8 @@ class _Order:
             return self._child
 
 
-def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], list[int]]:
-    """The process, and our ends of its pipes. Popen's own pipes leak in Python 3.11.2 when descriptors run out."""
+def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[int, list[int]]:
+    """The pid, and our ends of its pipes."""
     ours: list[int] = []
     theirs: list[int] = []
     with ExitStack() as undo, ExitStack() as started:
@@ -228,25 +228,23 @@ def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[
             theirs.append(its)
             undo.callback(os.close, mine)
             started.callback(os.close, its)
-        stdin, stdout, stderr = theirs
-        process = subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, start_new_session=True
-        )
+        program = command[0] if "/" in command[0] else resolved(command[0], cwd, env)
+        pid = start(program, command, cwd=cwd, env=env, pipes=theirs)
         undo.pop_all()
-    return process, ours
+    return pid, ours
 
 
-def _adopted(process: subprocess.Popen[bytes], pipes: list[int], owner: Owner) -> Child:
+def _adopted(pid: int, pipes: list[int], owner: Owner) -> Child:
     with ExitStack() as undo:
-        undo.callback(_discard, process, pipes)
-        pidfd = os.pidfd_open(process.pid)
+        undo.callback(_discard, pid, pipes)
+        pidfd = os.pidfd_open(pid)
         undo.pop_all()
-    return Child(process, pidfd, pipes, owner)
+    return Child(pid, pidfd, pipes, owner)
 
 
-def _discard(process: subprocess.Popen[bytes], pipes: list[int]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _discard(pid: int, pipes: list[int]) -> None:
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
     for pipe in pipes:
         os.close(pipe)
 
