@@ -15,4 +15,4 @@ def test_only_limits_that_are_set_can_be_unenforced() -> None:
     limits = Limits(memory_max=1000, cpu_max=0.5, nofile=5)
     assert unenforced(limits, {"nofile", "pids_max"}) == ["memory_max", "cpu_max"]
     assert unenforced(limits, set(Limits.model_fields)) == []
-    assert unenforced(Limits(), set()) == []
+    assert unenforced(Limits(), ()) == []
