@@ -10,7 +10,7 @@ from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new
 from ..process.processes import Processes
 from ..process.spawn import Child
 from ..store.items import Append, End, Start
-from .engine import Ended, Grace, Launch, Listener, died, part, problem
+from .engine import DYING, Ended, Grace, Launch, Listener, died, part, problem
 from .tail import Tail
 
 
@@ -29,6 +29,7 @@ class CommandEngine:
         self._processes = processes
         self._child: Child | None = None
         self._spawning = trio.CancelScope()
+        self._attending = trio.CancelScope()
 
     @property
     def pid(self) -> int | None:
@@ -46,7 +47,7 @@ class CommandEngine:
             return Ended(TurnState.failed, problem(exc))
         finally:
             self._child = None
-            self._spawning = trio.CancelScope()
+            self._spawning, self._attending = trio.CancelScope(), trio.CancelScope()
 
     async def _spawned(self, turn: Turn) -> Child | None:
         """The program; None if the turn was cancelled before it ran."""
@@ -70,8 +71,9 @@ class CommandEngine:
         prompt = turn.input.encode() if self._by_stdin else b""
         try:
             await self._listener.spawned(child.identity)
-            await child.until_drained(lambda: self._attend(child, stderr, prompt))
-            await child.wait()
+            with self._attending:
+                await child.until_drained(lambda: self._attend(child, stderr, prompt))
+                await child.wait()
         finally:
             await part(child, self._listener, 0)
         if child.returncode == 0:
@@ -122,6 +124,8 @@ class CommandEngine:
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
+        # One that hangs in the kernel does not die of it: then its end is the next step, which says so.
+        self._attending.deadline = min(self._attending.deadline, trio.current_time() + DYING)
 
     def _signal(self, sig: signal.Signals) -> None:
         """To the program; one that is not started yet is not started."""

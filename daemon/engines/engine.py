@@ -21,9 +21,11 @@ log = logging.getLogger(__name__)
 
 PARTING = 5.0
 """Seconds in which what is left of a child is cleared away, also when the daemon has no more time."""
-AGAIN = 1.0
-"""Seconds until what did not end is looked for again."""
+AGAIN, LONGEST = 1.0, 30.0
+"""Seconds until what did not end is looked for again: doubling from the first to the longest."""
 STUCK = (ProcessesLeft, TimedOut)
+DYING = 2.0
+"""Seconds that a child has to die of SIGKILL and its pipes to be drained; then it is taken for one that hangs."""
 LONGEST_MESSAGE = 4096
 MOST_DATA = 64 * 1024
 
@@ -153,13 +155,15 @@ async def part(child: Child, listener: Listener, term_grace: float) -> None:
 
 
 async def _end(child: Child, listener: Listener, term_grace: float) -> None:
+    pause = AGAIN
     while True:
         try:
             await child.end(term_grace)
             return
         except STUCK as exc:
             await listener.stuck(exc)
-        await trio.sleep(AGAIN)
+        await trio.sleep(pause)
+        pause = min(2 * pause, LONGEST)
 
 
 def problem(error: RoostError, **more: Any) -> Problem:

@@ -21,7 +21,7 @@ from ...protocol.errors import (
 from ...protocol.model import Problem, Turn, TurnState
 from ..process.processes import Processes
 from ..process.spawn import Child
-from .engine import Ended, Grace, Launch, Listener, died, part, problem, starved
+from .engine import DYING, Ended, Grace, Launch, Listener, died, part, problem, starved
 from .heard import Translator
 from .line import Line
 from .tail import Tail
@@ -51,6 +51,7 @@ class WorkerEngine:
         self._translator: Translator | None = None
         self._stderr = Tail(launch.keeper())
         self._child: Child | None = None
+        self._attending = trio.CancelScope()
         self._asked_to_end = False
         self._ready = False
 
@@ -93,19 +94,20 @@ class WorkerEngine:
 
     async def _attended(self, child: Child, task_status: trio.TaskStatus[None]) -> RoostError | None:
         """Until the child has ended; why it did not become ready."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._attend, child, nursery.cancel_scope)
-            nursery.start_soon(self._write, child)
-            try:
-                await self._initialize()
-            except RoostError as exc:
-                self._refuse(exc)
-                nursery.cancel_scope.cancel()
-                return exc
-            self._ready = True
-            # What it was started with may be large, or secret.
-            self._launch = self._launch._replace(env={}, state=None, history=[])
-            task_status.started()
+        with self._attending:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._attend, child)
+                nursery.start_soon(self._write, child)
+                try:
+                    await self._initialize()
+                except RoostError as exc:
+                    self._refuse(exc)
+                    self._attending.cancel()
+                    return exc
+                self._ready = True
+                # What it was started with may be large, or secret.
+                self._launch = self._launch._replace(env={}, state=None, history=[])
+                task_status.started()
         return None
 
     async def _part(self, child: Child) -> None:
@@ -113,14 +115,14 @@ class WorkerEngine:
         self._line.close()
         await part(child, self._listener, self._grace.term if self._asked_to_end else 0)
 
-    async def _attend(self, child: Child, scope: trio.CancelScope) -> None:
+    async def _attend(self, child: Child) -> None:
         """Read until the child has ended and its pipes are drained, then let the rest of ``serve`` go."""
         await child.until_drained(lambda: self._listen(child))
         await child.wait()
         if not self._asked_to_end and self.problem is None:
             self.problem = died(child, self._stderr.text())
         self._line.close()
-        scope.cancel()
+        self._attending.cancel()
 
     async def _listen(self, child: Child) -> None:
         async with trio.open_nursery() as readers:
@@ -133,7 +135,7 @@ class WorkerEngine:
             await self._closed(child, "stdout")
         except WorkerViolation as exc:
             self._refuse(exc)
-            child.signal_group(signal.SIGKILL)
+            self.kill()
         except (trio.BrokenResourceError, trio.ClosedResourceError, RoostError):
             return  # it is gone, or it cannot be answered any more
 
@@ -151,7 +153,7 @@ class WorkerEngine:
         if not self._asked_to_end:
             text = f"the session's child closed its {pipe} and did not end; a worker must keep its pipes"
             self._refuse(WorkerViolation(text, pid=child.pid))
-            child.signal_group(signal.SIGKILL)
+            self.kill()
 
     def _refuse(self, exc: RoostError) -> None:
         """The child said what it must not: it is not spoken with again."""
@@ -252,6 +254,8 @@ class WorkerEngine:
         self._asked_to_end = self._asked_to_end or self.problem is None
         if self._child is not None:
             self._child.signal_group(signal.SIGKILL)
+            # One that hangs in the kernel does not die of it: then its end is the next step, which says so.
+            self._attending.deadline = min(self._attending.deadline, trio.current_time() + DYING)
 
 
 def _failed(why: Problem) -> Ended:

@@ -60,4 +60,4 @@ async def end_leftovers(
         await trio.sleep(LOOK)
     if left:
         log.error("processes of a dead roostd do not end although they were killed: %s; look at what hangs", left)
-    return Leftovers(sorted(killed), left)
+    return Leftovers(sorted(killed.difference(*left.values())), left)

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import trio
 
 from ...protocol.errors import RoostError, StorageGone, TimedOut
 from ..core.batches import Report, Saved, split
+from ..engines.engine import STUCK
 from ..guard import guarded
 from .registry import Registry
 from .session import LiveSession
@@ -76,21 +77,21 @@ class Shutdown:
         return self.report
 
     async def _batch(self, lives: list[LiveSession], gate: trio.CapacityLimiter, deadline: float) -> None:
+        results: dict[str, Saved] = {}
         async with gate:
-            results: dict[str, Saved] = {}
             with self._until(min(trio.current_time() + self._settings.batch_timeout, deadline)):
                 async with trio.open_nursery() as nursery:
                     for live in lives:
                         nursery.start_soon(self._save, live, results)
+        for live in lives:
+            if live.id not in results:
+                results[live.id] = "timed_out"
+                self._lost[live.id] = TimedOut("it did not hand over its state in time")
+        self.report.add_batch(results)
+        self._progress(f"stopping: {self.report.saved} saved, {self.report.batches} batches settled")
+        async with trio.open_nursery() as nursery:  # one that hangs here delays no other batch
             for live in lives:
-                if live.id not in results:
-                    results[live.id] = "timed_out"
-                    self._lost[live.id] = TimedOut("it did not hand over its state in time")
-            self.report.add_batch(results)
-            self._progress(f"stopping: {self.report.saved} saved, {self.report.batches} batches settled")
-            async with trio.open_nursery() as nursery:
-                for live in lives:
-                    nursery.start_soon(self._end, live)
+                nursery.start_soon(self._end, live)
 
     async def _save(self, live: LiveSession, results: dict[str, Saved]) -> None:
         changed = live.dirty
@@ -98,7 +99,7 @@ class Shutdown:
             if gone := self._registry.store.gone:
                 raise StorageGone(f"{gone} is gone, so nothing can be saved", path=gone)
             if live.serving:  # what only starts has nothing to save
-                changed = await live.ask(live.wind_up)
+                changed = await live.unless_stuck(lambda: live.ask(live.wind_up))
         except RoostError as exc:
             if live.dirty:
                 log.error("session %s: its state could not be saved: %s", live.id, exc)
@@ -112,7 +113,7 @@ class Shutdown:
         lost = self._lost.get(live.id)
         with self._until(trio.current_time() + ENDING):
             if lost is None:
-                await guarded(live.id, live.end)
+                await guarded(live.id, self._ask_to_end, live)
             else:
                 live.kill()
             if live.engine is not None and live.stuck_by is None:
@@ -125,3 +126,7 @@ class Shutdown:
                 await live.say_unsaved(lost)
             await live.ended.wait()
         self._progress("stopping: ending children")
+
+    async def _ask_to_end(self, live: LiveSession) -> None:
+        with suppress(*STUCK):  # it has been said
+            await live.end()

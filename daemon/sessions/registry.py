@@ -121,7 +121,7 @@ class Registry:
             live = self.live.get(session_id)
             if live is None:
                 live = self._create(session_id)
-            await live.started.wait()
+            await live.unless_stuck(live.started.wait)
             self.admit()  # a start that the daemon's stop cut off has not failed
             if not live.ready and live.failure is not None:
                 raise live.failure

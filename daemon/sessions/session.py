@@ -373,9 +373,9 @@ class LiveSession:
         await self.house.store.write(spawned)
 
     async def stuck(self, error: RoostError) -> None:
-        if self.stuck_by is not None and self.stuck_by.data == error.data:
+        told, self.stuck_by = self.stuck_by is not None, error
+        if told:  # once is enough: the next look may find others, of those that fork on and on
             return
-        self.stuck_by = error
         for scope in tuple(self._impatient):
             scope.cancel()
         log.error("session %s: %s", self.id, error)

@@ -124,7 +124,7 @@ class Supervisor:
             return
         if force:
             await live.stop_now()
-        await live.started.wait()
+        await live.unless_stuck(live.started.wait)
         if live.serving and not live.stopping:
             await self._unless_gone(live, live.unless_stuck(lambda: live.ask(lambda: live.stop("user"))))
         await live.unless_stuck(live.ended.wait)
@@ -156,7 +156,7 @@ class Supervisor:
         async with self.registry.alone(session_id):
             live = self.registry.live.get(session_id)
             if live is not None:
-                await live.started.wait()
+                await live.unless_stuck(live.started.wait)
                 if live.serving and not live.stopping:
                     if await self._unless_gone(live, live.ask(live.clear)):
                         return
@@ -167,7 +167,7 @@ class Supervisor:
         """Save the live state under ``name``, or copy the latest saved one when there is no child."""
         live = self.registry.live.get(session_id)
         if live is not None and live.resident and not live.stopping:
-            await live.started.wait()
+            await live.unless_stuck(live.started.wait)
             if live.serving:
                 self._must_save(live)
                 if (made := await self._unless_gone(live, live.ask(lambda: live.save(name)))) is not None:

@@ -1,0 +1,37 @@
+"""A roostd that waits for what hangs only a tenth as long as it would, for tests; all else is the product itself.
+
+``python impatient.py``: what follows on the command line is ignored, so that it can be given to ``Daemon.start``.
+"""
+
+import sys
+
+from roost.daemon import __main__ as program
+from roost.daemon.engines import engine
+from roost.daemon.process import leftovers, processes
+from roost.daemon.sessions import checkpoint, house, launch, supervisor
+
+COMMAND = [sys.executable, __file__]
+SETTINGS = """
+[limits]
+start_timeout = '5s'
+[sessions]
+cancel_grace = '300ms'
+stop_grace = '300ms'
+term_grace = '300ms'
+poll = '100ms'
+"""
+
+
+def main() -> None:
+    for module in (house, launch, supervisor):
+        module.FILE_DEADLINE = 1.0  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateImportUsage]
+    processes.CLEARING = 0.8
+    leftovers.LAST_PATIENCE = 0.5
+    checkpoint.ENDING = 2.0
+    engine.AGAIN = 0.3
+    del sys.argv[1:]
+    program.main()
+
+
+if __name__ == "__main__":
+    main()
