@@ -7,12 +7,14 @@ from typing import TypeVar
 
 import trio
 
-from ...protocol.errors import ShuttingDown
+from ...protocol.errors import ShuttingDown, StorageFailed
 from .database import connect, ours
 from .link import roll_back
 
 T = TypeVar("T")
 READERS = 4
+READING = 30.0
+"""Seconds that a read may take, the waiting for others included."""
 
 
 class Readers:
@@ -31,7 +33,10 @@ class Readers:
             ShuttingDown: the pool is closed.
             StorageFailed, DatabaseDamaged
         """
-        return await trio.to_thread.run_sync(self._query, query, limiter=self._limiter, abandon_on_cancel=True)
+        with trio.move_on_after(READING):
+            return await trio.to_thread.run_sync(self._query, query, limiter=self._limiter, abandon_on_cancel=True)
+        text = f"{self._path} was not read within {READING:g} s; look at the disk, then try again"
+        raise StorageFailed(text, path=str(self._path))
 
     def close(self) -> None:
         """Close what is idle; a connection that is at work closes itself."""

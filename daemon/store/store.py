@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 GROUP = 1000
 """Operations of one commit, at most."""
+WRITING = 30.0
+"""Seconds that the disk has to take a write; then nobody waits for it any longer, and it may still be done."""
 END_SECONDS = 10.0
 """How long the end waits for the writer's thread; one that is stuck in a disk must not hold the daemon."""
 
@@ -93,11 +95,19 @@ class Store:
         """
         done = trio.Event()
         job = self._hand_in(operation, lambda _: done.set())
-        await done.wait()
+        with trio.move_on_after(WRITING):
+            await done.wait()
+        if not done.is_set():
+            raise self._hanging()
         if job.error is not None:
             raise job.error
         result: T = job.result
         return result
+
+    def _hanging(self) -> OutcomeUnknown:
+        text = f"{self.path} did not take this within {WRITING:g} s; look at the disk. It may still be done:"
+        self.problem = OutcomeUnknown(f"{text} ask again with the same key", path=str(self.path))
+        return self.problem
 
     def write_nowait(self, operation: Callable[[Tx], Any]) -> None:
         """Hand in an operation that nobody waits for; its failure is logged and counted.

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 import trio
 
 from ....protocol import rpc
-from ....protocol.errors import ProtocolMismatch
+from ....protocol.errors import ProtocolMismatch, TimedOut
 from ....protocol.methods import PROTOCOL, CancelParams, HelloParams, HelloResult, LimitsInfo, ServerInfo
 from ....protocol.params import Done, Nothing
 from ..answer import MAX_RESULT, Packed
 
 if TYPE_CHECKING:
     from ..connection import Connection
+
+IMPORTING = 30.0
+"""Seconds for what is imported when it is first asked for."""
+_importers = trio.CapacityLimiter(4)
 
 
 def hello(client: "Connection", params: HelloParams) -> HelloResult:
@@ -42,7 +46,9 @@ def _limits(client: "Connection") -> LimitsInfo:
 
 
 async def rpc_discover(client: "Connection", params: Nothing) -> Packed:
-    return Packed(await trio.to_thread.run_sync(_openrpc))
+    with trio.move_on_after(IMPORTING):
+        return Packed(await trio.to_thread.run_sync(_openrpc, limiter=_importers, abandon_on_cancel=True))
+    raise TimedOut(f"the document was not made within {IMPORTING:g} s; look at the disk that roostd is installed on")
 
 
 @cache
