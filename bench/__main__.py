@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import events, requests, rest, turns, usage
+from . import endings, events, requests, rest, spawning, turns, usage
 from .peers import ENVIRONMENTS, PEERS, NotRun, measured
 from .roostd import Roostd
 from .scale import FULL, SMALL, Scale
@@ -35,6 +35,8 @@ class Bench:
         self._with_daemon("at rest", self._resting)
         self._with_daemon("events", self._events)
         self._with_daemon("queue", lambda roostd: self._take("queue", lambda: turns.rows(roostd, self.scale)))
+        self._take("spawning", lambda: spawning.rows(self.scale))
+        self._with_daemon("endings", lambda roostd: self._take("endings", lambda: endings.rows(roostd, self.scale)))
         self._with_daemon("stop", lambda roostd: self._take("stop", lambda: [rest.stop_row(roostd, self.scale)]))
 
     def _resting(self, roostd: Roostd) -> None:
@@ -80,7 +82,7 @@ class Bench:
             directory.mkdir()
             _say(peer.name)
             try:
-                figures[peer.name], note = measured(peer, environments, directory, self.scale.sessions)
+                figures[peer.name], note = measured(peer, environments, directory, self.scale)
                 notes.append(note)
             except NotRun as exc:
                 notes.append(f"{peer.name}: not run: {exc}")

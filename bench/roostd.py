@@ -92,9 +92,9 @@ class Roostd:
             results += [self.connection.result(msgid, method, CALL_SECONDS) for msgid in sent]
         return results
 
-    def sessions(self, engine: str, count: int, *, live: bool = True) -> list[str]:
+    def sessions(self, engine: str, count: int, *, live: bool = True, **params: Any) -> list[str]:
         """The ids of ``count`` new sessions."""
-        one = {"engine": engine, "workspace": str(self.directory)}
+        one = {"engine": engine, "workspace": str(self.directory), **params}
         ids = [made["session"]["id"] for made in self.all("session.create", [one] * count)]
         if live:
             self.each("session.start", ids)
@@ -115,8 +115,9 @@ class Roostd:
 
 
 def _settings() -> str:
-    engines = {"load": HERE / "child.py", "dirty": HERE / "dirty.py"}
-    return "".join(
-        f"[engines.{name}]\ncommand = {json.dumps([sys.executable, '-P', str(path)])}\n"
-        for name, path in engines.items()
-    )
+    """Two workers; and a shell script out of the session's own environment, as a worker that never speaks and as a
+    program for each turn."""
+    python, shell = [sys.executable, "-P"], ["sh", "-c", 'eval "$SCRIPT"']
+    engines = {"load": [*python, str(HERE / "child.py")], "dirty": [*python, str(HERE / "dirty.py")], "script": shell}
+    programs = "".join(f"[engines.{name}]\ncommand = {json.dumps(command)}\n" for name, command in engines.items())
+    return programs + f"[engines.program]\nkind = 'command'\ncommand = {json.dumps(shell)}\n"

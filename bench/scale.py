@@ -24,6 +24,8 @@ class Scale(NamedTuple):
     sent: int = 500
     queued: int = 2_000
     queued_long: int = 20_000
+    spawnings: int = 3
+    crash: float = 20.0
 
 
 FULL = Scale()
@@ -44,5 +46,7 @@ SMALL = Scale(
     sent=10,
     queued=50,
     queued_long=100,
+    spawnings=1,
+    crash=0.5,
 )
 """Shows that everything still runs; its figures mean nothing."""

@@ -25,6 +25,12 @@ ROWS = [
     "PSS of a built-in worker",
     "built-in worker ready",
     "context switches",
+    "children of sleep through process/: start",
+    "children of sleep through process/: loop late by, start",
+    "children of sleep through process/: stop",
+    "a child that exits at once",
+    "survivors of the stop of a child that started two",
+    "children after kill -9 and a new start",
 ]
 
 

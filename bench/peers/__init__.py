@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from ..scale import Scale
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-bench"
 INSTALL_SECONDS = 180
-RUN_SECONDS = 90
+RUN_SECONDS = 240
 
 
 class Peer(NamedTuple):
@@ -47,7 +49,7 @@ class NotRun(Exception):
     """Why there are no figures of a peer."""
 
 
-def measured(peer: Peer, environments: Path, directory: Path, sessions: int) -> tuple[dict[str, str], str]:
+def measured(peer: Peer, environments: Path, directory: Path, scale: Scale) -> tuple[dict[str, str], str]:
     """A peer's figures by key, and what has to be said of them.
 
     Args:
@@ -58,7 +60,7 @@ def measured(peer: Peer, environments: Path, directory: Path, sessions: int) -> 
         NotRun
     """
     python, note = _installed(peer, environments / peer.name)
-    command = [str(python), "-m", f"bench.peers.{peer.name}", str(directory), str(sessions)]
+    command = [str(python), "-m", f"bench.peers.{peer.name}", str(directory), str(scale.sessions), str(scale.crash)]
     told = _run(command, RUN_SECONDS)
     try:
         figures: dict[str, str] = json.loads(told.splitlines()[-1])

@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from ..measure import idleness, pinned, rss, spread, timed
+from ..sleepers import brood, cpu_seconds, crash, doubled, nights, settled, sleeping, survivors, wait_until
 
 ROUNDS = 1_000
 LISTS = 20
@@ -19,11 +21,25 @@ COMMANDS = 10
 LOOKS = 5
 IDLE_SECONDS = 5.0
 READY_SECONDS = 30.0
+QUIET = 1.0
+"""Seconds without a change after which nothing more is expected."""
 
 
-def arguments() -> tuple[Path, int]:
-    """A directory to work in, and how many children to have."""
-    return Path(sys.argv[1]), int(sys.argv[2])
+class Running(NamedTuple):
+    """A peer's daemon that supervises some commands, and how it is asked to start, to stop and to tell of them all."""
+
+    pid: int
+    start: Callable[[], object]
+    stop: Callable[[], object]
+    states: Callable[[], list[str]]
+
+
+Run = Callable[[list[str]], AbstractContextManager[Running]]
+
+
+def arguments() -> tuple[Path, int, float]:
+    """A directory to work in, how many children to have, and how many seconds of a crash loop to look at."""
+    return Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 
 
 def report(figures: dict[str, str]) -> None:
@@ -40,21 +56,6 @@ def daemon(command: list[str], directory: Path) -> Generator[subprocess.Popen[by
     finally:
         process.kill()
         process.wait()
-
-
-def wait_until(ready: Callable[[], bool]) -> None:
-    """Until ``ready`` is true and does not raise; the peer is starting."""
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            if ready():
-                return
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"it was not ready within {READY_SECONDS:g} s")
-        time.sleep(0.05)
 
 
 def round_trips(pid: int, status: Callable[[], object], everything: Callable[[], object]) -> dict[str, str]:
@@ -95,3 +96,49 @@ def rest(process: subprocess.Popen[bytes]) -> dict[str, str]:
         "cpu": f"{cpu:.3f} %",
         "stop": f"{stop:.3f} s (nothing to save)",
     }
+
+
+def supervision(run: Run, up: str) -> dict[str, str]:
+    """How it starts and ends children, and what it leaves. ``up``: the state of one that runs."""
+    directory, children, seconds = arguments()
+    with nights(3) as (night, plain, apart):
+        sleepers = [f"sleep {night}"] * children
+        with run(sleepers) as peer:
+            figures = _start_and_stop(peer, night, children)
+        with run(sleepers) as peer:  # the one before was killed
+            wait_until(lambda: peer.states().count(up) == children)
+            figures["doubled"] = doubled(children, settled(lambda: len(sleeping(night)), QUIET))
+        with run([_script(directory, "brood", brood(plain, apart))]) as peer:
+            wait_until(lambda: bool(sleeping(plain) and sleeping(apart)))
+            peer.stop()
+            settled(lambda: len(sleeping(plain) + sleeping(apart)), QUIET)
+            figures["survivors"] = survivors(plain, apart)
+    with run([_script(directory, "crash", crash(directory / "starts"))]) as peer:
+        before = cpu_seconds(peer.pid)
+        time.sleep(seconds)
+        cpu = (cpu_seconds(peer.pid) - before) / seconds * 100
+        starts = len((directory / "starts").read_text().splitlines())
+        figures["crash"] = f"{starts} starts, then {peer.states()[0]}, CPU {cpu:.2f} %"
+    return figures
+
+
+def _script(directory: Path, name: str, text: str) -> str:
+    (directory / name).write_text(text)
+    return f"sh {directory / name}"
+
+
+def _start_and_stop(peer: Running, night: int, children: int) -> dict[str, str]:
+    """From the request until all sleep, and until none does."""
+
+    def to(count: int, ask: Callable[[], object]) -> float:
+        def change() -> None:
+            ask()
+            wait_until(lambda: len(sleeping(night)) == count)
+
+        return timed(change)
+
+    wait_until(lambda: len(sleeping(night)) == children)
+    to(0, peer.stop)
+    start, stop = to(children, peer.start), to(0, peer.stop)
+    to(children, peer.start)  # for whoever kills the daemon now
+    return {"start": f"{start:.3f} s", "stop children": f"{stop:.3f} s"}
