@@ -46,7 +46,7 @@ def source_of(module: str) -> str:
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_a_verb_names_methods_that_it_asks(verb: str) -> None:
     source = source_of(f"commands.{verb}")
-    for shared in re.findall(r"from \.\.(content|creation|history|sessions|stopping|stream) import", source):
+    for shared in re.findall(r"from \.\.(content|creation|history|sessions|stderr|stopping|stream) import", source):
         source += source_of(shared)
     named = named_in_first_line(verb) - {"rpc.discover"}
     assert [method for method in named if f'"{method}"' not in source] == []
