@@ -176,6 +176,19 @@ def test_a_reload_touches_no_session_and_its_status_is_truthful(service: Install
     assert service.call("hello", **hello)["limits"]["queue"] == 4
 
 
+def test_another_account_is_let_in_by_settings_and_a_drop_in(service: Installed) -> None:
+    service.run("sh", "-c", "id other || useradd other")
+    uid = service.run("id", "-u", "other").stdout.strip()
+    service.configure(f"[daemon]\nallowed_uids = [{uid}]\n")
+    ask = ["runuser", "-u", "other", "--", "env", "ROOST_SOCKET=/run/roost/agent/roost.sock", "roost", "ls"]
+    drop_in(service, "")
+    assert service.run(*ask, check=False).returncode == 7, "its directory is closed"
+    drop_in(service, "[Service]\nRuntimeDirectoryMode=0711\n")
+    assert "(peer_refused)" in service.run(*ask, check=False).stdout, "a stranger, as the daemon sees it"
+    drop_in(service, "[Service]\nRuntimeDirectoryMode=0711\nPrivateUsers=no\n")
+    service.run(*ask)
+
+
 def test_agents_work_under_the_template(service: Installed) -> None:
     session = service.create()
     if service.run("sh", "-c", "command -v bwrap", check=False).returncode == 0:
@@ -188,6 +201,22 @@ def test_agents_work_under_the_template(service: Installed) -> None:
     assert service.printed(session, f"mkdir {own}/made && rmdir {own}/made && echo delegated") == "delegated"
     assert service.wait(service.send(session, "mkdir /sys/fs/cgroup/made"))["state"] == "failed"
     assert service.printed(session, "test ! -e /proc/1 && test -e /proc/$$ && echo hidden") == "hidden"
+
+
+def test_what_the_template_takes_a_drop_in_gives_back(service: Installed) -> None:
+    """As the table of docs/operations.md has it."""
+    probes = {
+        "ls /dev/net/tun": "PrivateDevices=no\nProtectClock=no",
+        "nice -n 5 sh -c '[ $(nice) = 5 ]' && taskset 1 true": "SystemCallFilter=@resources\nRestrictRealtime=no",
+        "touch ~/bit && chmod u+s ~/bit": "RestrictSUIDSGID=no",
+        "ls /proc/1": "ProtectProc=default",
+    }
+    session = service.create()
+    states = {probe: service.wait(service.send(session, probe))["state"] for probe in probes}
+    assert states == dict.fromkeys(probes, "failed")
+    drop_in(service, "\n".join(["[Service]", *probes.values(), ""]))
+    for probe in probes:
+        service.printed(session, probe)
 
 
 def test_the_shell_works_under_strict_conf(service: Installed) -> None:

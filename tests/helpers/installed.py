@@ -26,8 +26,10 @@ VENV = """
 /usr/bin/python3 -m venv --without-pip "$1"
 echo /mnt/packages >"$(echo "$1"/lib/python3.*/site-packages)/packages.pth"
 """
-PIP = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--root-user-action=ignore"]
-PIP += ["--no-warn-script-location", "--no-cache-dir", "--disable-pip-version-check"]
+PIP = (
+    *("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--root-user-action=ignore"),
+    *("--no-warn-script-location", "--no-cache-dir", "--disable-pip-version-check"),
+)
 INSTALL = """
 useradd --create-home agent
 cp -r /mnt/units/roost@.service /etc/systemd/system/
