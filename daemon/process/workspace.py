@@ -5,21 +5,22 @@ import os
 import trio
 
 from ...protocol.errors import WorkspaceInvalid
+from .patience import Patience
 
 
-async def canonical(path: str, *, limiter: trio.CapacityLimiter, deadline: float) -> str:
+async def canonical(path: str, *, files: Patience, deadline: float) -> str:
     """``path`` without symbolic links; it is a directory that can be entered.
 
     Args:
-        limiter: how many look at once. A look that is given up keeps its place until the file system answers.
         deadline: seconds after which it is given up.
 
     Raises:
         WorkspaceInvalid: names the path and what is wrong with it.
     """
-    with trio.move_on_after(deadline):
-        return await trio.to_thread.run_sync(_canonical, path, limiter=limiter, abandon_on_cancel=True)
-    raise _invalid(path, f"its file system did not answer within {deadline:g} s")
+    try:
+        return await files.call(path, lambda: _canonical(path), deadline)
+    except trio.TooSlowError:
+        raise _invalid(path, f"its file system did not answer within {deadline:g} s") from None
 
 
 def _canonical(path: str) -> str:

@@ -21,6 +21,7 @@ from ..engines.command import CommandEngine
 from ..engines.engine import Engine, Grace, Launch, Listener
 from ..engines.stderr import StderrFiles
 from ..engines.worker import WorkerEngine
+from ..process.patience import Patience
 from ..process.processes import Processes
 from ..settings import EngineSettings, secrets
 from ..store import Store
@@ -31,7 +32,7 @@ FILE_DEADLINE = 10.0
 
 
 class House:
-    """Each limiter bounds its own threads: a dead mount stops only those who use it.
+    """A dead mount stops only those who use it.
 
     Args:
         processes: starts and ends the children.
@@ -42,9 +43,8 @@ class House:
         self.store = store
         self.records = records
         self.processes = processes
-        self.files = trio.CapacityLimiter(40)
+        self.files = Patience()
         self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")
-        self._secret_files = trio.CapacityLimiter(8)
 
     def engine(self, launch: Launch, listener: Listener) -> Engine:
         kind: type[WorkerEngine] | type[CommandEngine] = (
@@ -97,13 +97,14 @@ class House:
         """
         if not engine.env_from:
             return {}
-        with trio.move_on_after(FILE_DEADLINE):
-            return await trio.to_thread.run_sync(
-                secrets, engine.env_from, dict(os.environ), limiter=self._secret_files, abandon_on_cancel=True
-            )
-        names = ", ".join(engine.env_from)
-        text = f"the files of the secrets {names} did not answer within {FILE_DEADLINE:g} s; look at them"
-        raise SecretMissing(text, variables=list(engine.env_from))
+        sources = engine.env_from
+        try:
+            key = tuple(sorted(sources.items()))
+            return await self.files.call(key, lambda: secrets(sources, dict(os.environ)), FILE_DEADLINE)
+        except trio.TooSlowError:
+            names = ", ".join(sources)
+            text = f"the files of the secrets {names} did not answer within {FILE_DEADLINE:g} s; look at them"
+            raise SecretMissing(text, variables=list(sources)) from None
 
     def record(self, session_id: str) -> Session:
         """The record of a session that is known to be in memory."""

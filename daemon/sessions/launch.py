@@ -21,7 +21,7 @@ async def prepared(house: House, record: Session) -> Launch:
         EngineNotFound, EngineFailed, WorkspaceInvalid, SecretMissing, StorageFailed
     """
     engine = house.engine_of(record)
-    await canonical(record.workspace, limiter=house.files, deadline=FILE_DEADLINE)
+    await canonical(record.workspace, files=house.files, deadline=FILE_DEADLINE)
     secret = await house.secrets(engine)
     own, state, history, cut_off = await house.store.read(lambda conn: _read(conn, record))
     roosts = {"ROOST_SESSION": record.id, "ROOST_DAEMON": house.processes.socket}

@@ -82,7 +82,7 @@ class Supervisor:
     async def _create(self, params: SessionCreateParams, author: Author) -> Session:
         name = params.engine or self.settings.sessions.default_engine
         engine = self.registry.house.engine_settings(name)
-        workspace = await canonical(params.workspace, limiter=self.registry.house.files, deadline=FILE_DEADLINE)
+        workspace = await canonical(params.workspace, files=self.registry.house.files, deadline=FILE_DEADLINE)
         return await self.store.write(
             lambda tx: sessions.create(
                 tx,

@@ -5,18 +5,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 import trio
 
 from helpers.children import ENV
+from roost.daemon.process.patience import Patience
 from roost.daemon.process.workspace import canonical
 from roost.protocol.errors import WorkspaceInvalid
 
 
 async def look(path: Path | str) -> str:
-    return await canonical(str(path), limiter=trio.CapacityLimiter(1), deadline=10)
+    return await canonical(str(path), files=Patience(), deadline=10)
 
 
 async def refused(path: Path | str) -> str:
@@ -80,9 +82,12 @@ def test_what_may_not_be_entered() -> None:
 
 
 async def test_file_system_that_does_not_answer_is_given_up() -> None:
-    """The only place of the limiter is taken, as by a look at a dead mount that was given up before."""
-    limiter = trio.CapacityLimiter(1)
-    limiter.acquire_on_behalf_of_nowait("a look at a dead mount")
+    """A look that was given up before still hangs there: nobody else gets a thread for that."""
+    files, answer = Patience(), threading.Event()
+    with pytest.raises(trio.TooSlowError):
+        await files.call("/tmp", lambda: answer.wait(10), 0.02)
     with trio.fail_after(10), pytest.raises(WorkspaceInvalid) as caught:
-        await canonical("/tmp", limiter=limiter, deadline=0.02)
+        await canonical("/tmp", files=files, deadline=0.02)
+    answer.set()
+    assert await canonical("/tmp", files=files, deadline=10) == "/tmp"
     assert "did not answer within 0.02 s" in caught.value.message
