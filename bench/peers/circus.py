@@ -52,7 +52,7 @@ def run(commands: list[str]) -> Generator[probe.Running]:
 def main() -> None:
     directory, children, _ = probe.arguments()
     with probe.nights(1) as (night,), circusd(directory, [f"sleep {night}"] * children) as process:
-        client = CircusClient(endpoint=endpoint(directory))
+        client = CircusClient(endpoint=endpoint(directory), timeout=probe.READY_SECONDS)
 
         def everything() -> Any:
             return client.send_message("status")["statuses"]
@@ -61,7 +61,7 @@ def main() -> None:
         figures = probe.round_trips(process.pid, lambda: client.send_message("status", name="w0"), everything)
         listing = ["-c", RUN.format("circus.circusctl"), "--endpoint", endpoint(directory), "status"]
         figures |= probe.command_line([sys.executable, *listing])
-        other = CircusClient(endpoint=endpoint(directory))
+        other = CircusClient(endpoint=endpoint(directory), timeout=probe.READY_SECONDS)
         figures |= probe.usage(lambda: other.send_message("stats"), lambda: client.send_message("status", name="w0"))
         figures |= probe.rest(process)
     probe.report(figures | probe.supervision(run, "active"))
