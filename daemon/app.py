@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -28,7 +29,7 @@ from .server import Info, Server, bind
 from .sessions import Supervisor
 from .sessions.checkpoint import Shutdown
 from .sessions.house import single
-from .sessions.janitor import Janitor, every
+from .sessions.janitor import Janitor
 from .store import Store, Tx, children, recovery
 from .systemd import Notifier, watchdog_interval
 
@@ -40,6 +41,8 @@ REPORTING = 5.0
 """Seconds a stuck disk has to take an event of the daemon's own; it stands in the log too."""
 STRAYS = 5.0
 """Seconds within which what no session's tree holds is ended at the stop."""
+LEAVING = 5.0
+"""Seconds that the file system of the state directory has to let the daemon go."""
 LOST, REFUSED = 9, 10
 """Exit statuses: a state was lost at the stop; the database was refused."""
 
@@ -72,11 +75,17 @@ def serve(settings: Current, handed: socket.socket | None) -> int:
         status = trio.run(App(settings, place, listener, notifier).run, store)
     except BaseExceptionGroup as group:
         raise single(group) from group  # a disk that is full at the start is no bug
+    leaving = threading.Thread(target=_leave, args=(settings, place, handed), daemon=True)
+    leaving.start()
+    leaving.join(LEAVING)
+    return status
+
+
+def _leave(settings: Current, place: Place, handed: socket.socket | None) -> None:
     # A socket that was handed over is systemd's, and one that was replaced is somebody else's: they are left.
     if handed is None and place.changed() is None:
         settings.daemon.socket.unlink(missing_ok=True)
     place.release()
-    return status
 
 
 class App:
@@ -121,7 +130,7 @@ class App:
             await nursery.start(supervisor.registry.run)
             await nursery.start(server.serve, self._listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
-            nursery.start_soon(every, LOOK, "look at the files", lambda: self._look(store))
+            watching = self._watch(store)
             nursery.start_soon(self._ping)
             self._serves(f"serving {self.settings.daemon.socket}")
             log.info("roostd %s serves %s", __version__, self.settings.daemon.socket)
@@ -129,6 +138,7 @@ class App:
             report = await self._end(supervisor, server, store)
             with trio.move_on_after(STRAYS):
                 await guarded("end of strays", processes.end_strays)
+            watching.set()
             nursery.cancel_scope.cancel()
         return report
 
@@ -273,14 +283,21 @@ class App:
         if interrupted or ended:
             log.warning("recovered: %d turns interrupted, %d processes ended", len(interrupted), len(ended))
 
-    async def _look(self, store: Store) -> None:
-        changed = self.place.changed()
-        if changed is not None and store.gone is None:
-            store.gone = changed
-            store.problem = StorageGone(f"{changed} is gone or was replaced; restart roostd", path=changed)
-            log.error("%s", store.problem)
-            self._status = store.problem.message
-            self.notifier.status(self._status)
+    def _watch(self, store: Store) -> threading.Event:
+        token = trio.lowlevel.current_trio_token()
+
+        def changed(path: str) -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._gone, store, path)
+
+        return self.place.watch_on(LOOK, changed)
+
+    def _gone(self, store: Store, path: str) -> None:
+        store.gone = path
+        store.problem = StorageGone(f"{path} is gone or was replaced; restart roostd", path=path)
+        log.error("%s", store.problem)
+        self._status = store.problem.message
+        self.notifier.status(self._status)
 
     async def _ping(self) -> None:
         interval = watchdog_interval(os.environ)

@@ -4,9 +4,10 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 from ..protocol.errors import DaemonRunning, StateDirectoryUnusable
 from .settings import Settings
@@ -81,6 +82,22 @@ class Place:
     def changed(self) -> str | None:
         """The first watched path that is gone or another file; None: all are what they were."""
         return next((str(path) for path, now in self.identities().items() if now != self._watched[path]), None)
+
+    def watch_on(self, period: float, changed: Callable[[str], None]) -> Event:
+        """Look each ``period`` seconds, until something has changed or the event is set that is returned.
+
+        In a thread, which may hang in a look, and wakes as often as the loop would. It calls ``changed``.
+        """
+        over = Event()
+
+        def look() -> None:
+            while not over.is_set():
+                if path := self.changed():
+                    return changed(path)
+                over.wait(period)
+
+        Thread(target=look, name="roost-files", daemon=True).start()
+        return over
 
     def release(self) -> None:
         """Give the directory to the next daemon. May be repeated."""
