@@ -5,7 +5,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..protocol.errors import InvalidSettings, RoostError
@@ -61,28 +62,38 @@ class UserUnits:
         """Put in place what belongs there, and nothing else of ours; the files that were not so before.
 
         Raises:
-            UnitInTheWay: before anything was changed.
+            UnitInTheWay: before anything was changed. InvalidSettings: the folder cannot be written.
         """
         wanted, present = self.wanted(), self.present()
         stale = [path for path in present if path not in wanted]
         changed = [path for path, text in wanted.items() if path not in present or path.read_text() != text]
-        self._remove(stale)
-        for path in changed:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(f".{path.name}.new")
-            new.write_text(wanted[path], encoding="utf-8")
-            new.replace(path)
+        with self._writable():
+            self._remove(stale)
+            for path in changed:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                new = path.with_name(f".{path.name}.new")
+                new.write_text(wanted[path], encoding="utf-8")
+                new.replace(path)
         return changed + stale
 
     def take(self) -> list[Path]:
         """Take away what is ours; the files that are gone.
 
         Raises:
-            UnitInTheWay: before anything was changed.
+            UnitInTheWay: before anything was changed. InvalidSettings: the folder cannot be written.
         """
         present = self.present()
-        self._remove(present)
+        with self._writable():
+            self._remove(present)
         return present
+
+    @contextmanager
+    def _writable(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as exc:
+            text = f"the units in {self.folder} cannot be changed ({exc.filename}: {exc.strerror}); correct that"
+            raise InvalidSettings(text, path=exc.filename, reason=exc.strerror) from exc
 
     def _remove(self, paths: list[Path]) -> None:
         for path in paths:

@@ -104,6 +104,13 @@ def test_what_was_copied_by_hand_is_taken_over(home: Path) -> None:
     assert made.take()
 
 
+def test_a_folder_that_cannot_be_made_is_named(home: Path) -> None:
+    (home / ".config").write_text("a file")
+    with pytest.raises(InvalidSettings, match="cannot be changed") as refused:
+        of(home).put()
+    assert str(refused.value.data["path"]).startswith(str(home / ".config"))
+
+
 def drop_in(made: UserUnits) -> list[str]:
     made.put()
     path = made.folder / DROP_IN

@@ -97,6 +97,12 @@ def test_a_hangup_reads_the_settings_again(daemon: Daemon, systemd: Systemd) -> 
     assert alive(daemon.pid) and daemon.stop() == 0
 
 
+def test_a_child_hears_a_hangup_though_the_daemon_reads_its_settings_by_it(daemon: Daemon) -> None:
+    """What is ignored when a program starts stays ignored."""
+    turn = daemon.run(daemon.create(), "grep SigIgn: /proc/self/status")
+    assert int(daemon.output(turn["id"]).split()[-1], 16) & 1 << (signal.SIGHUP - 1) == 0
+
+
 def test_what_is_wrong_keeps_the_old_settings_and_is_told_with_its_line(daemon: Daemon, systemd: Systemd) -> None:
     path = rewrite(daemon, "[limits]\nprompt = 5\nqueu = 7\n")
     done = Roost(daemon)("daemon", "reload")
