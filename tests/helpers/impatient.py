@@ -19,6 +19,8 @@ cancel_grace = '300ms'
 stop_grace = '300ms'
 term_grace = '300ms'
 poll = '100ms'
+[checkpoints]
+batch_timeout = '1s'
 """
 
 

@@ -1,0 +1,174 @@
+"""What hangs in the kernel, and what ignores what it is sent, stops its own session only: said, never hung on."""
+
+import json
+import sys
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from helpers import impatient
+from helpers.daemon import Daemon, alive, pids_with, wait_until
+from helpers.engines import engines
+from helpers.fuse import Hanging, hanging
+from roost.protocol.errors import ProcessesLeft, RoostError, WorkspaceInvalid
+
+OPENING = Path(__file__).parents[1] / "helpers" / "workers" / "opening.py"
+PATIENT = 20.0
+"""Seconds for what takes two when nobody else uses the machine: far less than for ever."""
+
+
+@pytest.fixture
+def dead(tmp_path: Path) -> Generator[Hanging]:
+    """A mount that hangs when told so."""
+    with hanging(tmp_path / "mount") as file_system:
+        yield file_system
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Generator[Daemon]:
+    opening = f"[engines.opening]\nkind = 'worker'\ncommand = {json.dumps([sys.executable, str(OPENING)])}\n"
+    reading = f"[engines.mounted]\nkind = 'command'\ncommand = ['{tmp_path}/mount/program']\nprompt = 'stdin'\n"
+    daemon = Daemon(tmp_path / "s", engines(impatient.SETTINGS) + "\n" + opening + reading)
+    yield daemon.start(*impatient.COMMAND)
+    daemon.close()
+
+
+def left(daemon: Daemon, session: str) -> list[list[int]]:
+    """The pids of each event that says that processes of the session do not end."""
+    return [event["data"]["pids"] for event in daemon.events(session) if event["kind"] == "session.processes_left"]
+
+
+def refused(daemon: Daemon, session: str) -> list[int]:
+    """Stop it; the pids that the refusal names."""
+    with pytest.raises(ProcessesLeft) as caught:
+        daemon.call("session.stop", session=session)
+    return list(caught.value.data["pids"])
+
+
+def hung(dead: Hanging, daemon: Daemon, **prompts: str) -> dict[str, str]:
+    """Sessions by engine whose turn hangs in the kernel, with a prompt queued behind it."""
+    sessions = {engine: daemon.create(engine) for engine in prompts}
+    for engine in sessions.keys() - {"sh", "opening"}:
+        daemon.run(sessions[engine], "true")
+    dead.deaf()
+    for engine, prompt in prompts.items():
+        daemon.send(sessions[engine], prompt)
+    wait_until(lambda: dead.asked() == len(prompts), "each waits for the file system")
+    return sessions
+
+
+def test_what_hangs_in_the_kernel_is_said_and_ends_when_it_can(dead: Hanging, patient: Daemon) -> None:
+    """A worker, what a worker runs, and a command, none of which any signal ends."""
+    sessions = hung(
+        dead, patient, shell=f"cat {dead.path}/one", sh=f"exec cat {dead.path}/two", opening=f"{dead.path}/three"
+    )
+    queued = {session: patient.send(session, "behind") for session in sessions.values()}
+    with ThreadPoolExecutor() as stops:
+        named = dict(zip(sessions.values(), stops.map(lambda s: refused(patient, s), sessions.values()), strict=True))
+    states = {engine: patient.session(session)["state"] for engine, session in sessions.items()}
+    assert states == {"shell": "stopping", "sh": "busy", "opening": "stopping"}
+    assert refused(patient, sessions["shell"]) == named[sessions["shell"]], "asked again it says so again"
+    assert all(len(pids) == 1 and alive(pids[0]) for pids in named.values())
+    assert patient.run(patient.create(), "echo hello")["state"] == "completed", "others go on"
+
+    dead.well()
+    for session, turn in queued.items():
+        wait_until(lambda s=session: patient.session(s)["state"] == "idle", "it ends by itself")
+        assert left(patient, session) == [named[session]], "said once, with the pids"
+        assert patient.session(session)["queued"] == 1, "nothing queued is lost"
+        patient.call("session.release", session=session)
+        assert patient.wait(turn)["state"] in ("completed", "failed")
+    assert patient.stop() in (0, 9)
+
+
+def test_the_daemon_stops_in_time_and_the_next_one_says_what_still_hangs(dead: Hanging, patient: Daemon) -> None:
+    sessions = hung(
+        dead, patient, shell=f"cat {dead.path}/one", sh=f"exec cat {dead.path}/two", opening=f"{dead.path}/three"
+    )
+    behind = patient.send(sessions["shell"], "echo behind")
+    begun = time.monotonic()
+    assert patient.stop() in (0, 9)
+    assert time.monotonic() - begun < PATIENT
+    hanging = pids_with(f"ROOST_DAEMON={patient.socket}")
+    assert len(hanging) == 3
+    patient.start(*impatient.COMMAND)
+    assert {pid for session in sessions.values() for pid in left(patient, session)[-1]} == hanging
+    assert "do not end although they were killed" in patient.log.read_text()
+    dead.well()
+    wait_until(lambda: not any(map(alive, hanging)), "SIGKILL was waiting for them")
+    patient.call("session.release", session=sessions["shell"])
+    assert patient.wait(behind)["state"] == "completed"
+    said = left(patient, sessions["shell"])
+    patient.stop()
+    patient.start()
+    assert left(patient, sessions["shell"]) == said, "of what has ended nothing is said any more"
+
+
+def test_a_workspace_on_a_dead_mount_stops_its_own_session_only(dead: Hanging, patient: Daemon) -> None:
+    """Create, start, turn, delete: each answers in time; meanwhile the others work."""
+    on_it = {"workspace": str(dead.path)}
+    idle, gone, command = patient.create(**on_it), patient.create(**on_it), patient.create("sh", **on_it)
+    mounted = patient.create("mounted")
+    other = patient.create()
+    patient.run(other, "true")
+    dead.stop()
+
+    def told(method: str, **params: object) -> RoostError:
+        with pytest.raises(RoostError) as caught:
+            patient.call(method, **params)
+        return caught.value
+
+    with ThreadPoolExecutor(80) as asking:
+        starting = [asking.submit(told, "session.create", engine="shell", **on_it) for _ in range(60)]
+        starting.append(asking.submit(told, "session.start", session=idle))
+        turns = [asking.submit(patient.run, session, "true") for session in (command, mounted)]
+        deleted = asking.submit(patient.call, "session.delete", session=gone)
+        for _ in range(3):
+            fresh = patient.create()
+            assert patient.run(fresh, "echo hello")["state"] == "completed"
+            assert patient.run(other, "echo hello")["state"] == "completed"
+        assert {type(one.result(PATIENT)) for one in starting} == {WorkspaceInvalid}
+        assert "did not answer within" in str(starting[0].result())
+        states = [(one.result(PATIENT)["state"], one.result()["reason"]) for one in turns]
+        assert states == [("failed", "workspace_invalid"), ("failed", "timed_out")]
+        deleted.result(PATIENT)
+    begun = time.monotonic()
+    assert patient.stop() == 0
+    assert time.monotonic() - begun < PATIENT
+
+
+@pytest.mark.parametrize("kind", ["shell", "sh"])
+def test_children_that_are_stopped_or_deaf_to_sigterm_are_ended(patient: Daemon, kind: str) -> None:
+    deaf = "trap '' TERM; while :; do sleep 1000; done"
+    for prompt in ("kill -STOP $$; echo awake", deaf, f"setsid sh -c '{deaf.replace(chr(39), chr(34))}' & wait"):
+        session = patient.create(kind)
+        turn = patient.send(session, prompt)
+        wait_until(lambda s=session: len(pids_with(f"ROOST_SESSION={s}")) > (kind == "shell"), "it runs")
+        patient.call("session.stop", session=session)
+        assert patient.call("turn.get", turn=turn)["turn"]["state"] == "cancelled"
+        assert pids_with(f"ROOST_SESSION={session}") == set() and left(patient, session) == []
+
+
+BOMBS = {
+    "each link forks one and ends": "f() { f & }; f; sleep 1000",
+    "hundreds that fork again as they end": "i=0; while [ $i -lt 60 ]; do (while :; do (true) & wait; done) & "
+    "i=$((i+1)); done; wait",
+    "in sessions of their own": "f() { setsid sh -c 'trap \"\" TERM; sleep 0.2; . ./bomb' & }; f; f; sleep 1000",
+}
+
+
+@pytest.mark.parametrize("kind", ["shell", "sh"])
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_fork_bomb_ends_with_its_session(patient: Daemon, bomb: str, kind: str) -> None:
+    (patient.workspace / "bomb").write_text("setsid sh -c 'trap \"\" TERM; sleep 0.2; . ./bomb' &\n")
+    session, other = patient.create(kind), patient.create()
+    patient.send(session, BOMBS[bomb])
+    wait_until(lambda: len(pids_with(f"ROOST_SESSION={session}")) >= 2, "it forks")
+    begun = time.monotonic()
+    patient.call("session.stop", session=session)
+    assert time.monotonic() - begun < PATIENT
+    assert patient.session(session)["state"] == "idle" and pids_with(f"ROOST_SESSION={session}") == set()
+    assert patient.run(other, "echo hello")["state"] == "completed"
