@@ -1,6 +1,7 @@
 """Every process that this daemon starts, and what those start: begun here, known here, and ended here to the last."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -164,8 +165,9 @@ def _ended(cgroups: list[Cgroup]) -> list[int]:
     pids = [pid for cgroup in cgroups for pid in cgroup.pids()]
     for cgroup in cgroups:
         cgroup.kill()
+    deadline = time.monotonic() + PREDECESSOR  # for all of them together: the start waits
     for cgroup in cgroups:
-        if not cgroup.end(PREDECESSOR):
+        if not cgroup.end(max(0.0, deadline - time.monotonic())):
             log.error("processes %s of a dead roostd do not end; look at what hangs", cgroup.pids())
     return pids
 
