@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOMS := protocol daemon worker client
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench fmt clean
+.PHONY: demo test check bench soak fmt clean
 
 demo: $(VENV)/.stamp-run
 	$(BIN)/python tests/end_to_end/demo.py
@@ -29,6 +29,12 @@ check: $(VENV)/.stamp-check
 
 bench: $(VENV)/.stamp-test
 	$(BIN)/python -m bench
+
+# Half an hour; `make soak MINUTES=2` for a look.
+MINUTES ?= 30
+ROUNDS ?= 20
+soak: $(VENV)/.stamp-test
+	$(BIN)/python -m bench.soak --minutes $(MINUTES) --rounds $(ROUNDS)
 
 fmt: $(VENV)/.stamp-check
 	$(BIN)/ruff format

@@ -54,10 +54,7 @@ def _killed(roostd: Roostd, count: int) -> Row:
         sessions = roostd.sessions("program", count, live=False, env={"SCRIPT": script})
         roostd.each("turn.send", sessions, input="begin")
         wait_until(lambda: len(sleeping(night)) == count)
-        roostd.connection.close()
-        roostd.process.kill()
-        roostd.process.wait()
-        Path(roostd.socket).unlink()  # its being there again says that the next one serves
+        roostd.kill()
         roostd.start()
         left = len(sleeping(night))
     what = f"left of {count} children after kill -9 and a new start"

@@ -77,6 +77,13 @@ class Roostd:
             self.process.kill()
             raise RuntimeError(f"roostd did not stop within {STOP_SECONDS:g} s: {self.log()}") from None
 
+    def kill(self) -> None:
+        """kill -9."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+        Path(self.socket).unlink()  # that it is there again says that the next one serves
+
     def log(self) -> str:
         lines = (self.directory / "log").read_text().strip().splitlines()
         return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,59 @@
+"""``make soak``: the rounds of the orphans' test, then the soak. Exit status 1: something was lost, left, or grew."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+
+from ..__main__ import DISK
+from ..peers import ROOT
+from .ledger import Broken
+from .report import lines
+from .run import Plan, Soak
+
+ORPHANS = "tests/end_to_end/test_orphans.py"
+
+
+def orphans(rounds: int) -> bool:
+    """Whether 200 sessions left no process, that often in each of the three ways."""
+    begin = time.monotonic()
+    environ = {**os.environ, "ROUNDS": str(rounds)}
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", ORPHANS]
+    done = subprocess.run(command, cwd=ROOT, env=environ, check=False)
+    print(f"{rounds} rounds of {ORPHANS}: {time.monotonic() - begin:.0f} s, exit status {done.returncode}", flush=True)
+    return done.returncode == 0
+
+
+def soaked(plan: Plan) -> bool:
+    """Whether all was well."""
+    with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
+        soak = Soak(Path(directory) / "s", plan)
+        try:
+            trio.run(soak.run)
+        except* Broken as group:
+            soak.problems += [str(broken) for broken in group.exceptions]
+        print("\n".join(lines(soak)), flush=True)
+    return not soak.problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.soak", description=__doc__)
+    plan = Plan(0)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--rounds", type=int, default=20, help="of the orphans' test; 0: none")
+    parser.add_argument("--sessions", type=int, default=plan.sessions)
+    parser.add_argument("--rate", type=float, default=plan.rate, help="turns a second of all sessions together")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemon is ended too
+    well = not args.rounds or orphans(args.rounds)
+    return int(not soaked(plan._replace(seconds=args.minutes * 60, sessions=args.sessions, rate=args.rate)) or not well)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
