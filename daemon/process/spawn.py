@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import shutil
 import signal
 import threading
@@ -244,9 +245,16 @@ def _adopted(pid: int, pipes: list[int], owner: Owner) -> Child:
 
 def _discard(pid: int, pipes: list[int]) -> None:
     os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
     for pipe in pipes:
         os.close(pipe)
+    poll = select.poll()
+    with suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(PARTING * 1000)
+        os.close(pidfd)
+    # One that hangs in the kernel is a stray when this thread has ended, and is reaped as one.
+    os.waitpid(pid, os.WNOHANG)
 
 
 def _explained(error: OSError, program: str, cwd: str, env: Mapping[str, str]) -> RoostError:

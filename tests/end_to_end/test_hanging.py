@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def left(daemon: Daemon, session: str) -> list[list[int]]:
     return [event["data"]["pids"] for event in daemon.events(session) if event["kind"] == "session.processes_left"]
 
 
+def idle(daemon: Daemon, session: str) -> bool:
+    return bool(daemon.session(session)["state"] == "idle")
+
+
+def forked(session: str, count: int) -> bool:
+    """It has that many processes."""
+    return len(pids_with(f"ROOST_SESSION={session}")) >= count
+
+
 def refused(daemon: Daemon, session: str) -> list[int]:
     """Stop it; the pids that the refusal names."""
     with pytest.raises(ProcessesLeft) as caught:
@@ -67,7 +77,7 @@ def test_what_hangs_in_the_kernel_is_said_and_ends_when_it_can(dead: Hanging, pa
     )
     queued = {session: patient.send(session, "behind") for session in sessions.values()}
     with ThreadPoolExecutor() as stops:
-        named = dict(zip(sessions.values(), stops.map(lambda s: refused(patient, s), sessions.values()), strict=True))
+        named = dict(zip(sessions.values(), stops.map(partial(refused, patient), sessions.values()), strict=True))
     states = {engine: patient.session(session)["state"] for engine, session in sessions.items()}
     assert states == {"shell": "stopping", "sh": "busy", "opening": "stopping"}
     assert refused(patient, sessions["shell"]) == named[sessions["shell"]], "asked again it says so again"
@@ -76,7 +86,7 @@ def test_what_hangs_in_the_kernel_is_said_and_ends_when_it_can(dead: Hanging, pa
 
     dead.well()
     for session, turn in queued.items():
-        wait_until(lambda s=session: patient.session(s)["state"] == "idle", "it ends by itself")
+        wait_until(partial(idle, patient, session), "it ends by itself")
         assert left(patient, session) == [named[session]], "said once, with the pids"
         assert patient.session(session)["queued"] == 1, "nothing queued is lost"
         patient.call("session.release", session=session)
@@ -146,7 +156,7 @@ def test_children_that_are_stopped_or_deaf_to_sigterm_are_ended(patient: Daemon,
     for prompt in ("kill -STOP $$; echo awake", deaf, f"setsid sh -c '{deaf.replace(chr(39), chr(34))}' & wait"):
         session = patient.create(kind)
         turn = patient.send(session, prompt)
-        wait_until(lambda s=session: len(pids_with(f"ROOST_SESSION={s}")) > (kind == "shell"), "it runs")
+        wait_until(partial(forked, session, 1 + (kind == "shell")), "it runs")
         patient.call("session.stop", session=session)
         assert patient.call("turn.get", turn=turn)["turn"]["state"] == "cancelled"
         assert pids_with(f"ROOST_SESSION={session}") == set() and left(patient, session) == []
@@ -166,7 +176,7 @@ def test_a_fork_bomb_ends_with_its_session(patient: Daemon, bomb: str, kind: str
     (patient.workspace / "bomb").write_text("setsid sh -c 'trap \"\" TERM; sleep 0.2; . ./bomb' &\n")
     session, other = patient.create(kind), patient.create()
     patient.send(session, BOMBS[bomb])
-    wait_until(lambda: len(pids_with(f"ROOST_SESSION={session}")) >= 2, "it forks")
+    wait_until(partial(forked, session, 2), "it forks")
     begun = time.monotonic()
     patient.call("session.stop", session=session)
     assert time.monotonic() - begun < PATIENT
