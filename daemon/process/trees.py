@@ -44,16 +44,19 @@ def census(
 ) -> Census:
     """Sort what is there by whose it is.
 
-    A roostd that leads a session of its own belongs to nobody, whoever started it, and so does what it started.
+    A roostd that leads a session of its own belongs to nobody, whoever started it, and so does what it started; also
+    one whose children the roots are, for then it lives, and our records are copies of its own. What calls itself roostd
+    and bears our mark is none: who starts one hands it no mark.
 
     Args:
         there: every process by pid, zombies included. marks: of those that have one.
         self: this daemon's pid; it and its ancestors are nobody's. sockets: those whose marks are ours.
         private: more that belong to nobody, with what they started.
     """
-    daemons = {p.pid for p in there.values() if p.comm == DAEMON and p.sid == p.pid}
+    first = _first(there, marks, roots, sockets)
+    daemons = _daemons(there, parents_of=first.keys() & {root.child.pid for root in roots}) - first.keys()
     apart = _below(there, (daemons | set(private)) - {self}) | _lineage(there, self)
-    owner = {pid: session for pid, session in _first(there, marks, roots, sockets).items() if pid not in apart}
+    owner = {pid: session for pid, session in first.items() if pid not in apart}
     _spread(there, owner, apart, _numbers(there, roots))
     members: dict[str, list[Stat]] = {}
     for pid, session in owner.items():
@@ -61,6 +64,11 @@ def census(
             members.setdefault(session, []).append(there[pid])
     strays = _below(there, {self}) - {self} - owner.keys() - apart
     return Census(members, [there[pid] for pid in sorted(strays) if there[pid].alive])
+
+
+def _daemons(there: Mapping[int, Stat], parents_of: Collection[int]) -> set[int]:
+    parents = {there[pid].ppid for pid in parents_of}
+    return {p.pid for p in there.values() if p.comm == DAEMON and (p.sid == p.pid or p.pid in parents)}
 
 
 def _lineage(there: Mapping[int, Stat], self: int) -> set[int]:

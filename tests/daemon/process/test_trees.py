@@ -89,6 +89,18 @@ def test_what_only_calls_itself_roostd_in_its_parents_session_is_a_member() -> N
     }
 
 
+def test_what_calls_itself_roostd_and_is_known_to_be_a_sessions_is_a_member() -> None:
+    """A real one has no mark: who starts a roostd cleans its environment."""
+    child, grandchild = process(200, SELF, comm=b"roostd"), process(201, SELF, comm=b"roostd")
+    assert pids(taken(child, grandchild, process(202, 201), roots=(root(200),), p201="s-1")) == {"s-1": [200, 201, 202]}
+
+
+def test_children_of_a_daemon_that_lives_are_its_own() -> None:
+    """One in the foreground of a shell, and this one on a copy of its state directory."""
+    there = process(50), process(60, 50, sid=50, comm=b"roostd"), process(200, 60), process(201, 60), process(202)
+    assert pids(taken(*there, roots=(root(200),), p201="s-1", p202="s-1")) == {"s-1": [202]}
+
+
 def test_this_daemon_and_its_ancestors_are_nobodys() -> None:
     """An agent that started this daemon, in a session that a dead predecessor left, with a neighbour in it."""
     there = process(90), process(SELF, 90, sid=90), process(95, 90, sid=90)
