@@ -1,0 +1,136 @@
+"""Restart intensity with a real daemon: real starts are counted by what each child leaves behind, its pid in a file."""
+
+import json
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from helpers.cli import Roost
+from helpers.daemon import Daemon, wait_until
+from helpers.engines import ODD
+
+INTENSITY = 5
+CHILD = f"""
+echo $$ >>starts-$ROOST_SESSION
+[ -e well ] && exec {sys.executable} {ODD} well
+echo no luck today >&2
+exit 7
+"""
+"""What dies at each start until there is a file ``well`` in its workspace."""
+GO_ON = {"failed": "continue"}
+
+
+def settings(sessions: str = "") -> str:
+    return f"[engines.dying]\ncommand = {json.dumps(['sh', '-c', CHILD])}\n[sessions]\n{sessions}\n"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Daemon]:
+    made = Daemon(tmp_path / "s", settings(getattr(request, "param", "")))
+    yield made.start()
+    made.close()
+
+
+def starts(daemon: Daemon, session: str) -> list[str]:
+    """The pids of all children that the session has ever had."""
+    file = daemon.workspace / f"starts-{session}"
+    return file.read_text().split() if file.exists() else []
+
+
+def wait_failed(daemon: Daemon, session: str) -> None:
+    wait_until(lambda: daemon.session(session)["state"] == "failed", f"session {session} is failed")
+
+
+def dying(daemon: Daemon, prompts: int) -> str:
+    """A session that wants as many starts as it has prompts."""
+    session = daemon.create("dying", after=GO_ON)
+    with daemon.connect() as client:
+        for sent in [client.send("turn.send", {"session": session, "input": f"try {n}"}) for n in range(prompts)]:
+            client.result(sent)
+    return session
+
+
+def test_a_child_that_exits_at_once_is_started_so_often_and_then_failed_in_the_open(daemon: Daemon) -> None:
+    """The last exit and what it said are there for whoever looks, also after the daemon was killed."""
+    session = dying(daemon, 20)
+    wait_failed(daemon, session)
+    assert len(set(starts(daemon, session))) == len(starts(daemon, session)) == INTENSITY
+    [gave_up] = [event for event in daemon.events(session) if event["data"].get("new") == "failed"]
+    assert gave_up["data"]["reason"] == "restart_limit"
+    daemon.kill()
+    daemon.start()
+    record = daemon.session(session)
+    assert (record["state"], record["queued"]) == ("failed", 20 - INTENSITY)
+    for failure in (record["failure"], gave_up["data"]["problem"]):
+        assert failure["name"] == "worker_exited" and failure["data"]["exit_code"] == 7
+        assert failure["data"]["stderr"] == "no luck today\n"
+        assert failure["data"]["pid"] == int(starts(daemon, session)[-1])
+    roost = Roost(daemon)
+    assert "failed" in roost("ls").out and "exited with status 7: no luck today" in roost("show", session).out
+    other = daemon.create()
+    assert daemon.run(other, "true")["state"] == "completed"
+    assert len(starts(daemon, session)) == INTENSITY, (
+        "neither a new start of roostd nor a look at the queue tries again"
+    )
+
+
+def test_by_hand_it_is_tried_again_and_counted_anew(daemon: Daemon) -> None:
+    session = dying(daemon, 20)
+    wait_failed(daemon, session)
+    tried = Roost(daemon)("start", session)
+    assert tried.status != 0 and "exited with status 7" in tried.err
+    wait_until(lambda: len(starts(daemon, session)) == 2 * INTENSITY, "its queue was tried again")
+    wait_failed(daemon, session)
+    assert len(starts(daemon, session)) == 2 * INTENSITY
+    (daemon.workspace / "well").touch()
+    assert Roost(daemon)("start", session).status == 0
+    wait_until(lambda: daemon.session(session)["queued"] == 0 and not daemon.session(session)["turn"], "all have run")
+    assert len(starts(daemon, session)) == 2 * INTENSITY + 1
+    assert daemon.session(session)["last_turn_state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "daemon", ["restart_intensity = 2\nrearm = '100ms'\nidle_sweep = '50ms'"], indirect=True, ids=["rearm"]
+)
+def test_after_a_time_it_is_tried_again_by_itself(daemon: Daemon) -> None:
+    session = dying(daemon, 200)
+    wait_until(lambda: len(starts(daemon, session)) >= 6, "two are in a period, so that it was re-armed twice")
+    (daemon.workspace / "well").touch()
+    wait_until(lambda: daemon.session(session)["last_turn_state"] == "completed", "it is well again")
+    gave_up = [event for event in daemon.events(session) if event["data"].get("new") == "failed"]
+    rearmed = [event for event in daemon.events(session) if event["data"].get("reason") == "rearmed"]
+    assert len(gave_up) == len(rearmed) >= 2
+
+
+def test_a_child_that_dies_in_its_turns_counts_as_well(daemon: Daemon) -> None:
+    """And each turn says how: its exit status and the last lines of stderr."""
+    (daemon.workspace / "well").touch()
+    session = daemon.create("dying", after=GO_ON)
+    turns = [daemon.send(session, f"die {n + 1}") for n in range(2 * INTENSITY)]
+    wait_failed(daemon, session)
+    assert len(starts(daemon, session)) == INTENSITY
+    for n, turn in enumerate(turns[:INTENSITY]):
+        ended = daemon.wait(turn)
+        assert (ended["state"], ended["reason"]) == ("failed", "worker_exited")
+        assert ended["problem"]["data"]["exit_code"] == n + 1
+        assert ended["problem"]["data"]["stderr"] == "odd: last words\n"
+    assert daemon.session(session)["failure"]["data"]["exit_code"] == INTENSITY
+    assert daemon.session(session)["queued"] == INTENSITY
+
+
+def test_a_crash_loop_is_nothing_to_the_others(daemon: Daemon) -> None:
+    """Many die, and one that does not has its turns run one after another, with the one child it began with."""
+    healthy = daemon.create()
+    daemon.run(healthy, "true")
+    child = daemon.session(healthy)["pid"]
+    loops = [dying(daemon, 50) for _ in range(20)]
+    for number in range(20):
+        turn = daemon.run(healthy, f"echo {number}")
+        assert (turn["state"], daemon.output(turn["id"])) == ("completed", f"{number}\n")
+    for session in loops:
+        wait_failed(daemon, session)
+    assert [len(starts(daemon, session)) for session in loops] == [INTENSITY] * len(loops)
+    assert daemon.session(healthy)["pid"] == child
+    assert daemon.run(healthy, "echo still")["state"] == "completed"
