@@ -13,7 +13,7 @@ from typing import Protocol
 
 import trio
 
-from ...protocol.errors import EngineFailed, RoostError, WorkspaceInvalid
+from ...protocol.errors import EngineFailed, ProcessesLeft, RoostError, TimedOut, WorkspaceInvalid
 from . import proc
 from .launcher import resolved
 from .start import start
@@ -116,7 +116,8 @@ class Child:
                 await self.wait()
             return await self._killed()
         except trio.Cancelled:
-            with trio.move_on_after(PARTING, shield=True):
+            # What is left is told to whoever repeats this: here somebody waits for the cancellation.
+            with trio.move_on_after(PARTING, shield=True), suppress(ProcessesLeft, TimedOut):
                 await self._killed()
             raise
 
