@@ -120,7 +120,9 @@ def test_a_start_fails_with_its_reason_whatever_the_interpreter(tmp_path: Path) 
         "os.wait()\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True, check=True)
-    assert ran.stdout.split()[-5:] == [str(tmp_path), "yes", "4", "SigIgn:", "0" * 16]
+    where, mine, count, _, ignored = ran.stdout.split()[-5:]
+    assert (where, mine, count) == (str(tmp_path), "yes", "4")
+    assert int(ignored, 16) & 0x7FFFFFFF == 0, "of the 31 signals that have a name it ignores none"
 
 
 async def test_nothing_with_a_nul_in_it_is_started(processes: Processes) -> None:
