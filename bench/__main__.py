@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import endings, events, requests, rest, spawning, turns, usage
+from . import endings, events, requests, rest, spawning, thousand, turns, usage
 from .peers import ENVIRONMENTS, PEERS, NotRun, measured
 from .roostd import Roostd
 from .scale import FULL, SMALL, Scale
@@ -95,6 +95,7 @@ def _say(text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["numbers", "thousand"], default="numbers")
     parser.add_argument("--small", action="store_true", help="a little of everything: shows only that it works")
     parser.add_argument("--only", choices=["ours", "peers"], help="one of the two halves")
     installed = Path(sys.executable).with_name("roost")
@@ -102,6 +103,8 @@ def main() -> int:
     parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="where the peers are installed")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemon under measurement is ended too
+    if args.what == "thousand":
+        return _thousand(SMALL if args.small else FULL)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
         bench = Bench(Path(directory), args.command, SMALL if args.small else FULL)
@@ -114,6 +117,13 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0))
     print(f"Python {platform.python_version()}, {cores} cores, {time.monotonic() - begin:.0f} s in all.")
     return int(bench.broken)
+
+
+def _thousand(scale: Scale) -> int:
+    with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
+        for line in thousand.lines(Path(directory) / "s", scale.workers):
+            print(line, flush=True)
+    return 0
 
 
 if __name__ == "__main__":

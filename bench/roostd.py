@@ -27,12 +27,13 @@ class Roostd:
 
     Args:
         directory: its state directory; made if it is missing.
+        more: settings, beside those of the engines.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, more: str = "") -> None:
         self.directory = directory
         directory.mkdir(mode=0o700, exist_ok=True)
-        (directory / "roost.toml").write_text(_settings())
+        (directory / "roost.toml").write_text(_settings() + more)
         self.socket = str(directory / "run" / "roost.sock")
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("ROOST_")}
         self.environ |= {"ROOST_STATE_DIRECTORY": str(directory), "ROOST_CONFIG": str(directory / "roost.toml")}

@@ -26,6 +26,7 @@ class Scale(NamedTuple):
     queued_long: int = 20_000
     spawnings: int = 3
     crash: float = 20.0
+    workers: int = 1_000
 
 
 FULL = Scale()
@@ -48,5 +49,6 @@ SMALL = Scale(
     queued_long=100,
     spawnings=1,
     crash=0.5,
+    workers=10,
 )
 """Shows that everything still runs; its figures mean nothing."""

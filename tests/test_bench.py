@@ -51,6 +51,12 @@ def test_every_number_is_measured_beside_its_yardstick() -> None:
     assert [row for row in ROWS if not any(row in cells[0] for cells in table)] == []
 
 
+def test_many_workers_start_answer_and_end() -> None:
+    done = bench("thousand")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 live workers of 10 sessions" in done.stdout and "exit status 0" in done.stdout
+
+
 def test_a_measurement_that_breaks_is_said_and_the_others_are_made(tmp_path: Path) -> None:
     (tmp_path / "roost").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "roost").chmod(0o755)

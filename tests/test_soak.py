@@ -35,7 +35,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def grown(growth: Any, what: str, at: Callable[[float], float]) -> list[str]:
     """What is said to have grown in a life in which one measure is ``at(time)`` above the usual, time from 0 to 1."""
-    samples = [growth.Sample(**USUAL | {what: USUAL[what] + round(at(n / 99))}) for n in range(100)]
+    samples = [growth.Sample(at=n, **USUAL | {what: USUAL[what] + round(at(n / 99))}) for n in range(100)]
     return [found.what for found in growth.findings(samples) if found.grew]
 
 
@@ -59,9 +59,10 @@ def test_what_grows_is_found_and_what_only_warms_up_or_peaks_is_not(growth: Any,
 
 
 def test_of_a_short_life_nothing_is_said(growth: Any) -> None:
-    few = [growth.Sample(**USUAL)] * growth.ENOUGH
-    assert growth.findings(few) == []
-    assert len(growth.findings(few * 2)) == len(USUAL)
+    life = [growth.Sample(at=n, **USUAL) for n in range(100)]
+    assert [growth.findings(life[:n]) for n in (0, 1, 20, 31)] == [[], [], [], []]
+    assert len(growth.findings(life[:60])) == len(USUAL)
+    assert growth.findings([sample._replace(at=sample.at / 10) for sample in life]) == [], "it had no time to warm up"
 
 
 def event(offset: int, kind: str = "turn.started", *, seq: int = 0, turn: str = "t") -> dict[str, Any]:

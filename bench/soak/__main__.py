@@ -1,6 +1,7 @@
 """``make soak``: the rounds of the orphans' test, then the soak. Exit status 1: something was lost, left, or grew."""
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -30,8 +31,8 @@ def orphans(rounds: int) -> bool:
     return done.returncode == 0
 
 
-def soaked(plan: Plan) -> bool:
-    """Whether all was well."""
+def soaked(plan: Plan, samples: Path | None) -> bool:
+    """Whether all was well. ``samples``: where to write all that was measured."""
     with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
         soak = Soak(Path(directory) / "s", plan)
         try:
@@ -39,6 +40,8 @@ def soaked(plan: Plan) -> bool:
         except* Broken as group:
             soak.problems += [str(broken) for broken in group.exceptions]
         print("\n".join(lines(soak)), flush=True)
+    if samples:
+        samples.write_text(json.dumps([[sample._asdict() for sample in life] for life in soak.samples]))
     return not soak.problems
 
 
@@ -49,10 +52,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="of the orphans' test; 0: none")
     parser.add_argument("--sessions", type=int, default=plan.sessions)
     parser.add_argument("--rate", type=float, default=plan.rate, help="turns a second of all sessions together")
+    parser.add_argument("--samples", type=Path, metavar="FILE", help="write all samples there, as JSON, life by life")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemon is ended too
     well = not args.rounds or orphans(args.rounds)
-    return int(not soaked(plan._replace(seconds=args.minutes * 60, sessions=args.sessions, rate=args.rate)) or not well)
+    plan = plan._replace(seconds=args.minutes * 60, sessions=args.sessions, rate=args.rate)
+    return int(not soaked(plan, args.samples) or not well)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,19 @@ from typing import NamedTuple
 from ..measure import percentile
 
 WARMING = 0.25
-"""Share of a life that is not looked at: caches fill, sessions start."""
+"""Share of a life that is not looked at: caches fill, sessions start; and it is at least so many seconds."""
+WARMING_SECONDS = 20.0
 ENOUGH = 12
 """Samples after that, below which nothing can be said."""
 
 
 class Sample(NamedTuple):
-    """What one moment of a daemon was like. ``processes``: all that bear its mark; ``wal``: bytes, as ``rss``."""
+    """What one moment of a daemon was like. ``processes``: all that bear its mark; ``wal``: bytes, as ``rss``.
 
+    ``at``: seconds of a monotonic clock.
+    """
+
+    at: float
     rss: int
     descriptors: int
     threads: int
@@ -59,7 +64,9 @@ class Finding(NamedTuple):
 
 def findings(samples: Sequence[Sample]) -> list[Finding]:
     """One for each measure; none if the life was too short to tell."""
-    settled = samples[int(len(samples) * WARMING) :]
+    begin, end = (samples[0].at, samples[-1].at) if samples else (0.0, 0.0)
+    warm = begin + max((end - begin) * WARMING, WARMING_SECONDS)
+    settled = [sample for sample in samples if sample.at >= warm]
     if len(settled) < ENOUGH:
         return []
     third = len(settled) // 3
@@ -70,5 +77,5 @@ def findings(samples: Sequence[Sample]) -> list[Finding]:
             percentile([getattr(sample, what) for sample in settled[-third:]], 0.5),
             max(getattr(sample, what) for sample in settled),
         )
-        for what in Sample._fields
+        for what in SLACK
     ]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,7 @@ def sample(daemon: int, socket: str, database: Path) -> Sample:
     its = children(there, daemon)
     wal = Path(f"{database}-wal")
     return Sample(
+        at=time.monotonic(),
         rss=round(rss(daemon) * MB),
         descriptors=len(os.listdir(f"/proc/{daemon}/fd")),
         threads=len(os.listdir(f"/proc/{daemon}/task")),

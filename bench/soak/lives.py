@@ -1,6 +1,5 @@
 """A daemon that is ended and started again while everybody goes on using it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ AGAIN = 0.05
 """Seconds before a request is tried again that met no daemon."""
 DEADLINE = 120.0
 SETTINGS = """
+[engines.crashing]
+command = ["sh", "-c", "echo alas >&2; exit 7"]
 [limits]
 max_live = 0
 [sessions]
@@ -34,9 +35,7 @@ class Daemon:
     """Each life of it is one process. Calls wait for the next life."""
 
     def __init__(self, directory: Path) -> None:
-        self.roostd = Roostd(directory)
-        with open(directory / "roost.toml", "a") as file:
-            file.write(f"[engines.crashing]\ncommand = {json.dumps(['sh', '-c', 'echo alas >&2; exit 7'])}\n{SETTINGS}")
+        self.roostd = Roostd(directory, SETTINGS)
         self.socket = self.roostd.socket
         self.database = directory / "roost.db"
         self.up = trio.Event()

@@ -48,7 +48,7 @@ class Life(NamedTuple):
 
 
 class Soak:
-    """Attributes: ``problems``: sentences, none when all was well. ``lives``: as they were."""
+    """Attributes: ``problems``: sentences, none when all was well. ``lives``: as they were; ``samples`` of each."""
 
     def __init__(self, directory: Path, plan: Plan) -> None:
         self.plan = plan
@@ -61,6 +61,7 @@ class Soak:
         self.visitors = Visitors(self.daemon, self.auditor)
         self.sleepers = [Sleeper(self.daemon) for _ in range(plan.stopped)]
         self.work = Work(self.daemon, self.ledger, plan.sessions, plan.rate)
+        self.samples: list[list[Sample]] = []
         self._samples: list[Sample] = []
         self._begun = False
         self._stopping_and_going = trio.CancelScope()
@@ -127,8 +128,12 @@ class Soak:
     async def _live(self, seconds: float, sig: signal.Signals, *, last: bool) -> set[host.Process]:
         """One life and its end; what a killed daemon had."""
         begin = time.monotonic()
-        await trio.sleep(seconds)
-        found, self._samples = findings(self._samples), []
+        with trio.move_on_after(seconds):
+            await self.work.wake()
+            await trio.sleep_forever()
+        found = findings(self._samples)
+        self.samples.append(self._samples)
+        self._samples = []
         self.work.killing = False
         if last:
             await self._settle()

@@ -2,8 +2,11 @@
 
 import itertools
 import random
+from contextlib import suppress
 
 import trio
+
+from roost.protocol.errors import RoostError
 
 from . import host
 from .ledger import Ledger
@@ -32,6 +35,7 @@ class Work:
         self.in_flight = 0
         self.sending = True
         self.killing = True
+        self._with_child: list[str] = []
         self._daemon = daemon
         self._ledger = ledger
         self._count = sessions
@@ -43,11 +47,23 @@ class Work:
             for number, engine in enumerate(itertools.islice(_engines(self._count), self._count)):
                 nursery.start_soon(self._session, number, engine)
 
+    async def wake(self) -> None:
+        """Start a child for each session that can have one, so that a life is soon what it will be."""
+        async with trio.open_nursery() as nursery:
+            for session in self._with_child:
+                nursery.start_soon(self._wake, session)
+
+    async def _wake(self, session: str) -> None:
+        with suppress(RoostError):  # its child was killed in the middle of it
+            await self._daemon.call("session.start", session=session)
+
     async def _session(self, number: int, engine: str) -> None:
         env = {"SCRIPT": 'eval "$0"'}  # what engine `program` runs: its prompt
         wanted = {"engine": engine, "name": f"n{number}", "workspace": str(self._daemon.roostd.directory), "env": env}
         after = {"failed": "continue", "interrupted": "continue", "cancelled": "continue"}
         made = await self._daemon.call("session.create", **wanted, after=after, key=f"session {number}")
+        if engine != "crashing":
+            self._with_child.append(made["session"]["id"])
         for turn in itertools.count():
             await trio.sleep(random.expovariate(1 / self._pause))
             await self._turn(made["session"]["id"], f"{number} {turn}", random.choice(PROMPTS[engine]))
