@@ -64,10 +64,21 @@ def _reply(device: int, unique: int, answer: bytes | int) -> None:
         os.write(device, struct.pack("<IiQ", 16 + len(body), code, unique) + body)
 
 
+def _taken(device: int) -> tuple[int, bytes | int] | None:
+    """The next request's number, and what would be answered; None: it wants no answer."""
+    request = os.read(device, 1 << 20)
+    _, opcode, unique, node = struct.unpack("<IIQQ", request[:24])
+    return None if opcode in (FORGET, BATCH_FORGET, INTERRUPT) else (unique, _answer(opcode, node, request[40:]))
+
+
 def _serve(mountpoint: str) -> None:
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
     libc("mount", b"hanging", os.fsencode(mountpoint), b"fuse", 6, options.encode())
+    # Before the first answer, which is to INIT, who asks for something can still be killed.
+    first = _taken(device)
+    assert first
+    _reply(device, *first)
     print("mounted", flush=True)
     deaf, kept = False, list[tuple[int, bytes | int]]()
     while True:
@@ -77,20 +88,15 @@ def _serve(mountpoint: str) -> None:
             if not word:
                 return
             deaf = word == "deaf" or (deaf and word != "well")
-            if not deaf:
-                for unique, answer in kept:
-                    _reply(device, unique, answer)
-                kept = []
+            for unique, answer in () if deaf else kept:
+                _reply(device, unique, answer)
+            kept = kept if deaf else []
             print(len(kept), flush=True)
-        if device in ready:
-            request = os.read(device, 1 << 20)
-            _, opcode, unique, node = struct.unpack("<IIQQ", request[:24])
-            if opcode not in (FORGET, BATCH_FORGET, INTERRUPT):
-                answer = _answer(opcode, node, request[40:])
-                if deaf:
-                    kept.append((unique, answer))
-                else:
-                    _reply(device, unique, answer)
+        if device in ready and (taken := _taken(device)):
+            if deaf:
+                kept.append(taken)
+            else:
+                _reply(device, *taken)
 
 
 if __name__ == "__main__":
