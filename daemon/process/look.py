@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from ...protocol.errors import TimedOut
+from ...protocol.errors import ProcessesLeft, TimedOut
 from . import proc
 from .proc import Mark, Stat
 from .trees import Census, Root, census
@@ -55,7 +55,7 @@ class Looker:
         """What is there now: nothing of it was read before this was called.
 
         Raises:
-            TimedOut: /proc does not answer.
+            TimedOut: /proc does not answer. ProcessesLeft: it cannot be read, so nobody knows.
         """
         mine = self._next = self._next or _Look()
         async with self._looking:
@@ -71,6 +71,9 @@ class Looker:
             look.census = await self._taken()
         except TimedOut as exc:
             look.failure = exc
+        except OSError as exc:
+            text = f"what is left cannot be seen: {exc.strerror}; raise the limits of roostd, or stop sessions"
+            look.failure = ProcessesLeft(text, reason=exc.strerror)
 
     def _silent(self) -> TimedOut:
         return TimedOut(f"/proc did not answer within {DEADLINE:g} s; look at what hangs on this host")
@@ -98,7 +101,7 @@ class Looker:
 class _Look:
     def __init__(self) -> None:
         self.census: Census | None = None
-        self.failure: TimedOut | None = None
+        self.failure: TimedOut | ProcessesLeft | None = None
 
 
 class _Walk:

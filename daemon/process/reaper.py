@@ -71,5 +71,5 @@ def strays(owned: Container[int]) -> list[int]:
     try:
         with open(f"/proc/self/task/{me}/children", "rb", buffering=0) as file:
             return [pid for pid in map(int, file.readall().split()) if pid not in owned]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN: they stay zombies until we end
+    except OSError:  # no descriptor is free: they are reaped with the next; no CONFIG_PROC_CHILDREN: not before we end
         return []

@@ -2,10 +2,10 @@
 
 import errno
 import os
-import select
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -61,6 +61,7 @@ class Child:
         self._owner = owner
         self._pidfd = pidfd
         self._looking = trio.Lock()
+        self._killing = trio.Lock()
         self._reaped = False
         self.returncode: int | None = None
         self.pid = pid
@@ -122,12 +123,16 @@ class Child:
             raise
 
     async def _killed(self) -> int:
-        self.signal_group(signal.SIGKILL)
-        # The whole tree, and then the child: it may wait in the kernel for one that is still alive.
-        await self._owner.clear(self)
-        returncode = await self.wait()
-        self._reap()
-        return returncode
+        # One at a time: whoever comes second, when it is reaped, would find the session's next child and kill that.
+        async with self._killing:
+            if not self._reaped:
+                self.signal_group(signal.SIGKILL)
+                # The whole tree, and then the child: it may wait in the kernel for one that is still alive.
+                await self._owner.clear(self)
+                self.returncode = await self.wait()
+                self._reap()
+        assert self.returncode is not None
+        return self.returncode
 
     async def until_drained(self, read: Callable[[], Awaitable[object]]) -> None:
         """Run ``read``, which reads the pipes to their end; given up :data:`DRAIN` seconds after the child's end."""
@@ -151,9 +156,9 @@ class Child:
     def _reap(self) -> None:
         if self.returncode is not None and not self._reaped:
             self._reaped = True
+            self._owner.disown(self)  # before its pid may be another child's
             os.waitpid(self.pid, 0)
             os.close(self._pidfd)
-            self._owner.disown(self)
 
 
 async def spawn(
@@ -240,22 +245,21 @@ def _adopted(pid: int, pipes: list[int], owner: Owner) -> Child:
     with ExitStack() as undo:
         undo.callback(_discard, pid, pipes)
         pidfd = os.pidfd_open(pid)
+        undo.callback(os.close, pidfd)
+        child = Child(pid, pidfd, pipes, owner)
         undo.pop_all()
-    return Child(pid, pidfd, pipes, owner)
+    return child
 
 
 def _discard(pid: int, pipes: list[int]) -> None:
     os.killpg(pid, signal.SIGKILL)
     for pipe in pipes:
         os.close(pipe)
-    poll = select.poll()
-    with suppress(OSError):
-        pidfd = os.pidfd_open(pid)
-        poll.register(pidfd, select.POLLIN)
-        poll.poll(PARTING * 1000)
-        os.close(pidfd)
-    # One that hangs in the kernel is a stray when this thread has ended, and is reaped as one.
-    os.waitpid(pid, os.WNOHANG)
+    # One that hangs in the kernel is a stray when this thread has ended, and is reaped as one. No pidfd is waited for:
+    # it may be the descriptor that there is none for.
+    deadline = time.monotonic() + PARTING
+    while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def _explained(error: OSError, program: str, cwd: str, env: Mapping[str, str]) -> RoostError:

@@ -11,12 +11,27 @@ from pathlib import Path
 import pytest
 import trio
 
-from helpers.children import ENV, SOCKET, WAITS, alive, at_once, everything, line, python, spawn, start, until
+from helpers.children import (
+    ENV,
+    SOCKET,
+    WAITS,
+    alive,
+    at_once,
+    everything,
+    line,
+    python,
+    spare_descriptors,
+    spawn,
+    start,
+    until,
+)
 from roost.daemon.process import look, proc
 from roost.daemon.process import processes as module
+from roost.daemon.process.cgroup import Cgroup
 from roost.daemon.process.look import Looker, kill
 from roost.daemon.process.proc import Mark, Stat
 from roost.daemon.process.processes import Processes
+from roost.daemon.process.reaper import strays
 from roost.daemon.process.trees import Census
 from roost.protocol.errors import ProcessesLeft, TimedOut
 
@@ -140,6 +155,41 @@ async def test_what_does_not_end_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(look, "kill", kill)
     await child.aclose()
     assert not any(map(alive, pids))
+
+
+async def test_who_ends_a_child_too_late_spares_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop by force and the session's task end the same child; when the first has done it, a new one may come."""
+    processes, calls, started = Processes(SOCKET), list[str](), trio.Event()
+    clear = processes.clear
+
+    async def late(session: str, cgroup: Cgroup | None = None) -> None:
+        calls.append(session)
+        if len(calls) > 1:
+            await started.wait()
+        await clear(session, cgroup)
+
+    monkeypatch.setattr(processes, "clear", late)
+    child = await spawn(python(WAITS), processes=processes)
+    async with trio.open_nursery() as enders:
+        enders.start_soon(child.end, 0)
+        enders.start_soon(child.end, 0)
+        await until(lambda: child.pid not in processes.children)
+        after = await spawn(python(WAITS), processes=processes)
+        started.set()
+    assert alive(after.pid)
+    for one in (child, after):
+        await one.aclose()
+
+
+async def test_without_a_descriptor_it_is_an_error_and_orphans_wait() -> None:
+    """The daemon goes on: who wants to know what is left asks again."""
+    processes = Processes(SOCKET)
+    await processes.look()
+    with spare_descriptors(0):
+        assert strays(()) == []
+        with pytest.raises(ProcessesLeft, match="cannot be seen: Too many open files; raise the limits of roostd"):
+            await processes.look()
+    await processes.look()
 
 
 def test_a_group_with_others_in_it_is_not_killed_as_one() -> None:

@@ -281,6 +281,19 @@ async def test_process_that_cannot_be_held_is_killed(monkeypatch: pytest.MonkeyP
     assert list(marked(mark)) == []
 
 
+async def test_process_that_cannot_be_known_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another task may take the last descriptor between a pidfd and the look at its process."""
+
+    def none_left(pid: int) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    mark, before = f"MARK={uuid.uuid4().hex}", descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(proc, "stat", none_left)
+        assert "raise the limits" in (await fails(["sleep", "600"], env={**ENV, "MARK": mark})).message
+    assert list(marked(mark)) == [] and descriptors() == before
+
+
 async def test_cancelled_spawn_leaves_nothing() -> None:
     """Cancelled before, while and after its thread starts the process."""
     mark = f"MARK={uuid.uuid4().hex}"
