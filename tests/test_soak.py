@@ -35,7 +35,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def grown(growth: Any, what: str, at: Callable[[float], float]) -> list[str]:
     """What is said to have grown in a life in which one measure is ``at(time)`` above the usual, time from 0 to 1."""
-    samples = [growth.Sample(at=n, **USUAL | {what: USUAL[what] + round(at(n / 99))}) for n in range(100)]
+    samples = [growth.Sample(at=n * 10, **USUAL | {what: USUAL[what] + round(at(n / 99))}) for n in range(100)]
     return [found.what for found in growth.findings(samples) if found.grew]
 
 
@@ -59,10 +59,11 @@ def test_what_grows_is_found_and_what_only_warms_up_or_peaks_is_not(growth: Any,
 
 
 def test_of_a_short_life_nothing_is_said(growth: Any) -> None:
-    life = [growth.Sample(at=n, **USUAL) for n in range(100)]
+    life = [growth.Sample(at=n, **USUAL) for n in range(300)]
     assert [growth.findings(life[:n]) for n in (0, 1, 20, 31)] == [[], [], [], []]
-    assert len(growth.findings(life[:60])) == len(USUAL)
-    assert growth.findings([sample._replace(at=sample.at / 10) for sample in life]) == [], "it had no time to warm up"
+    assert [found.what for found in growth.findings(life[:100])] == [what for what in USUAL if what != "rss"]
+    assert len(growth.findings(life)) == len(USUAL)
+    assert growth.findings([sample._replace(at=sample.at / 20) for sample in life]) == [], "it had no time to warm up"
 
 
 def event(offset: int, kind: str = "turn.started", *, seq: int = 0, turn: str = "t") -> dict[str, Any]:

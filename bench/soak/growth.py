@@ -6,8 +6,7 @@ from typing import NamedTuple
 from ..measure import percentile
 
 WARMING = 0.25
-"""Share of a life that is not looked at: caches fill, sessions start; and it is at least so many seconds."""
-WARMING_SECONDS = 20.0
+"""Share of a life that is not looked at: sessions start, caches fill."""
 ENOUGH = 12
 """Samples after that, below which nothing can be said."""
 
@@ -29,14 +28,18 @@ class Sample(NamedTuple):
 
 
 class Slack(NamedTuple):
-    """What the last third may be above the first: a share of it, and so much more."""
+    """What the last third may be above the first: a share of it, and so much more.
+
+    ``warming``: seconds that are not looked at in any case.
+    """
 
     share: float
     more: int
+    warming: float = 20.0
 
 
 SLACK = {
-    "rss": Slack(0.03, 1_000_000),
+    "rss": Slack(0.03, 1_000_000, 150.0),
     "descriptors": Slack(0.10, 20),
     "threads": Slack(0.0, 4),
     "children": Slack(0.10, 5),
@@ -45,7 +48,8 @@ SLACK = {
     "wal": Slack(0.10, 4_300_000),
 }
 """Where work comes and goes by chance, so do children, with four descriptors each. A write-ahead log of a thousand
-pages is what SQLite lets it become before it begins it anew."""
+pages is what SQLite lets it become before it begins it anew; the pages that it keeps in memory, 8 MB for each of its
+connections, come in the first minutes."""
 
 
 class Finding(NamedTuple):
@@ -63,19 +67,15 @@ class Finding(NamedTuple):
 
 
 def findings(samples: Sequence[Sample]) -> list[Finding]:
-    """One for each measure; none if the life was too short to tell."""
+    """One for each measure of which the life was long enough to tell."""
+    return [found for what in SLACK if (found := _finding(what, samples))]
+
+
+def _finding(what: str, samples: Sequence[Sample]) -> Finding | None:
     begin, end = (samples[0].at, samples[-1].at) if samples else (0.0, 0.0)
-    warm = begin + max((end - begin) * WARMING, WARMING_SECONDS)
-    settled = [sample for sample in samples if sample.at >= warm]
-    if len(settled) < ENOUGH:
-        return []
-    third = len(settled) // 3
-    return [
-        Finding(
-            what,
-            percentile([getattr(sample, what) for sample in settled[:third]], 0.5),
-            percentile([getattr(sample, what) for sample in settled[-third:]], 0.5),
-            max(getattr(sample, what) for sample in settled),
-        )
-        for what in SLACK
-    ]
+    warm = begin + max((end - begin) * WARMING, SLACK[what].warming)
+    values = [getattr(sample, what) for sample in samples if sample.at >= warm]
+    if len(values) < ENOUGH:
+        return None
+    third = len(values) // 3
+    return Finding(what, percentile(values[:third], 0.5), percentile(values[-third:], 0.5), max(values))

@@ -24,7 +24,6 @@ max_live = 0
 [sessions]
 idle_unload = "45s"
 idle_sweep = "2s"
-restart_period = "10s"
 rearm = "3s"
 """
 GONE = (ConnectionLost, DaemonUnreachable, OutcomeUnknown, ShuttingDown)
