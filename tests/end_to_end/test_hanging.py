@@ -1,6 +1,7 @@
 """What hangs in the kernel, and what ignores what it is sent, stops its own session only: said, never hung on."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Generator
@@ -32,7 +33,11 @@ def dead(tmp_path: Path) -> Generator[Hanging]:
 def patient(tmp_path: Path) -> Generator[Daemon]:
     opening = f"[engines.opening]\nkind = 'worker'\ncommand = {json.dumps([sys.executable, str(OPENING)])}\n"
     reading = f"[engines.mounted]\nkind = 'command'\ncommand = ['{tmp_path}/mount/program']\nprompt = 'stdin'\n"
-    daemon = Daemon(tmp_path / "s", engines(impatient.SETTINGS) + "\n" + opening + reading)
+    secret = (
+        f"[engines.secret]\nkind = 'command'\ncommand = ['true']\nenv_from = {{ KEY = 'file:{tmp_path}/secret' }}\n"
+    )
+    os.mkfifo(tmp_path / "secret")
+    daemon = Daemon(tmp_path / "s", "\n".join([engines(impatient.SETTINGS), opening, reading, secret]))
     yield daemon.start(*impatient.COMMAND)
     daemon.close()
 
@@ -148,6 +153,27 @@ def test_a_workspace_on_a_dead_mount_stops_its_own_session_only(dead: Hanging, p
     begun = time.monotonic()
     assert patient.stop() == 0
     assert time.monotonic() - begun < PATIENT
+
+
+def test_a_secret_that_never_comes_stops_its_own_engine_only(patient: Daemon, tmp_path: Path) -> None:
+    """A real hang on every machine, and not of a mount: a pipe that nobody writes into."""
+    stuck = [patient.create("secret") for _ in range(30)]
+    other = patient.create()
+    with ThreadPoolExecutor(30) as asking:
+        turns = [asking.submit(patient.run, session, "true") for session in stuck]
+        for _ in range(3):
+            assert patient.run(other, "echo hello")["state"] == "completed"
+            assert patient.run(patient.create(), "echo hello")["state"] == "completed"
+        assert {one.result(PATIENT)["reason"] for one in turns} == {"secret_missing"}
+    waiting = patient.send(stuck[0], "true")
+    patient.call("session.release", session=stuck[0])
+    begun = time.monotonic()
+    assert patient.stop() == 0
+    assert time.monotonic() - begun < PATIENT
+    (tmp_path / "secret").unlink()
+    (tmp_path / "secret").write_text("the word")
+    patient.start(*impatient.COMMAND)
+    assert patient.wait(waiting)["state"] == "completed", "what was queued is not lost"
 
 
 @pytest.mark.parametrize("kind", ["shell", "sh"])

@@ -17,8 +17,6 @@ import pytest
 
 from helpers import fuse_server
 
-MNT_DETACH = 2
-
 
 class Hanging:
     """A mounted file system: a directory with the file ``data`` and the executable ``program``."""
@@ -33,7 +31,9 @@ class Hanging:
             start_new_session=True,
         )
         try:
-            assert self._heard() == "mounted"
+            if (heard := self._heard()) == "refused":
+                pytest.skip("nothing may be mounted in this container")
+            assert heard == "mounted"
         except BaseException:
             self.close()
             raise
@@ -62,7 +62,7 @@ class Hanging:
     def close(self) -> None:
         self.abort()
         with suppress(OSError):
-            fuse_server.libc("umount2", os.fsencode(self.path), MNT_DETACH)
+            fuse_server.libc("umount2", os.fsencode(self.path), fuse_server.MNT_DETACH)
 
     def _tell(self, word: str) -> str:
         assert self._server.stdin

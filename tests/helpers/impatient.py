@@ -29,7 +29,7 @@ def main() -> None:
         module.FILE_DEADLINE = 1.0  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateImportUsage]
     processes.CLEARING = 0.8
     leftovers.LAST_PATIENCE = 0.5
-    checkpoint.ENDING = 2.0
+    checkpoint.ENDING, checkpoint.SETTLING = 2.0, 0.5
     engine.AGAIN = 0.3
     del sys.argv[1:]
     program.main()
