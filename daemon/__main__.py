@@ -10,6 +10,7 @@ from .. import __version__
 from ..protocol.errors import DaemonRunning, RoostError
 from .app import serve
 from .current import Current
+from .log import Log
 from .process.trees import DAEMON
 from .settings import Settings, at, load
 from .systemd import listen_socket
@@ -33,7 +34,8 @@ def run() -> int:
             return at(load(environ), path) if path else load(environ)
 
         settings = Current(read(), read)
-        logging.basicConfig(level=settings.daemon.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        form, level = "%(levelname)s %(name)s: %(message)s", settings.daemon.log_level.upper()
+        logging.basicConfig(level=level, format=form, handlers=[Log()])
         return serve(settings, handed)
     except RoostError as exc:
         print(f"roostd: {exc.wire_name}: {exc.message}", file=sys.stderr, flush=True)
