@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import trio
 
@@ -11,7 +12,7 @@ from .proc import Mark, Stat
 from .trees import Census, Root, census
 
 DEADLINE = 5.0
-"""Seconds that one look may take before the process whose environment it reads is taken for stuck."""
+"""Seconds without a step, after which the process whose environment a look reads is taken for stuck."""
 TRIES = 5
 """Looks that may get stuck, each at another process, before it is an error."""
 
@@ -69,11 +70,8 @@ class Looker:
     async def _take(self, look: "_Look") -> None:
         try:
             look.census = await self._taken()
-        except TimedOut as exc:
+        except (TimedOut, ProcessesLeft) as exc:
             look.failure = exc
-        except OSError as exc:
-            text = f"what is left cannot be seen: {exc.strerror}; raise the limits of roostd, or stop sessions"
-            look.failure = ProcessesLeft(text, reason=exc.strerror)
 
     def _silent(self) -> TimedOut:
         return TimedOut(f"/proc did not answer within {DEADLINE:g} s; look at what hangs on this host")
@@ -82,20 +80,37 @@ class Looker:
         for _ in range(TRIES):
             walk = _Walk(self._stuck, self._spare_people)
             before = self._moved()
-            with trio.move_on_after(DEADLINE):
-                found = await trio.to_thread.run_sync(
-                    walk.take,
-                    self._roots(),
-                    self._sockets,
-                    self._doomed(),
-                    limiter=trio.CapacityLimiter(1),
-                    abandon_on_cancel=True,
-                )
+            if found := await self._walked(walk):
                 return found._replace(whole=before == self._moved())
             if walk.reading is None:
                 break
             self._stuck.add(walk.reading)
         raise self._silent()
+
+    async def _walked(self, walk: "_Walk") -> Census | None:
+        """None: it does not get on."""
+        job = partial(walk.take, self._roots(), self._sockets, self._doomed())
+        found: Census | OSError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_give_up, walk, nursery.cancel_scope)
+            try:
+                found = await trio.to_thread.run_sync(job, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True)
+            except OSError as exc:
+                found = exc  # raised here it would come as a group
+            nursery.cancel_scope.cancel()
+        if isinstance(found, OSError):
+            text = f"what is left cannot be seen: {found.strerror}; raise the limits of roostd, or stop sessions"
+            raise ProcessesLeft(text, reason=found.strerror)
+        return found
+
+
+async def _give_up(walk: "_Walk", scope: trio.CancelScope) -> None:
+    """Cancel ``scope`` when the walk does not get on. A slow one, where everybody else computes, is waited for."""
+    steps = -1
+    while steps != walk.steps:
+        steps = walk.steps
+        await trio.sleep(DEADLINE)
+    scope.cancel()
 
 
 class _Look:
@@ -105,24 +120,39 @@ class _Look:
 
 
 class _Walk:
-    """One walk in a thread. ``reading``: whose environment it reads now, by pid and start time."""
+    """One walk in a thread. ``reading``: whose environment it reads now, by pid and start time; ``steps``: made yet."""
 
     def __init__(self, stuck: set[tuple[int, int]], spare_people: bool) -> None:
         self.reading: tuple[int, int] | None = None
+        self.steps = 0
         self._stuck = stuck
         self._spare_people = spare_people
 
     def take(self, roots: list[Root], sockets: frozenset[str], doomed: frozenset[str]) -> Census:
-        there = everything()
+        there = self._everything()
         people = [one.pid for one in there.values() if self._spare_people and proc.is_login_shell(one)]
         found = census(there, self._marks(there), roots, self=os.getpid(), sockets=sockets, private=people)
         for session in doomed:
             kill(found.members.get(session, []), there.values())
         return found
 
+    def _everything(self) -> dict[int, Stat]:
+        """All processes by pid, and those that began while they were read."""
+        there: dict[int, Stat] = {}
+        seen: set[int] = set()
+        for _ in range(LISTS):
+            fresh = proc.pids() - seen
+            seen |= fresh
+            for pid in fresh:
+                self.steps += 1
+                if found := proc.stat(pid):
+                    there[pid] = found
+        return there
+
     def _marks(self, there: dict[int, Stat]) -> dict[int, Mark]:
         marks: dict[int, Mark] = {}
         for process in there.values():
+            self.steps += 1
             key = (process.pid, process.start_time)
             if process.alive and process.ppid != KTHREADD and key not in self._stuck:
                 self.reading = key
@@ -130,17 +160,6 @@ class _Walk:
                     marks[process.pid] = mark
         self.reading = None
         return marks
-
-
-def everything() -> dict[int, Stat]:
-    """All processes by pid, and those that began while they were read."""
-    there: dict[int, Stat] = {}
-    seen: set[int] = set()
-    for _ in range(LISTS):
-        fresh = proc.pids() - seen
-        seen |= fresh
-        there |= {pid: found for pid in fresh if (found := proc.stat(pid))}
-    return there
 
 
 def kill(doomed: Iterable[Stat], there: Iterable[Stat]) -> None:

@@ -1,6 +1,7 @@
 """Every process that this daemon starts, and what those start: begun here, known here, and ended here to the last."""
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -107,7 +108,7 @@ class Processes:
         """
         self._clearing[session] += 1
         try:
-            begun, pause, doubts = trio.current_time(), FIRST, DOUBTS
+            killed, pause, doubts = math.inf, FIRST, DOUBTS
             while True:
                 held = await trio.to_thread.run_sync(_killed, cgroup, limiter=self.ending) if cgroup else []
                 found = await self.look()
@@ -115,7 +116,9 @@ class Processes:
                 doubts -= not found.whole
                 if not left and (found.whole or doubts < 0):
                     return
-                if left and trio.current_time() - begun > CLEARING:
+                # The first look kills; how long it took says nothing of what it killed.
+                killed = min(killed, trio.current_time())
+                if left and trio.current_time() - killed > CLEARING:
                     raise processes_left(session, left)
                 await trio.sleep(pause)
                 pause = min(2 * pause, LONGEST)

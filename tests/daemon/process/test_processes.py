@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,23 @@ async def test_a_process_whose_environment_cannot_be_read_stops_no_look(monkeypa
     for end in (release, hold):
         os.close(end)
     assert not stuck.is_set()
+
+
+async def test_a_look_that_gets_on_is_waited_for_however_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all compute, a walk takes long; whose environment it reads just then does not hang."""
+    monkeypatch.setattr(look, "DEADLINE", 0.2)
+    monkeypatch.setattr(proc, "pids", lambda: set(range(1, 9)))
+    real, read = proc.stat, list[int]()
+
+    def stat(pid: int) -> Stat | None:
+        read.append(pid)
+        threading.Event().wait(0.1)
+        return real(pid)
+
+    monkeypatch.setattr(proc, "stat", stat)
+    with trio.fail_after(20):
+        await Processes(SOCKET).look()
+    assert read == list(range(1, 9)), "it was not begun again"
 
 
 async def test_a_proc_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
