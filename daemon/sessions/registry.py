@@ -113,22 +113,28 @@ class Registry:
         Raises:
             SessionArchived, SessionFailed, ShuttingDown, or why it could not be started.
         """
-        while True:
-            self.admit()
-            if (gate := self._gates.get(session_id)) is not None:
-                await gate.wait()
-                continue
-            live = self.live.get(session_id)
-            if live is None:
-                live = self._create(session_id)
-            await live.unless_stuck(live.started.wait)
-            self.admit()  # a start that the daemon's stop cut off has not failed
-            if not live.ready and live.failure is not None:
-                raise live.failure
-            if live.serving and not live.stopping:
-                live.used_at = trio.current_time()
-                return live
-            await live.unless_stuck(live.ended.wait)
+        while (live := await self._ensured(session_id)) is None:
+            pass
+        return live
+
+    async def _ensured(self, session_id: str) -> LiveSession | None:
+        """None: it was about to end, and has; it may be started again."""
+        self.admit()
+        if (gate := self._gates.get(session_id)) is not None:
+            await gate.wait()
+            return None
+        live = self.live.get(session_id)
+        if live is None:
+            live = self._create(session_id)
+        await live.unless_stuck(live.started.wait)
+        self.admit()  # a start that the daemon's stop cut off has not failed
+        if not live.ready and live.failure is not None:
+            raise live.failure
+        if live.serving and not live.stopping:
+            live.used_at = trio.current_time()
+            return live
+        await live.unless_stuck(live.ended.wait)
+        return None
 
     def _create(self, session_id: str) -> LiveSession:
         record = self.records.by_id(session_id)
@@ -267,7 +273,11 @@ class Registry:
     async def drive(self, session_id: str) -> bool:
         """Run the session's next turn to its end. False: it failed in a way that asks for a pause."""
         try:
-            live = await self.ensure(session_id)
+            live = None
+            while live is None:
+                if session_id not in self.records.runnable:  # stopped meanwhile: it is to stay so
+                    return True
+                live = await self._ensured(session_id)
         except (ShuttingDown, SessionNotFound):
             return True
         except (SessionArchived, SessionFailed, ProcessesLeft, *STORAGE):
@@ -287,11 +297,11 @@ class Registry:
         return ended is not None and (ended.problem is None or ended.problem.name == "turn_failed")
 
     async def _fail_next(self, session_id: str, error: RoostError) -> None:
-        """Its engine cannot be started: the turn that wanted it fails with that reason."""
+        """Its engine cannot be started: the turn that wanted it fails with that reason, unless it is parked."""
         problem = problem_of(error)
 
         def operation(tx: Tx) -> None:
-            if turn := queue.first(tx, session_id):
+            if queue.held(tx.session(session_id)) is None and (turn := queue.first(tx, session_id)):
                 turns.fail_queued(tx, turn.id, problem)
 
         try:

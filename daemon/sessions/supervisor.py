@@ -117,10 +117,10 @@ class Supervisor:
         return self._record(session_id)
 
     async def _stop(self, session_id: str, force: bool) -> None:
-        live = self.registry.live.get(session_id)
+        if session_id not in self.registry.live and self._record(session_id).queued:
+            await self.store.write(lambda tx: queue.hold(tx, tx.session(session_id), "stopped"))
+        live = self.registry.live.get(session_id)  # it may have been started before its queue was parked
         if live is None:
-            if self._record(session_id).queued:
-                await self.store.write(lambda tx: queue.hold(tx, tx.session(session_id), "stopped"))
             return
         if force:
             await live.stop_now()

@@ -252,6 +252,21 @@ async def test_a_stop_parks_what_is_queued(house: Rooms, live: bool) -> None:
     assert (record.state, record.queued, released) == (SessionState.idle, 1, 1)
 
 
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("steps", range(0, 60, 2))
+async def test_a_stop_while_its_turn_starts_the_child_is_not_undone(house: Rooms, force: bool, steps: int) -> None:
+    """Whenever it comes: nothing starts the child again, and no turn fails for want of it."""
+    session = await house.create()
+    await house.send(session, "hang")
+    for _ in range(steps):
+        await trio.lowlevel.checkpoint()
+    await house.supervisor.stop(session, force=force)
+    await wait_until(lambda: session not in house.registry.runner.drives.in_flight)
+    assert session not in house.registry.live and house.record(session).state is SessionState.idle
+    [turn] = await house.turns(session)
+    assert turn.state in (TurnState.queued, TurnState.cancelled)
+
+
 # --- unload, clear, delete, archive ---
 async def test_unload_and_send_meet_and_the_turn_runs(house: Rooms) -> None:
     """Not S0 weakness 5: never between memory and disk."""
