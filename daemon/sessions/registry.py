@@ -283,7 +283,9 @@ class Registry:
         except (SessionArchived, SessionFailed, ProcessesLeft, *STORAGE):
             return False
         except RoostError as exc:
-            await self._fail_next(session_id, exc)
+            live = self.live.get(session_id)
+            if live is None or live.stuck_by is None:  # else what it waits for may still end
+                await self._fail_next(session_id, exc)
             return False
         try:
             running = await live.ask(live.next_turn)

@@ -1,0 +1,69 @@
+"""A session of which something does not die: whoever waits for it is told, its queue is kept, and it is said once."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from helpers.rooms import Rooms, rooms, wait_until
+from roost.daemon.store import reads
+from roost.protocol.errors import ProcessesLeft, RoostError, TimedOut
+from roost.protocol.model import TurnState
+
+LEFT = ProcessesLeft("processes 7, 8 do not end; look at what they wait for", session="s", pids=[7, 8])
+FEWER = ProcessesLeft("process 8 does not end; look at what it waits for", session="s", pids=[8])
+SILENT = TimedOut("/proc did not answer; look at what hangs on this host")
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncGenerator[Rooms]:
+    async with rooms(tmp_path) as made:
+        yield made
+        for gate in made.gates.values():
+            gate.set()
+
+
+async def starting(house: Rooms) -> str:
+    """A session whose child never becomes ready."""
+    house.gates["serve"] = trio.Event()
+    session = await house.create()
+    await house.send(session, "say it")
+    await wait_until(lambda: session in house.engines and "serve" in house.engines[session].entered)
+    return session
+
+
+@pytest.mark.parametrize("error", [LEFT, SILENT])
+async def test_who_waits_for_a_start_that_is_stuck_is_told_and_its_queue_kept(house: Rooms, error: RoostError) -> None:
+    session = await starting(house)
+    told: list[RoostError] = []
+
+    async def ask(verb: str) -> None:
+        with pytest.raises(RoostError) as caught:
+            await getattr(house.supervisor, verb)(session)
+        told.append(caught.value)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for verb in ("start", "stop", "clear"):
+                nursery.start_soon(ask, verb)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            await house.live(session).stuck(error)
+    assert told == [error] * 3
+    await wait_until(lambda: not house.registry.runner.drives.in_flight)
+    assert [turn.state for turn in await house.turns(session)] == [TurnState.queued]
+    house.gates.pop("serve")
+    house.engines[session].kill()  # it ends after all
+    assert (await house.wait((await house.turns(session))[0].id)).state is TurnState.completed
+
+
+async def test_what_does_not_die_is_said_once(house: Rooms) -> None:
+    """Of what forks on and on each look finds others: that is no news."""
+    session = await starting(house)
+    for error in (LEFT, LEFT, FEWER):
+        await house.live(session).stuck(error)
+    events, _, _ = await house.store.read(lambda conn: reads.events(conn, session, 0, 100, ["session.processes_left"]))
+    assert len(events) == 1
+    with pytest.raises(ProcessesLeft, match="process 8 does"):
+        await house.supervisor.stop(session)
