@@ -1,7 +1,7 @@
 """A full look at /proc, shared by all who want one, and never waited for longer than it may take."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import trio
@@ -133,7 +133,7 @@ class _Walk:
         people = [one.pid for one in there.values() if self._spare_people and proc.is_login_shell(one)]
         found = census(there, self._marks(there), roots, self=os.getpid(), sockets=sockets, private=people)
         for session in doomed:
-            kill(found.members.get(session, []), there.values())
+            kill(found.members.get(session, []), there)
         return found
 
     def _everything(self) -> dict[int, Stat]:
@@ -162,14 +162,13 @@ class _Walk:
         return marks
 
 
-def kill(doomed: Iterable[Stat], there: Iterable[Stat]) -> None:
+def kill(doomed: Collection[Stat], there: Mapping[int, Stat]) -> None:
     """SIGKILL to each: by whole groups where nobody else is in them, for a group cannot fork while it is killed."""
-    doomed = list(doomed)
     pids = {process.pid for process in doomed}
-    shared = {process.pgid for process in there if process.alive and process.pid not in pids}
-    groups = {process.pgid: process for process in doomed if process.pgid not in shared}
-    for member in groups.values():
-        proc.kill_group(member)
+    shared = {process.pgid for process in there.values() if process.alive and process.pid not in pids}
+    groups = {process.pgid for process in doomed} - shared
+    for pgid in groups:
+        proc.kill_group(pgid, there.get(pgid))
     for process in doomed:
         if process.pgid not in groups:
             proc.kill(process)

@@ -151,9 +151,14 @@ def kill(process: Stat) -> None:
             os.close(descriptor)
 
 
-def kill_group(member: Stat) -> None:
-    """SIGKILL to the whole group of this process at once: none of it can fork meanwhile. Gone: nothing."""
-    now = stat(member.pid)
-    if now is not None and (now.start_time, now.pgid) == (member.start_time, member.pgid):
+def kill_group(pgid: int, leader: Stat | None) -> None:
+    """SIGKILL to a whole group at once: none of it can fork meanwhile.
+
+    Args:
+        leader: the process whose pid is the group's number, as it was when the group was seen; None: it was gone. While
+            the group lasts no other one is given that number: one that is there now ends the proof.
+    """
+    now = stat(pgid)
+    if now is None or (leader is not None and now.start_time == leader.start_time):
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(member.pgid, signal.SIGKILL)
+            os.killpg(pgid, signal.SIGKILL)

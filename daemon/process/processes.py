@@ -26,8 +26,8 @@ AT_ONCE = 8
 """Children that are started at the same moment."""
 FIRST, LONGEST = 0.002, 0.2
 """Seconds between two looks at what was killed: doubling from the first to the longest."""
-DOUBTS = 3
-"""Looks that found nothing and are not believed: where orphans end all the time, there is no better proof."""
+DOUBTS, DOUBTING = 3, 0.5
+"""Looks that found nothing, and seconds, until they are believed: where orphans end all the time, no look is whole."""
 CLEARING = 5.0
 """Seconds within which what was killed is expected to be gone."""
 MOMENT = 0.05
@@ -108,13 +108,13 @@ class Processes:
         """
         self._clearing[session] += 1
         try:
-            killed, pause, doubts = math.inf, FIRST, DOUBTS
+            killed, pause, doubts, sure = math.inf, FIRST, DOUBTS, trio.current_time() + DOUBTING
             while True:
                 held = await trio.to_thread.run_sync(_killed, cgroup, limiter=self.ending) if cgroup else []
                 found = await self.look()
                 left = sorted({*held, *(process.pid for process in found.members.get(session, []))})
                 doubts -= not found.whole
-                if not left and (found.whole or doubts < 0):
+                if not left and (found.whole or (doubts < 0 and trio.current_time() > sure)):
                     return
                 # The first look kills; how long it took says nothing of what it killed.
                 killed = min(killed, trio.current_time())

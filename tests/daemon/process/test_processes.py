@@ -213,10 +213,13 @@ async def test_without_a_descriptor_it_is_an_error_and_orphans_wait() -> None:
 def test_a_group_with_others_in_it_is_not_killed_as_one() -> None:
     processes = [subprocess.Popen(["sleep", "600"], process_group=0)]
     processes.append(subprocess.Popen(["sleep", "600"], process_group=processes[0].pid))
-    stats = [found for one in processes if (found := proc.stat(one.pid))]
-    kill(stats[:1], stats)
+    there = {one.pid: found for one in processes if (found := proc.stat(one.pid))}
+    leader, member = there.values()
+    proc.kill_group(leader.pid, leader._replace(start_time=leader.start_time - 1))  # it was another one's number
+    assert processes[0].poll() is None
+    kill([leader], there)
     assert processes[0].wait(10) == -signal.SIGKILL and processes[1].poll() is None
-    kill(stats[1:], stats[1:])
+    kill([member], {member.pid: member})
     assert processes[1].wait(10) == -signal.SIGKILL
 
 
@@ -304,7 +307,7 @@ def test_what_hid_from_its_session_is_ended_with_the_daemon() -> None:
 def test_a_chain_of_forks_that_no_list_is_long_enough_for_is_ended() -> None:
     """Each link starts the next one and exits: a list of pids is old before it is read."""
     code = """
-        chain = "f() { sleep 0.002; f & }; f"
+        chain = "f() { sleep 0.02; f & }; f"
         child = await spawn("sh", "-c", chain)
         await child.wait()
         apart = await spawn("setsid", "sh", "-c", chain)

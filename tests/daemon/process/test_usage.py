@@ -1,5 +1,6 @@
 """What is told of processes: real ones, their trees, and one of which /proc does not tell."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import trio
 from helpers.children import ENV, line, python
 from roost.daemon.process import usage
 from roost.daemon.process.processes import Processes
+from roost.daemon.process.reaper import PR_SET_CHILD_SUBREAPER
 from roost.daemon.process.usage import Usage
 from roost.protocol.errors import TimedOut
 from roost.protocol.model import ProcessStats
@@ -51,6 +53,8 @@ async def processes(tmp_path: Path, **sessions: str) -> AsyncGenerator[Processes
         for child in children:
             await child.aclose()
         nursery.cancel_scope.cancel()
+    # Else the orphans of all later tests would come to the one process that runs them, and stay.
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
 
 
 def of(told: list[ProcessStats], session: str | None) -> ProcessStats:
