@@ -10,15 +10,12 @@ import trio
 
 from helpers.ledger import Ledger, creating, emitting, sending
 from roost.daemon.store import Commit, Store, Tx, reads, sessions
-from roost.daemon.store import readers as readers_module
-from roost.daemon.store import store as store_module
 from roost.daemon.store.readers import READERS
 from roost.protocol.errors import (
     DatabaseDamaged,
     DatabaseMissing,
     InternalError,
     NameTaken,
-    OutcomeUnknown,
     ShuttingDown,
     StorageFailed,
     StorageGone,
@@ -369,32 +366,3 @@ def test_commits_that_nobody_is_left_to_hear_of(path: Path, caplog: pytest.LogCa
     ledger = Ledger(path, used=True)
     assert len(ledger.events("")) == 1
     ledger.close()
-
-
-async def test_a_disk_that_hangs_is_given_up_and_what_was_asked_may_still_be_done(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Section 3: a file operation has a deadline and is abandoned, not awaited."""
-    monkeypatch.setattr(store_module, "WRITING", 0.05)
-    gate = Gate(store)
-    await gate.entered()
-    with pytest.raises(OutcomeUnknown, match=r"did not take this within 0\.05 s"):
-        await store.write(creating("late"))
-    assert isinstance(store.problem, OutcomeUnknown), "daemon.status says so"
-    gate.open()
-    monkeypatch.undo()
-    await store.write(creating("next"))
-    assert store.problem is None
-    assert {session.name for session in await store.read(reads.all_sessions)} == {"late", "next"}
-
-
-async def test_a_read_from_a_disk_that_hangs_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers_module, "READING", 0.05)
-    answer = Event()
-    for _ in range(READERS + 1):
-        with pytest.raises(StorageFailed, match=r"was not read within 0\.05 s"):
-            await store.read(lambda conn: answer.wait(10))
-    answer.set()
-    monkeypatch.undo()
-    with trio.fail_after(10):
-        assert await store.read(reads.all_sessions) == []
