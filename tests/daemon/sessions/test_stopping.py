@@ -1,0 +1,177 @@
+"""The stop of one live session: what is saved, what is ended, what is parked, and what meets it."""
+
+import pytest
+import trio
+import trio.testing
+
+from helpers.rooms import FULL, Faults, Rooms, wait_until
+from roost.daemon.sessions import recorder
+from roost.daemon.sessions.session import LiveSession
+from roost.daemon.store import checkpoints
+from roost.protocol.errors import (
+    InternalError,
+    OutcomeUnknown,
+    RoostError,
+    WorkerExited,
+)
+from roost.protocol.model import SessionState, TurnState
+from roost.protocol.rpc import unpack
+
+UNKNOWN = OutcomeUnknown("it may be on disk; ask again")
+
+
+async def started(house: Rooms) -> tuple[str, LiveSession]:
+    session = await house.create()
+    return session, await house.registry.ensure(session)
+
+
+async def saved(house: Rooms, session: str) -> object:
+    found = await house.store.read(lambda conn: checkpoints.load(conn, session, "latest"))
+    return None if found is None else unpack(found[1])
+
+
+# --- turns ---
+
+
+async def test_stop_saves_what_changed_and_ends_the_child(house: Rooms) -> None:
+    session, live = await started(house)
+    await house.run(session, "one")
+    record = await house.supervisor.stop(session)
+    assert record.state is SessionState.idle and await saved(house, session) == ["one"]
+    assert live.ended.is_set()
+    assert (await house.supervisor.stop(session)).state is SessionState.idle, "stopped twice is stopped once"
+
+
+async def test_many_stops_at_once_are_one_and_all_succeed(house: Rooms) -> None:
+    session, _ = await started(house)
+    turn = await house.begun(session, "hang")
+    async with trio.open_nursery() as nursery:
+        for force in (False, False, False, True, True):
+            nursery.start_soon(house.supervisor.stop, session, force)
+    assert (await house.wait(turn)).state is TurnState.cancelled
+    states = [kind for kind in await house.kinds(session) if kind == "session.state_changed"]
+    assert len(states) == 5, "starting ready busy stopping idle"
+
+
+async def test_a_forced_stop_waits_behind_nothing(house: Rooms) -> None:
+    """A child that hangs must not keep waiting whoever wants it gone."""
+    session, _ = await started(house)
+    await house.run(session, "one")
+    house.gates["state"] = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(RoostError):
+                await house.supervisor.checkpoint(session, "named")
+
+        nursery.start_soon(ask)
+        nursery.start_soon(house.supervisor.stop, session)
+        await wait_until(lambda: "state" in house.engines[session].entered)
+        nursery.start_soon(house.supervisor.stop, session, True)
+        await wait_until(lambda: house.engines[session].gone.is_set())
+        house.gates.pop("state").set()
+    assert house.record(session).state is SessionState.idle and await saved(house, session) is None
+
+
+async def test_a_forced_stop_ends_one_that_only_starts(house: Rooms) -> None:
+    session = await house.create()
+    house.gates["serve"] = gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(WorkerExited):
+                await house.registry.ensure(session)
+
+        nursery.start_soon(ask)
+        await wait_until(lambda: session in house.engines and "serve" in house.engines[session].entered)
+        nursery.start_soon(house.supervisor.stop, session, True)
+        await wait_until(lambda: house.live(session).stopping)
+        gate.set()
+    assert house.record(session).state is SessionState.idle
+    assert house.registry._deaths == {}, "it was wanted"  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_state_that_cannot_be_saved_at_the_stop_is_said(house: Rooms) -> None:
+    session, _ = await started(house)
+    await house.run(session, "stuck")
+    record = await house.supervisor.stop(session)
+    assert record.state is SessionState.idle
+    assert "checkpoint.failed" in await house.kinds(session)
+
+
+@pytest.mark.parametrize("error", [FULL, InternalError("a bug; report it")])
+async def test_a_stop_that_cannot_be_written_is_refused_and_the_session_lives_on(
+    house: Rooms, error: RoostError
+) -> None:
+    session, live = await started(house)
+    Faults(house.store).fail(error)
+    with pytest.raises(type(error)):
+        await house.supervisor.stop(session)
+    assert live.serving and not live.stopping
+    assert (await house.run(session, "say hello")).state is TurnState.completed
+    assert (await house.supervisor.stop(session)).state is SessionState.idle
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_a_stop_that_may_be_written_goes_on(house: Rooms, done: bool) -> None:
+    session, _ = await started(house)
+    turn = await house.begun(session, "hang")
+    Faults(house.store).fail(UNKNOWN, done_first=done)
+    assert (await house.supervisor.stop(session)).state is SessionState.idle
+    assert (await house.wait(turn)).state is TurnState.cancelled
+
+
+async def test_a_stop_goes_on_though_nothing_can_be_written_meanwhile(
+    house: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child ends all the same; that it has ended is written when there is room."""
+    monkeypatch.setattr(recorder, "RETRY", 0.01)
+    session, _ = await started(house)
+    await house.run(session, "one")
+    faults = Faults(house.store)
+    faults.fail(FULL, 5, after=1)
+    record = await house.supervisor.stop(session)
+    assert record.state is SessionState.idle and faults.failed == 5
+    assert await saved(house, session) is None
+
+
+async def test_a_stop_and_the_end_of_its_turn_meet(house: Rooms) -> None:
+    """Whichever comes first, the turn ends once and the session is idle."""
+    for _ in range(30):
+        session, _ = await started(house)
+        turn = await house.send(session, "say it")
+        await house.supervisor.stop(session)
+        await house.supervisor.release(session)
+        ended = await house.wait(turn)
+        assert ended.state in (TurnState.completed, TurnState.cancelled)
+        kinds = await house.kinds(session)
+        assert sum(kind in ("turn.completed", "turn.cancelled") for kind in kinds) == 1
+        await house.supervisor.delete(session, force=True)
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_stop_parks_what_is_queued(house: Rooms, live: bool) -> None:
+    session = await house.create()
+    if live:
+        await house.run(session, "before")
+    house.registry.runner.stop()
+    await house.send(session, "behind")
+    await house.supervisor.stop(session)
+    assert "session.held" in await house.kinds(session)
+    record, released = await house.supervisor.release(session)
+    assert (record.state, record.queued, released) == (SessionState.idle, 1, 1)
+
+
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("steps", range(0, 60, 2))
+async def test_a_stop_while_its_turn_starts_the_child_is_not_undone(house: Rooms, force: bool, steps: int) -> None:
+    """Whenever it comes: nothing starts the child again, and no turn fails for want of it."""
+    session = await house.create()
+    await house.send(session, "hang")
+    for _ in range(steps):
+        await trio.lowlevel.checkpoint()
+    await house.supervisor.stop(session, force=force)
+    await wait_until(lambda: session not in house.registry.runner.drives.in_flight)
+    assert session not in house.registry.live and house.record(session).state is SessionState.idle
+    [turn] = await house.turns(session)
+    assert turn.state in (TurnState.queued, TurnState.cancelled)
