@@ -85,12 +85,12 @@ class LiveSession:
 
     async def stop_now(self) -> None:
         """End the child without asking it: no job, for one that hangs must not keep this waiting."""
-        await self._announce_stop("user")
+        running = await self._announce_stop("user")
         self.stopping, self._stop_reason = True, "user"
         self._preparing.cancel()
         self.dirty = False  # given up by who forced it
-        if self.turn is not None:
-            self.turn.cancel("user")
+        if running is not None:
+            self.cancel(running, "user")
         self.kill()
         await self.end()
 
@@ -301,21 +301,23 @@ class LiveSession:
         finally:
             await self.end()
 
-    async def _announce_stop(self, reason: str) -> None:
-        running = self.turn
+    async def _announce_stop(self, reason: str) -> str | None:
+        """The turn that runs, and is to be cancelled; it may be just being claimed."""
 
-        def announce(tx: Tx) -> None:
+        def announce(tx: Tx) -> str | None:
             if self.resident and tx.session(self.id).state in _STOPPABLE:
                 sessions.change(tx, self.id, SessionEvent.stop, reason=reason)
-            if running is not None:
-                turns.request_cancel(tx, running.turn.id, reason="user", author=None)
+            if running := tx.session(self.id).turn:
+                turns.request_cancel(tx, running, reason="user", author=None)
             if reason == "user":  # else the next turn would start the child again
                 queue.hold(tx, tx.session(self.id), "stopped")
+            return running
 
         try:
-            await self.house.store.write(announce)
+            return await self.house.store.write(announce)
         except OutcomeUnknown as exc:  # it is wanted all the same
             log.warning("session %s: that it stops may not be on disk: %s", self.id, exc)
+            return self.turn.turn.id if self.turn else None
 
     async def unload(self, reason: str) -> bool:
         """Stop, if nothing runs and its state is saved first. False: not now."""

@@ -1,6 +1,8 @@
 """One live session: its jobs, its stop, its races, and what happens when a write fails in the middle of one."""
 
 import os
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from roost.daemon.sessions import house as house_module
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.checkpoint import Shutdown
 from roost.daemon.sessions.session import LiveSession
-from roost.daemon.store import checkpoints
+from roost.daemon.store import Tx, checkpoints
 from roost.protocol.errors import (
     OutcomeUnknown,
     RoostError,
@@ -120,6 +122,30 @@ async def test_a_child_that_dies_between_turns_is_replaced(house: Rooms) -> None
 
 
 # --- stop ---
+
+
+@pytest.mark.parametrize("again", range(8))
+async def test_a_turn_that_is_claimed_as_the_stop_by_force_comes_is_cancelled(house: Rooms, again: int) -> None:
+    """Both are in one commit: mostly the session's task does not know yet that it runs."""
+    session, live = await started(house)
+    house.registry.runner.stop()
+    go_on = threading.Event()
+
+    def hold(tx: Tx) -> None:
+        assert go_on.wait(20)
+
+    house.store.write_nowait(hold)
+    async with trio.open_nursery() as nursery:
+        for asked in (
+            partial(house.send, session, "deaf"),
+            partial(live.ask, live.next_turn),
+            partial(house.supervisor.stop, session, force=True),
+        ):
+            nursery.start_soon(asked)
+            await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+    [turn] = await house.turns(session)
+    assert (turn.state, turn.reason) == (TurnState.cancelled, "user")
 
 
 # --- unload, clear, delete, archive ---
