@@ -46,7 +46,7 @@ def grown(growth: Any, what: str, at: Callable[[float], float]) -> list[str]:
         ("descriptors", 400),
         ("threads", 12),
         ("children", 100),
-        ("zombies", 8),
+        ("zombies", 20),
         ("processes", 200),
         ("wal", 20_000_000),
     ],
