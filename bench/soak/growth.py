@@ -47,10 +47,10 @@ SLACK = {
     "processes": Slack(0.10, 10),
     "wal": Slack(0.10, 4_300_000),
 }
-"""Where work comes and goes by chance, so do children, with four descriptors each, and so do zombies: one is kept until a
-look at /proc finds nothing of its tree, five begin each second, and a busy host takes its time. A write-ahead log of a thousand
-pages is what SQLite lets it become before it begins it anew; the pages that it keeps in memory, 8 MB for each of its
-connections, come in the first minutes."""
+"""Where work comes and goes by chance, so do children, with four descriptors each, and so do zombies: one is kept
+until a look at /proc finds nothing of its tree, five begin each second, and a busy host takes its time. A write-ahead
+log of a thousand pages is what SQLite lets it become before it begins it anew; the pages that it keeps in memory, 8 MB
+for each of its connections, come in the first minutes."""
 
 
 class Finding(NamedTuple):
