@@ -1,0 +1,51 @@
+"""How a worker ends what it started, seen from outside of the process that does it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from helpers.children import ENV
+from helpers.daemon import alive
+
+PROGRAM = """
+import json, os, subprocess, sys
+from roost.worker import ending
+looks = 0
+
+def audit(event, args):
+    global looks
+    looks += event == "os.listdir" and args[0] == "/proc"
+
+sys.addaudithook(audit)
+pids = []
+{code}
+ending.end_started()
+print(json.dumps([looks, pids]))
+"""
+
+
+def ended(code: str) -> tuple[int, list[int]]:
+    """How often it looked through /proc, and what the code started."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM.format(code=code)], env=ENV, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    looks, pids = json.loads(done.stdout)
+    return looks, pids
+
+
+def test_one_that_started_nothing_does_not_look_for_it() -> None:
+    assert ended("") == (0, [])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "pids.append(subprocess.Popen(['sleep', '600']).pid)",
+        "pids.append(int(subprocess.run(['sh', '-c', 'sleep 600 >&- 2>&- & echo $!'], capture_output=True).stdout))",
+    ],
+    ids=["a child", "what a child left"],
+)
+def test_what_it_started_is_ended(code: str) -> None:
+    looks, [pid] = ended(code)
+    assert looks and not alive(pid)
