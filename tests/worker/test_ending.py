@@ -28,7 +28,8 @@ print(json.dumps([looks, pids]))
 
 def ended(code: str) -> tuple[int, list[int]]:
     """How often it looked through /proc, and what the code started."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM.format(code=code)], env=ENV, capture_output=True, text=True)
+    command = [sys.executable, "-c", PROGRAM.format(code=code)]
+    done = subprocess.run(command, env=ENV, capture_output=True, text=True, start_new_session=True)
     assert done.returncode == 0, done.stderr
     looks, pids = json.loads(done.stdout)
     return looks, pids
