@@ -2,9 +2,11 @@
 
 import logging
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -15,6 +17,7 @@ from . import proc
 from .cgroup import PREDECESSOR, Cgroup, Found, lowered
 from .launcher import launcher, resolved
 from .look import Looker
+from .patience import Patience
 from .proc import Stat
 from .reaper import Reaper, become_subreaper
 from .spawn import Child, spawn
@@ -52,6 +55,7 @@ class Processes:
         """Those that are not reaped, by pid. Threads add to it."""
         self._clearing = Counter[str]()
         self._reaper = Reaper(self.children)
+        self._files = Patience()
         self.spawning = trio.CapacityLimiter(at_once)
         self.ending = trio.CapacityLimiter(at_once)
         self._looker = Looker(
@@ -93,6 +97,9 @@ class Processes:
             WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
             LimitUnenforceable: it has limits, and its cgroup cannot be made.
         """
+        # What hangs is met here first, by one for all, and not by each in one of the few places of those that start.
+        where = command[0], cwd, env.get("PATH")
+        await self._files.call(where, lambda: _touch(command[0], cwd, env), math.inf)
         return await spawn(command, cwd=cwd, env=env, limiter=self.spawning, owner=_Of(session, limits, self))
 
     async def look(self) -> Census:
@@ -150,6 +157,13 @@ class Processes:
             await trio.to_thread.run_sync(_kill, left)
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST)
+
+
+def _touch(program: str, cwd: str, env: Mapping[str, str]) -> None:
+    """Whatever a start reads before it can say what is wrong with it."""
+    with suppress(OSError, ValueError):
+        os.stat(cwd)
+        resolved(program, cwd, env)
 
 
 def _kill(strays: list[Stat]) -> None:

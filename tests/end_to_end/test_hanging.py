@@ -15,6 +15,7 @@ from helpers import impatient
 from helpers.daemon import Daemon, alive, pids_with, wait_until
 from helpers.engines import engines
 from helpers.fuse import Hanging, hanging
+from roost.daemon.process.processes import AT_ONCE
 from roost.protocol.errors import ProcessesLeft, RoostError, WorkspaceInvalid
 
 OPENING = Path(__file__).parents[1] / "helpers" / "workers" / "opening.py"
@@ -126,7 +127,7 @@ def test_a_workspace_on_a_dead_mount_stops_its_own_session_only(dead: Hanging, p
     """Create, start, turn, delete: each answers in time; meanwhile the others work."""
     on_it = {"workspace": str(dead.path)}
     idle, gone, command = patient.create(**on_it), patient.create(**on_it), patient.create("sh", **on_it)
-    mounted = patient.create("mounted")
+    mounted = [patient.create("mounted") for _ in range(AT_ONCE + 1)]
     other = patient.create()
     patient.run(other, "true")
     dead.stop()
@@ -139,7 +140,7 @@ def test_a_workspace_on_a_dead_mount_stops_its_own_session_only(dead: Hanging, p
     with ThreadPoolExecutor(80) as asking:
         starting = [asking.submit(told, "session.create", engine="shell", **on_it) for _ in range(60)]
         starting.append(asking.submit(told, "session.start", session=idle))
-        turns = [asking.submit(patient.run, session, "true") for session in (command, mounted)]
+        turns = [asking.submit(patient.run, session, "true") for session in (command, *mounted)]
         deleted = asking.submit(patient.call, "session.delete", session=gone)
         for _ in range(3):
             fresh = patient.create()
@@ -148,7 +149,7 @@ def test_a_workspace_on_a_dead_mount_stops_its_own_session_only(dead: Hanging, p
         assert {type(one.result(PATIENT)) for one in starting} == {WorkspaceInvalid}
         assert "did not answer within" in str(starting[0].result())
         states = [(one.result(PATIENT)["state"], one.result()["reason"]) for one in turns]
-        assert states == [("failed", "workspace_invalid"), ("failed", "timed_out")]
+        assert states == [("failed", "workspace_invalid"), *[("failed", "timed_out")] * len(mounted)]
         deleted.result(PATIENT)
     begun = time.monotonic()
     assert patient.stop() == 0
