@@ -1,5 +1,7 @@
 """The last lines of stderr, in bounds."""
 
+import tracemalloc
+
 import trio
 import trio.testing
 
@@ -14,6 +16,18 @@ def test_only_the_end_is_kept() -> None:
     assert text.endswith("line 9999\n") and KEPT_BYTES - 10 <= len(text) <= KEPT_BYTES
     tail.add(b"x" * 100_000)
     assert tail.text() == "x" * KEPT_BYTES
+
+
+def test_what_is_not_kept_takes_no_memory() -> None:
+    tail = Tail()
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):
+            tail.add(b"x" * 1000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert tail.text() == "x" * KEPT_BYTES and kept < 10 * KEPT_BYTES
 
 
 def test_what_is_not_utf_8_is_shown_all_the_same() -> None:

@@ -59,8 +59,9 @@ async def test_what_is_gone_is_not_waited_for() -> None:
 
 
 async def test_those_that_go_by_themselves_are_not_killed() -> None:
-    """Workers end when their stdin closes."""
-    async with await start("import sys; print('ready', flush=True); sys.stdin.read()") as child:
+    """Workers end when their stdin closes, and may take a while for that."""
+    code = "import sys, time; print('ready', flush=True); sys.stdin.read(); time.sleep(0.3)"
+    async with await start(code) as child:
         await line(child)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_closes, child)

@@ -289,6 +289,25 @@ def test_an_orphan_is_reaped_while_its_session_lives_and_a_child_is_left_to_its_
     assert in_a_daemon(code) == [True, -9, []]
 
 
+def test_the_status_of_a_child_whose_thread_has_ended_goes_to_its_owner() -> None:
+    """It has come to the first thread, as an orphan does; the reaper sees it there, and leaves it."""
+    code = """
+        import trio._core._thread_cache as cache
+        cache.IDLE_TIMEOUT = 0.01
+        child = await spawn("sleep", "600")
+        def adopted():
+            with open(f"/proc/self/task/{os.getpid()}/children") as file:
+                return str(child.pid) in file.read().split()
+        await until(adopted)
+        child.signal_group(9)
+        await until(lambda: zombies() == [child.pid])
+        processes._reaper.sweep()
+        print(json.dumps([await child.wait(), await child.end(0), processes._reaper.reaped]))
+        await child.aclose()
+    """
+    assert in_a_daemon(code) == [-9, -9, 0]
+
+
 def test_what_hid_from_its_session_is_ended_with_the_daemon() -> None:
     """Another environment and another session: nobody knows whose it was, but it came to us when its parent died."""
     code = """
