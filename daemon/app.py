@@ -22,7 +22,7 @@ from .place import Place
 from .process.cgroup import find
 from .process.host import checks
 from .process.leftovers import end_leftovers
-from .process.proc import Identity
+from .process.proc import Identity, ticks
 from .process.processes import NO_CGROUPS, Processes
 from .process.trees import Root
 from .server import Info, Server, bind
@@ -30,7 +30,7 @@ from .sessions import Supervisor
 from .sessions.checkpoint import Shutdown
 from .sessions.house import single
 from .sessions.janitor import Janitor
-from .store import Store, Tx, children, recovery
+from .store import Store, Tx, children, reads, recovery
 from .systemd import Notifier, watchdog_interval
 
 log = logging.getLogger(__name__)
@@ -256,7 +256,10 @@ class App:
         async def ours(ids: list[str]) -> set[str]:
             return await store.read(lambda conn: children.known(conn, ids)) if ids else set()
 
-        ended, stuck = await end_leftovers(roots, sockets=frozenset(filter(None, sockets)), ours=ours)
+        last = await store.read(reads.last_event_at)
+        ended, stuck = await end_leftovers(
+            roots, sockets=frozenset(filter(None, sockets)), ours=ours, lived=None if last is None else ticks(last)
+        )
         ended += await processes.end_left(ours)
         interrupted: list[str] = []
         for session_id in await store.read(recovery.unfinished):

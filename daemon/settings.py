@@ -60,7 +60,7 @@ def _source(value: str) -> str:
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Period = Annotated[float, BeforeValidator(_seconds), Field(ge=0.01, allow_inf_nan=False)]
 """Seconds between two ticks, or for one wait: a period of 0 would never let go of the processor."""
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**53)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=sizes.LARGEST)]
 """Bytes."""
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]

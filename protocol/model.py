@@ -27,6 +27,7 @@ class Noun(BaseModel):
 
 UnixMs = Annotated[int, Field(ge=0, description="unix time in milliseconds")]
 DurationMs = Annotated[int, Field(ge=0, le=2**53, description="milliseconds")]
+Positive = Annotated[int, Field(ge=1, le=2**53, strict=True)]
 PromptText = Annotated[str, Field(min_length=1, description="the prompt")]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -95,12 +96,16 @@ class After(Noun):
 class Limits(Noun):
     """What a session's processes may use; null: roost sets no limit. Which ones this host can enforce is checked."""
 
-    memory_max: int | None = Field(default=None, ge=1, description="bytes, of all together")
-    pids_max: int | None = Field(default=None, ge=1, description="processes and threads, of all together")
+    memory_max: int | None = Field(default=None, ge=1, le=2**53, strict=True, description="bytes, of all together")
+    pids_max: int | None = Field(
+        default=None, ge=1, le=2**53, strict=True, description="processes and threads, of all together"
+    )
     cpu_max: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="processors, of all together: 1.5 is one and a half"
     )
-    nofile: int | None = Field(default=None, ge=1, description="open descriptors, of each process")
+    nofile: int | None = Field(
+        default=None, ge=1, le=2**53, strict=True, description="open descriptors, of each process"
+    )
 
 
 class Usage(Noun):

@@ -30,6 +30,7 @@ async def end_leftovers(
     *,
     sockets: frozenset[str],
     ours: Callable[[list[str]], Awaitable[set[str]]],
+    lived: int | None = None,
     patience: float = 2.0,
 ) -> Leftovers:
     """Wait ``patience`` seconds for a dead daemon's children to go by themselves, then kill all that they left.
@@ -40,22 +41,24 @@ async def end_leftovers(
 
     Args:
         sockets: where the dead daemon may have listened. ours: those of these session ids that are in our store.
+        lived: when it certainly lived still, in clock ticks since boot; None: nobody knows.
     """
     roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
     doomed: set[str] = set()
-    looker = Looker(lambda: roots, sockets, lambda: frozenset(doomed), spare_people=True)
+    looker = Looker(lambda: roots, sockets, lambda: frozenset(doomed), spare_people=True, lived=lived)
     killed: set[int] = set()
     known = {root.session for root in roots}
-    begin = trio.current_time()
+    begin = killing = trio.current_time()
     while True:
         found = await looker.look()
         known |= await ours([session for session in found.members if session not in known])
         left = {session: [p.pid for p in members] for session, members in found.members.items() if session in known}
         killed |= {pid for session in doomed for pid in left.get(session, [])}
-        waited = trio.current_time() - begin
-        if not left or waited >= patience + LAST_PATIENCE:
+        now = trio.current_time()
+        if not left or (doomed and now - killing >= LAST_PATIENCE):
             break
-        if waited >= patience:
+        if now - begin >= patience:
+            killing = killing if doomed else now
             doomed |= left.keys()
         await trio.sleep(LOOK)
     if left:

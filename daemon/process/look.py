@@ -32,6 +32,7 @@ class Looker:
         moved: a number that changes when an orphan of ours has ended: what forks and ends again and again might be
             in no list long enough to be read, and shows itself by that alone.
         spare_people: a log-in shell, and what somebody runs in it, is no session's.
+        lived: see :func:`census`.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Looker:
         *,
         moved: Callable[[], int] = lambda: 0,
         spare_people: bool = False,
+        lived: int | None = None,
     ) -> None:
+        self._lived = lived
         self._moved = moved
         self._spare_people = spare_people
         self._roots = roots
@@ -78,7 +81,7 @@ class Looker:
 
     async def _taken(self) -> Census:
         for _ in range(TRIES):
-            walk = _Walk(self._stuck, self._spare_people)
+            walk = _Walk(self._stuck, self._spare_people, self._lived)
             before = self._moved()
             if found := await self._walked(walk):
                 return found._replace(whole=before == self._moved())
@@ -122,16 +125,18 @@ class _Look:
 class _Walk:
     """One walk in a thread. ``reading``: whose environment it reads now, by pid and start time; ``steps``: made yet."""
 
-    def __init__(self, stuck: set[tuple[int, int]], spare_people: bool) -> None:
+    def __init__(self, stuck: set[tuple[int, int]], spare_people: bool, lived: int | None) -> None:
         self.reading: tuple[int, int] | None = None
         self.steps = 0
         self._stuck = stuck
         self._spare_people = spare_people
+        self._lived = lived
 
     def take(self, roots: list[Root], sockets: frozenset[str], doomed: frozenset[str]) -> Census:
         there = self._everything()
         people = [one.pid for one in there.values() if self._spare_people and proc.is_login_shell(one)]
-        found = census(there, self._marks(there), roots, self=os.getpid(), sockets=sockets, private=people)
+        marks, me = self._marks(there), os.getpid()
+        found = census(there, marks, roots, self=me, sockets=sockets, private=people, lived=self._lived)
         for session in doomed:
             kill(found.members.get(session, []), there)
         return found

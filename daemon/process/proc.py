@@ -132,6 +132,12 @@ def is_login_shell(process: Stat) -> bool:
         return False
 
 
+def ticks(at: int) -> int:
+    """A unix time in milliseconds as clock ticks since boot, by the wall clock as it goes now."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME) - (time.time() - at / 1000)
+    return int(now * os.sysconf("SC_CLK_TCK"))
+
+
 @cache
 def boot_id() -> str:
     """The kernel's name for this boot: pids and start times of another one mean nothing."""

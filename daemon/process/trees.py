@@ -41,6 +41,7 @@ def census(
     self: int,
     sockets: frozenset[str],
     private: Collection[int] = (),
+    lived: int | None = None,
 ) -> Census:
     """Sort what is there by whose it is.
 
@@ -52,12 +53,14 @@ def census(
         there: every process by pid, zombies included. marks: of those that have one.
         self: this daemon's pid; it and its ancestors are nobody's. sockets: those whose marks are ours.
         private: more that belong to nobody, with what they started.
+        lived: until when a roostd kept the roots, and with them their pids, from being given out again, in clock ticks
+            since boot; None: until now.
     """
     first = _first(there, marks, roots, sockets)
     daemons = _daemons(there, parents_of=first.keys() & {root.child.pid for root in roots}) - first.keys()
     apart = _below(there, (daemons | set(private)) - {self}) | _lineage(there, self)
     owner = {pid: session for pid, session in first.items() if pid not in apart}
-    _spread(there, owner, apart, _numbers(there, roots))
+    _spread(there, owner, apart, _numbers(there, first, roots, lived))
     members: dict[str, list[Stat]] = {}
     for pid, session in owner.items():
         if there[pid].alive:
@@ -99,16 +102,24 @@ def _first(
     return owner
 
 
-def _numbers(there: Mapping[int, Stat], roots: Iterable[Root]) -> dict[int, tuple[str, int]]:
+def _numbers(
+    there: Mapping[int, Stat], first: Mapping[int, str], roots: Iterable[Root], lived: int | None
+) -> dict[int, tuple[str, int]]:
     """Session and group number → whose it is, and since when.
 
     A number is not given out again while a session or a group bears it: a leader that is another one ends the proof.
+    Where the leader is gone, a member is the proof that bears our mark, or began while the number was kept.
     """
-    return {
-        child.sid: (session, child.start_time)
-        for session, child in roots
-        if child.pid not in there or there[child.pid].start_time == child.start_time
-    }
+    numbers: dict[int, tuple[str, int]] = {}
+    for session, child in roots:
+        if child.pid in there:
+            proven = there[child.pid].start_time == child.start_time
+        else:
+            members = (p for p in there.values() if child.sid in (p.sid, p.pgid))
+            proven = lived is None or any(first.get(p.pid) == session or p.start_time <= lived for p in members)
+        if proven:
+            numbers[child.sid] = (session, child.start_time)
+    return numbers
 
 
 def _spread(

@@ -163,3 +163,9 @@ def history(conn: sqlite3.Connection, session: str, n: int) -> list[dict[str, An
     """
     rows = conn.execute(sql, (session, n)).fetchall()
     return [{"turn": id, "number": number, "input": text, "state": state} for id, number, text, state in reversed(rows)]
+
+
+def last_event_at(conn: sqlite3.Connection) -> int | None:
+    """When the newest event there is happened, in unix milliseconds."""
+    row = conn.execute("SELECT at FROM events ORDER BY offset DESC LIMIT 1").fetchone()
+    return None if row is None else row[0]

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,11 +25,15 @@ from helpers.children import (
     start,
     until,
 )
-from roost.daemon.process import leftovers, proc
+from roost.daemon.process import leftovers, look, proc
 from roost.daemon.process.leftovers import end_leftovers
 from roost.daemon.process.proc import Identity
 from roost.daemon.process.spawn import Child
 from roost.daemon.process.trees import Root
+
+
+def spare(doomed: object, there: object) -> None:
+    """In place of the kill."""
 
 
 async def none_of_ours(ids: list[str]) -> set[str]:
@@ -113,7 +118,9 @@ async def test_members_of_the_session_are_killed_without_their_leader(reaped: bo
 
 
 @pytest.mark.parametrize(
-    "session, socket, ended", [("s-1", SOCKET, True), ("s-2", SOCKET, False), ("s-1", "/other", False)]
+    "session, socket, ended",
+    [("s-1", SOCKET, True), ("s-2", SOCKET, False), ("s-1", "/other", False)],
+    ids=["ours", "another store's", "another daemon's"],
 )
 async def test_what_left_its_session_is_found_by_the_mark(session: str, socket: str, ended: bool) -> None:
     """That of a session of this store, and of a roostd that listened where this one does."""
@@ -127,6 +134,33 @@ async def test_what_left_its_session_is_found_by_the_mark(session: str, socket: 
     finally:
         os.kill(sleeper, 9)
         await child.aclose()
+
+
+@pytest.mark.parametrize("age, ended", [(1, True), (-1, False)], ids=["older", "younger"])
+async def test_a_number_without_its_leader_is_proven_by_a_member_that_is_older_than_the_daemons_death(
+    age: int, ended: bool
+) -> None:
+    """A younger one may have been given the same numbers again."""
+    env = {**ENV, "ROOST_SESSION": ""}
+    child = await start(f"{SLEEPER}, process_group=0); print(sleeper.pid, flush=True); os._exit(0)", env=env)
+    sleeper = int(await line(child))
+    await child.wait()
+    child._reap()  # pyright: ignore[reportPrivateUsage] - as init does it
+    found = proc.stat(sleeper)
+    assert found is not None and alive(sleeper)
+    try:
+        roots, lived = [Root("s-1", child.identity)], found.start_time + age
+        told = await end_leftovers(roots, sockets=frozenset(), ours=none_of_ours, lived=lived, patience=0)
+        assert told.ended == ([sleeper] if ended else [])
+    finally:
+        os.kill(sleeper, 9) if alive(sleeper) else None
+        await child.aclose()
+
+
+async def test_the_ticks_of_a_moment_are_those_of_what_begins_then() -> None:
+    before = proc.ticks(time.time_ns() // 1_000_000)
+    async with await start(WAITS) as child:
+        assert before - 2 <= child.identity.start_time <= proc.ticks(time.time_ns() // 1_000_000) + 2
 
 
 async def test_itself_and_its_ancestors_are_spared(tmp_path: Path) -> None:
@@ -157,13 +191,14 @@ async def test_itself_and_its_ancestors_are_spared(tmp_path: Path) -> None:
 async def test_those_that_do_not_end_are_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What SIGKILL cannot end hangs in the kernel; here the daemon gives up before it has killed."""
-    monkeypatch.setattr(leftovers, "LAST_PATIENCE", -1.0)
+    """What SIGKILL cannot end hangs in the kernel; here the kill is left out."""
+    monkeypatch.setattr(leftovers, "LAST_PATIENCE", 0.05)
+    monkeypatch.setattr(look, "kill", spare)
     async with await start(WAITS) as child:
         await line(child)
         with caplog.at_level(logging.ERROR):
             found = await end_leftovers(
-                [Root("s-1", child.identity)], sockets=frozenset(), ours=none_of_ours, patience=1
+                [Root("s-1", child.identity)], sockets=frozenset(), ours=none_of_ours, patience=0
             )
         assert (found.ended, found.left) == ([], {"s-1": [child.pid]})
         assert f"do not end although they were killed: {found.left}" in caplog.text
