@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -125,9 +125,12 @@ class App:
             supervisor = Supervisor(self.settings, store, processes)
             registry = supervisor.registry
             server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
-            await self._recover(store, processes)
+            left = await self._recover(store, processes)
             await nursery.start(processes.run)
             await nursery.start(supervisor.registry.run)
+            for session, pids in left.sessions.items():
+                registry.left.enter(session, pids)
+                nursery.start_soon(guarded, f"end of {session}", registry.left.outlast, session, left.roots)
             await nursery.start(server.serve, self._listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
             watching = self._watch(store)
@@ -247,8 +250,11 @@ class App:
             refused=refused,
         )
 
-    async def _recover(self, store: Store, processes: Processes) -> None:
-        """End what a dead predecessor left, then say which turns it cut off; before the first request is served."""
+    async def _recover(self, store: Store, processes: Processes) -> "_Remaining":
+        """End what a dead predecessor left, then say which turns it cut off; before the first request is served.
+
+        Returns what does not end although it was killed.
+        """
         left = await store.read(children.recorded)
         sockets = {str(self.settings.daemon.socket), self.place.predecessor}
         roots = [Root(child.session, Identity(*child[1:])) for child in left]
@@ -262,9 +268,9 @@ class App:
         )
         ended += await processes.end_left(ours)
         interrupted: list[str] = []
-        for session_id in await store.read(recovery.unfinished):
+        for session_id in {*await store.read(recovery.unfinished), *stuck}:
             try:
-                interrupted += await store.write(_recovery(session_id))
+                interrupted += await store.write(_recovery(session_id, idle=session_id not in stuck))
             except (StorageFailed, StorageGone, OutcomeUnknown):
                 raise
             except RoostError as exc:  # the others need not wait for it
@@ -285,6 +291,7 @@ class App:
             log.error("that roostd has started is not on disk: %s", exc)
         if interrupted or ended:
             log.warning("recovered: %d turns interrupted, %d processes ended", len(interrupted), len(ended))
+        return _Remaining(stuck, roots)
 
     def _watch(self, store: Store) -> threading.Event:
         token = trio.lowlevel.current_trio_token()
@@ -347,5 +354,12 @@ class App:
                 await trio.sleep(1.0)
 
 
-def _recovery(session_id: str) -> Callable[[Tx], list[str]]:
-    return lambda tx: recovery.recover(tx, session_id)
+class _Remaining(NamedTuple):
+    """Session → pids that do not end, and the children of the dead predecessor."""
+
+    sessions: dict[str, list[int]]
+    roots: list[Root]
+
+
+def _recovery(session_id: str, idle: bool) -> Callable[[Tx], list[str]]:
+    return lambda tx: recovery.recover(tx, session_id, idle=idle)

@@ -96,8 +96,9 @@ _S, _SE = SessionState, SessionEvent
 SESSION: Table[SessionState, SessionEvent] = Table(
     "session",
     {
-        # begin and gone without a start between: an engine of kind command has a child only while a turn runs
-        _S.idle: {_SE.start: _S.starting, _SE.begin: _S.busy, _SE.give_up: _S.failed},
+        # begin and gone without a start between: an engine of kind command has a child only while a turn runs.
+        # stop: what a dead daemon left of it does not end
+        _S.idle: {_SE.start: _S.starting, _SE.begin: _S.busy, _SE.stop: _S.stopping, _SE.give_up: _S.failed},
         _S.starting: {_SE.ready: _S.ready, _SE.stop: _S.stopping, _SE.gone: _S.idle},
         _S.ready: {_SE.begin: _S.busy, _SE.stop: _S.stopping, _SE.gone: _S.idle},
         _S.busy: {_SE.wait: _S.waiting, _SE.finish: _S.ready, _SE.stop: _S.stopping, _SE.gone: _S.idle},

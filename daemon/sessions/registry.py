@@ -29,6 +29,7 @@ from ..guard import guarded
 from ..process.processes import Processes
 from ..store import Commit, Store, Tx, queue, reads, sessions, turns
 from .house import House, problem_of
+from .left import Left
 from .letter import Letter
 from .recorder import persist
 from .records import Records
@@ -59,6 +60,7 @@ class Registry:
             slots=lambda: settings.limits.max_running_turns,
             poll=lambda: settings.sessions.poll,
         )
+        self.left = Left(store, processes, self.runner.poke)
         self._deaths: dict[str, tuple[float, ...]] = {}
         self._failed_at: dict[str, float] = {}
         self._gates: dict[str, trio.Event] = {}
@@ -147,6 +149,7 @@ class Registry:
                 f"session {session_id} failed too often; see `roost show {session_id}`, then start it by hand",
                 session=session_id,
             )
+        self.left.admit(session_id)
         live = self.live[session_id] = LiveSession(self.house, session_id)
         self._nursery.start_soon(self._own, live)
         self._make_room()

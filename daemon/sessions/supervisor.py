@@ -121,6 +121,7 @@ class Supervisor:
             await self.store.write(lambda tx: queue.hold(tx, tx.session(session_id), "stopped"))
         live = self.registry.live.get(session_id)  # it may have been started before its queue was parked
         if live is None:
+            self.registry.left.admit(session_id)
             return
         if force:
             await live.stop_now()

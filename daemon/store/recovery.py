@@ -21,8 +21,11 @@ UNFINISHED = """
 """
 
 
-def recover(tx: Tx, session_id: str, *, reason: str = "daemon_restart") -> list[str]:
+def recover(tx: Tx, session_id: str, *, reason: str = "daemon_restart", idle: bool = True) -> list[str]:
     """Interrupt what ran in a session. Queued turns stay queued. Returns the turns that were interrupted, oldest first.
+
+    Args:
+        idle: nothing of its children lives any more; else it is still stopping.
 
     Raises:
         SessionNotFound
@@ -31,8 +34,11 @@ def recover(tx: Tx, session_id: str, *, reason: str = "daemon_restart") -> list[
     interrupted = [_interrupt(tx, turn, reason) for turn in TURNS.all(tx.conn, live, (session_id,))]
     for item in ITEMS.all(tx.conn, "WHERE session = ? AND state = 'in_progress'", (session_id,)):
         items.close(tx, item, ItemState.interrupted, {})
-    if tx.session(session_id).state not in (SessionState.idle, SessionState.failed):
+    state = tx.session(session_id).state
+    if idle and state not in (SessionState.idle, SessionState.failed):
         sessions.change(tx, session_id, SessionEvent.gone, reason=reason)
+    elif not idle and state not in (SessionState.failed, SessionState.stopping):
+        sessions.change(tx, session_id, SessionEvent.stop, reason=reason)
     if interrupted:
         after.follow(tx, interrupted[-1])
     return [turn.id for turn in interrupted]

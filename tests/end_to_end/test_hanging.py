@@ -113,8 +113,16 @@ def test_the_daemon_stops_in_time_and_the_next_one_says_what_still_hangs(dead: H
     patient.start(*impatient.COMMAND)
     assert {pid for session in sessions.values() for pid in left(patient, session)[-1]} == hanging
     assert "do not end although they were killed" in patient.log.read_text()
+    for session in sessions.values():
+        assert patient.session(session)["state"] == "stopping", "it is not idle while a known pid of it lives"
+        for method in ("session.start", "session.stop"):
+            with pytest.raises(ProcessesLeft):
+                patient.call(method, session=session)
+    patient.call("session.release", session=sessions["opening"])
     dead.well()
     wait_until(lambda: not any(map(alive, hanging)), "SIGKILL was waiting for them")
+    for session in sessions.values():
+        wait_until(lambda session=session: patient.session(session)["state"] != "stopping", "it ends by itself")  # type: ignore[misc]
     patient.call("session.release", session=sessions["shell"])
     assert patient.wait(behind)["state"] == "completed"
     said = left(patient, sessions["shell"])

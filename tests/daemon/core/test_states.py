@@ -16,6 +16,7 @@ LEGAL = {
     "session": {
         ("idle", "start"): "starting",
         ("idle", "begin"): "busy",
+        ("idle", "stop"): "stopping",
         ("idle", "give_up"): "failed",
         ("starting", "ready"): "ready",
         ("starting", "stop"): "stopping",
