@@ -256,7 +256,8 @@ class App:
         Returns what does not end although it was killed.
         """
         left = await store.read(children.recorded)
-        sockets = {str(self.settings.daemon.socket), self.place.predecessor}
+        before = self.place.predecessor
+        sockets = frozenset({str(self.settings.daemon.socket), *([before.socket] if before else [])})
         roots = [Root(child.session, Identity(*child[1:])) for child in left]
 
         async def ours(ids: list[str]) -> set[str]:
@@ -264,7 +265,11 @@ class App:
 
         last = await store.read(reads.last_event_at)
         ended, stuck = await end_leftovers(
-            roots, sockets=frozenset(filter(None, sockets)), ours=ours, lived=None if last is None else ticks(last)
+            roots,
+            sockets=sockets,
+            ours=ours,
+            lived=None if last is None else ticks(last),
+            predecessor=before and before.pid,
         )
         ended += await processes.end_left(ours)
         interrupted: list[str] = []

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from typing import NamedTuple
 
 from ..protocol.errors import DaemonRunning, StateDirectoryUnusable
 from .settings import Settings
@@ -16,16 +17,23 @@ Identity = tuple[int, int] | None
 """Device and inode of a path; None: nothing is there."""
 
 
+class Predecessor(NamedTuple):
+    """Its pid, and the socket on which it listened."""
+
+    pid: int
+    socket: str
+
+
 class Place:
     """A locked state directory. Everything here is blocking.
 
     Attributes:
         state_directory: absolute.
         database: where the store is, whether or not it was made yet.
-        predecessor: the socket of a daemon that died here; None if the last one ended in order.
+        predecessor: the daemon that died here; None if the last one ended in order.
     """
 
-    def __init__(self, state_directory: Path, lock: int, predecessor: str | None = None) -> None:
+    def __init__(self, state_directory: Path, lock: int, predecessor: "Predecessor | None" = None) -> None:
         self.state_directory = state_directory
         self.database = state_directory / "roost.db"
         self.predecessor = predecessor
@@ -49,12 +57,12 @@ class Place:
         try:
             with _usable(directory):
                 _lock(lock, directory)
-                predecessor = _said(lock, "socket")
+                predecessor = _predecessor(lock)
                 _write(lock, {"pid": os.getpid(), "socket": str(settings.daemon.socket)})
         except BaseException:
             os.close(lock)
             raise
-        return cls(directory, lock, predecessor if isinstance(predecessor, str) else None)
+        return cls(directory, lock, predecessor)
 
     @property
     def used(self) -> bool:
@@ -146,6 +154,11 @@ def _holder(lock: int) -> int | None:
     """The pid that the other daemon wrote; None while it has not."""
     pid = _said(lock, "pid")
     return pid if isinstance(pid, int) else None
+
+
+def _predecessor(lock: int) -> Predecessor | None:
+    pid, socket = _said(lock, "pid"), _said(lock, "socket")
+    return Predecessor(pid, socket) if isinstance(pid, int) and isinstance(socket, str) else None
 
 
 def _said(lock: int, name: str) -> object:

@@ -31,6 +31,7 @@ async def end_leftovers(
     sockets: frozenset[str],
     ours: Callable[[list[str]], Awaitable[set[str]]],
     lived: int | None = None,
+    predecessor: int | None = None,
     patience: float = 2.0,
 ) -> Leftovers:
     """Wait ``patience`` seconds for a dead daemon's children to go by themselves, then kill all that they left.
@@ -41,11 +42,13 @@ async def end_leftovers(
 
     Args:
         sockets: where the dead daemon may have listened. ours: those of these session ids that are in our store.
-        lived: when it certainly lived still, in clock ticks since boot; None: nobody knows.
+        lived: when it certainly lived still, in clock ticks since boot; None: nobody knows. predecessor: its pid.
     """
     roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
     doomed: set[str] = set()
-    looker = Looker(lambda: roots, sockets, lambda: frozenset(doomed), spare_people=True, lived=lived)
+    looker = Looker(
+        lambda: roots, sockets, lambda: frozenset(doomed), spare_people=True, lived=lived, predecessor=predecessor
+    )
     killed: set[int] = set()
     known = {root.session for root in roots}
     begin = killing = trio.current_time()

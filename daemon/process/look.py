@@ -32,7 +32,7 @@ class Looker:
         moved: a number that changes when an orphan of ours has ended: what forks and ends again and again might be
             in no list long enough to be read, and shows itself by that alone.
         spare_people: a log-in shell, and what somebody runs in it, is no session's.
-        lived: see :func:`census`.
+        lived, predecessor: see :func:`census`.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Looker:
         moved: Callable[[], int] = lambda: 0,
         spare_people: bool = False,
         lived: int | None = None,
+        predecessor: int | None = None,
     ) -> None:
-        self._lived = lived
+        self._census = partial(census, self=os.getpid(), sockets=sockets, lived=lived, predecessor=predecessor)
         self._moved = moved
         self._spare_people = spare_people
         self._roots = roots
-        self._sockets = sockets
         self._doomed = doomed
         self._next: _Look | None = None
         self._looking = trio.Lock()
@@ -81,7 +81,7 @@ class Looker:
 
     async def _taken(self) -> Census:
         for _ in range(TRIES):
-            walk = _Walk(self._stuck, self._spare_people, self._lived)
+            walk = _Walk(self._stuck, self._spare_people, self._census)
             before = self._moved()
             if found := await self._walked(walk):
                 return found._replace(whole=before == self._moved())
@@ -92,7 +92,7 @@ class Looker:
 
     async def _walked(self, walk: "_Walk") -> Census | None:
         """None: it does not get on."""
-        job = partial(walk.take, self._roots(), self._sockets, self._doomed())
+        job = partial(walk.take, self._roots(), self._doomed())
         found: Census | OSError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_give_up, walk, nursery.cancel_scope)
@@ -125,18 +125,17 @@ class _Look:
 class _Walk:
     """One walk in a thread. ``reading``: whose environment it reads now, by pid and start time; ``steps``: made yet."""
 
-    def __init__(self, stuck: set[tuple[int, int]], spare_people: bool, lived: int | None) -> None:
+    def __init__(self, stuck: set[tuple[int, int]], spare_people: bool, sort: Callable[..., Census]) -> None:
         self.reading: tuple[int, int] | None = None
         self.steps = 0
         self._stuck = stuck
         self._spare_people = spare_people
-        self._lived = lived
+        self._sort = sort
 
-    def take(self, roots: list[Root], sockets: frozenset[str], doomed: frozenset[str]) -> Census:
+    def take(self, roots: list[Root], doomed: frozenset[str]) -> Census:
         there = self._everything()
         people = [one.pid for one in there.values() if self._spare_people and proc.is_login_shell(one)]
-        marks, me = self._marks(there), os.getpid()
-        found = census(there, marks, roots, self=me, sockets=sockets, private=people, lived=self._lived)
+        found = self._sort(there, self._marks(there), roots, private=people)
         for session in doomed:
             kill(found.members.get(session, []), there)
         return found

@@ -42,12 +42,13 @@ def census(
     sockets: frozenset[str],
     private: Collection[int] = (),
     lived: int | None = None,
+    predecessor: int | None = None,
 ) -> Census:
     """Sort what is there by whose it is.
 
-    A roostd that leads a session of its own belongs to nobody, whoever started it, and so does what it started; also
-    one whose children the roots are, for then it lives, and our records are copies of its own. What calls itself roostd
-    and bears our mark is none: who starts one hands it no mark.
+    A roostd that leads a session of its own belongs to nobody, whoever started it, and so does what it started, but not
+    what bears our mark and came to it as an orphan. What calls itself roostd and bears our mark is none: who starts one
+    hands it no mark. Our predecessor lives if the roots are its children still: then our records are copies of its own.
 
     Args:
         there: every process by pid, zombies included. marks: of those that have one.
@@ -55,10 +56,12 @@ def census(
         private: more that belong to nobody, with what they started.
         lived: until when a roostd kept the roots, and with them their pids, from being given out again, in clock ticks
             since boot; None: until now.
+        predecessor: the pid of the roostd that recorded the roots, if that was another one.
     """
     first = _first(there, marks, roots, sockets)
-    daemons = _daemons(there, parents_of=first.keys() & {root.child.pid for root in roots}) - first.keys()
-    apart = _below(there, (daemons | set(private)) - {self}) | _lineage(there, self)
+    living = {there[pid].ppid for pid in _recorded(there, roots)} & {predecessor}
+    daemons = {p.pid for p in there.values() if p.comm == DAEMON and p.sid == p.pid} - first.keys() - {self}
+    apart = _below(there, daemons, but=first.keys()) | _below(there, living | {*private}) | _lineage(there, self)
     owner = {pid: session for pid, session in first.items() if pid not in apart}
     _spread(there, owner, apart, _numbers(there, first, roots, lived))
     members: dict[str, list[Stat]] = {}
@@ -69,9 +72,12 @@ def census(
     return Census(members, [there[pid] for pid in sorted(strays) if there[pid].alive])
 
 
-def _daemons(there: Mapping[int, Stat], parents_of: Collection[int]) -> set[int]:
-    parents = {there[pid].ppid for pid in parents_of}
-    return {p.pid for p in there.values() if p.comm == DAEMON and (p.sid == p.pid or p.pid in parents)}
+def _recorded(there: Mapping[int, Stat], roots: Iterable[Root]) -> dict[int, str]:
+    return {
+        child.pid: session
+        for session, child in roots
+        if child.pid in there and there[child.pid].start_time == child.start_time
+    }
 
 
 def _lineage(there: Mapping[int, Stat], self: int) -> set[int]:
@@ -83,10 +89,10 @@ def _lineage(there: Mapping[int, Stat], self: int) -> set[int]:
     return found
 
 
-def _below(there: Mapping[int, Stat], tops: set[int]) -> set[int]:
-    """These processes and all their descendants."""
+def _below(there: Mapping[int, Stat], tops: set[int], but: Collection[int] = ()) -> set[int]:
+    """These processes and all their descendants, ``but`` some and theirs."""
     found = set(tops)
-    while more := {p.pid for p in there.values() if p.ppid in found} - found:
+    while more := {p.pid for p in there.values() if p.ppid in found and p.pid not in but} - found:
         found |= more
     return found
 
@@ -95,11 +101,8 @@ def _first(
     there: Mapping[int, Stat], marks: Mapping[int, Mark], roots: Iterable[Root], sockets: frozenset[str]
 ) -> dict[int, str]:
     """Those that are known by themselves: the recorded children, and those that bear our mark."""
-    owner = {pid: mark.session for pid, mark in marks.items() if mark.daemon in sockets and pid in there}
-    for session, child in roots:
-        if child.pid in there and there[child.pid].start_time == child.start_time:
-            owner[child.pid] = session
-    return owner
+    marked = {pid: mark.session for pid, mark in marks.items() if mark.daemon in sockets and pid in there}
+    return marked | _recorded(there, roots)
 
 
 def _numbers(

@@ -18,11 +18,13 @@ def root(pid: int, session: str = "s-1", start_time: int = 0) -> Root:
     return Root(session, Identity(pid, start_time or pid, "boot", pid, pid))
 
 
-def taken(*there: Stat, roots: tuple[Root, ...] = (), private: tuple[int, ...] = (), **marks: str) -> Census:
+def taken(
+    *there: Stat, roots: tuple[Root, ...] = (), private: tuple[int, ...] = (), before: int = 0, **marks: str
+) -> Census:
     """``p200="s-1"`` marks process 200; the daemon and init are always there."""
     table = {one.pid: one for one in (process(1, 0), process(SELF), *there)}
     marked = {int(name[1:]): Mark(session, SOCKET) for name, session in marks.items()}
-    return census(table, marked, roots, self=SELF, sockets=frozenset({SOCKET}), private=private)
+    return census(table, marked, roots, self=SELF, sockets=frozenset({SOCKET}), private=private, predecessor=before)
 
 
 def pids(found: Census) -> dict[str, list[int]]:
@@ -77,7 +79,7 @@ def test_the_dead_are_not_members_and_one_whose_first_thread_ended_is() -> None:
 
 def test_a_daemon_that_an_agent_started_is_nobodys_with_all_that_is_its_own() -> None:
     other = process(210, 200, comm=b"roostd"), process(211, 210), process(212, 211, sid=211)
-    found = taken(process(200, SELF), *other, roots=(root(200),), p211="s-1")
+    found = taken(process(200, SELF), *other, roots=(root(200),))
     assert pids(found) == {"s-1": [200]} and found.strays == []
     adopted = other[0]._replace(ppid=SELF), *other[1:]
     assert taken(*adopted) == ({}, [], True), "also when it has come to us as an orphan"
@@ -98,7 +100,13 @@ def test_what_calls_itself_roostd_and_is_known_to_be_a_sessions_is_a_member() ->
 def test_children_of_a_daemon_that_lives_are_its_own() -> None:
     """One in the foreground of a shell, and this one on a copy of its state directory."""
     there = process(50), process(60, 50, sid=50, comm=b"roostd"), process(200, 60), process(201, 60), process(202)
-    assert pids(taken(*there, roots=(root(200),), p201="s-1", p202="s-1")) == {"s-1": [202]}
+    assert pids(taken(*there, roots=(root(200),), before=60, p201="s-1", p202="s-1")) == {"s-1": [202]}
+
+
+def test_children_of_a_dead_daemon_are_ours_also_when_another_daemon_has_taken_them_in() -> None:
+    """Ours was started by an agent of that one, and so was the one that is dead."""
+    there = process(60, comm=b"roostd"), process(SELF, 60, comm=b"roostd"), process(200, 60), process(201, 60)
+    assert pids(taken(*there, roots=(root(200),), before=70, p201="s-1")) == {"s-1": [200, 201]}
 
 
 def test_this_daemon_and_its_ancestors_are_nobodys() -> None:
