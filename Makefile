@@ -11,7 +11,11 @@ demo: $(VENV)/.stamp-run
 	$(BIN)/python tests/end_to_end/demo.py
 
 test: $(VENV)/.stamp-test
-	$(BIN)/pytest
+	@# Those that boot a machine of their own mostly wait for it: they run beside the others.
+	@$(BIN)/pytest -m "container or machine" -o cache_dir=.pytest_cache/machines >.pytest-machines.log 2>&1 & beside=$$!; \
+	  $(BIN)/pytest -m "not container and not machine"; status=$$?; \
+	  wait $$beside || status=1; \
+	  cat .pytest-machines.log; exit $$status
 
 check: export COVERAGE_FILE = .coverage-data/.coverage
 check: export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
@@ -41,7 +45,7 @@ fmt: $(VENV)/.stamp-check
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) .coverage-data .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench .pytest-machines.log .coverage-data .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # One environment, three sets of packages: what runs, what tests, what checks.
 $(VENV)/.stamp-run: pyproject.toml

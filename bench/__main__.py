@@ -31,8 +31,12 @@ class Bench:
         self.rows: list[Row] = []
         self.broken = False
 
-    def ours(self) -> None:
+    def rest(self) -> None:
+        """What is measured of a daemon whose sessions are idle."""
         self._with_daemon("at rest", self._resting)
+
+    def ours(self) -> None:
+        self.rest()
         self._with_daemon("events", self._events)
         self._with_daemon("queue", lambda roostd: self._take("queue", lambda: turns.rows(roostd, self.scale)))
         self._take("spawning", lambda: spawning.rows(self.scale))
@@ -97,7 +101,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["numbers", "thousand"], default="numbers")
     parser.add_argument("--small", action="store_true", help="a little of everything: shows only that it works")
-    parser.add_argument("--only", choices=["ours", "peers"], help="one of the two halves")
+    parser.add_argument("--only", choices=["rest", "ours", "peers"], help="a part: rest is one of ours")
     installed = Path(sys.executable).with_name("roost")
     parser.add_argument("--command", type=Path, default=installed, help="the roost whose `ls` is measured")
     parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="where the peers are installed")
@@ -109,8 +113,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
         bench = Bench(Path(directory), args.command, SMALL if args.small else FULL)
         if args.only != "peers":
-            bench.ours()
-        peers, notes = ({}, ["peers: not run"]) if args.only == "ours" else bench.peers(args.environments)
+            bench.rest() if args.only == "rest" else bench.ours()
+        peers, notes = bench.peers(args.environments) if args.only in (None, "peers") else ({}, ["peers: not run"])
     print("\n".join(lines(bench.rows, peers)))
     print("Pairs are p50/p99. A ratio is roost to its yardstick, as many times as long, big or slow.")
     print("\n".join(notes))

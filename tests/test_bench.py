@@ -60,10 +60,10 @@ def test_many_workers_start_answer_and_end() -> None:
 def test_a_measurement_that_breaks_is_said_and_the_others_are_made(tmp_path: Path) -> None:
     (tmp_path / "roost").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "roost").chmod(0o755)
-    done = bench("--only", "ours", "--command", str(tmp_path / "roost"))
+    done = bench("--only", "rest", "--command", str(tmp_path / "roost"))
     assert done.returncode == 1
     assert "not measured: CalledProcessError" in done.stdout
-    assert "SIGTERM with" in done.stdout
+    assert "daemon.stats of" in done.stdout
 
 
 def test_a_peer_that_cannot_be_installed_is_not_run_and_no_failure(tmp_path: Path) -> None:
