@@ -77,8 +77,7 @@ def run(cgroup: Cgroup, code: str) -> subprocess.CompletedProcess[str]:
 def test_in_a_machine_of_its_own(tmp_path: Path) -> None:
     if why_not() is None:
         pytest.skip("this host has controllers")
-    if reason := machine.why_not():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no kernel of its own: {reason}")
+    machine.require()
     service = ["systemd-run", "--quiet", "--wait", "--pipe", "--property=Delegate=yes"]
     service += [f"--working-directory={ROOT}", "--setenv=PATH", "--setenv=HOME=/root"]
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp=/run/tests", __file__]
