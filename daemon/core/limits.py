@@ -8,7 +8,7 @@ from ...protocol.model import Limits
 def effective(own: Limits, engine: Limits) -> Limits:
     """A session's own limits where it has them, else its engine's."""
     given = {name: value for name, value in own if value is not None}
-    return engine.model_copy(update=given)
+    return engine.model_copy(update=given) if given else engine
 
 
 def unenforced(limits: Limits, enforceable: Container[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import codecs
 import signal
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -35,8 +36,8 @@ class CommandEngine:
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
 
-    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
-        task_status.started()
+    async def serve(self, ready: Callable[[], Awaitable[None]]) -> None:
+        await ready()
         await self.gone.wait()
 
     async def run(self, turn: Turn) -> Ended:

@@ -1,7 +1,7 @@
 """What a session expects of its engine, whatever its kind."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -99,8 +99,8 @@ class Engine(Protocol):
         """It has a state that can be saved."""
         ...
 
-    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Start the child, report when it is ready for turns, and return when it is gone."""
+    async def serve(self, ready: Callable[[], Awaitable[None]]) -> None:
+        """Start the child, call ``ready`` when it can run turns, and return when it is gone."""
 
     async def run(self, turn: Turn) -> Ended:
         """Run one turn to its end."""

@@ -19,6 +19,7 @@ from ...protocol.errors import (
     WorkerViolation,
     from_wire,
 )
+from ..errands import Errands, Starter
 from .engine import problem
 
 UNSENT = 100
@@ -47,7 +48,9 @@ class Line:
         self._broken = broken
         self._wire = rpc.Connection(self.limits)
         self._answers: dict[int, trio.MemorySendChannel[rpc.Response]] = {}
-        self._outbox, self._unsent = trio.open_memory_channel[bytes](UNSENT)
+        self._unsent = Errands[bytes](self._write, UNSENT)
+        self._stream: trio.abc.SendStream
+        self._deaf: Callable[[], Awaitable[None]]
 
     async def call(self, method: str, params: dict[str, Any], within: float = float("inf")) -> dict[str, Any]:
         """Ask the worker; ``within`` in seconds.
@@ -81,15 +84,18 @@ class Line:
             self._broken(error)
             raise error from exc
 
-    async def read(self, stream: trio.abc.ReceiveStream) -> None:
-        """Take in what the worker says, to its end.
+    def awaits(self) -> bool:
+        """Somebody waits for an answer."""
+        return bool(self._answers)
+
+    async def hear(self, data: bytes) -> None:
+        """Take in what the worker says.
 
         Raises:
             WorkerViolation: it is not the protocol.
         """
-        while data := await stream.receive_some(65536):
-            for message in self._wire.receive(bytes(data)):
-                await self._handle(message)
+        for message in self._wire.receive(data):
+            await self._handle(message)
 
     async def _handle(self, message: rpc.Message) -> None:
         match message:
@@ -112,21 +118,26 @@ class Line:
 
     async def _send(self, frame: bytes) -> None:
         try:
-            await self._outbox.send(frame)
+            await self._unsent.put(frame)
         except trio.BrokenResourceError:
             raise self._lost() from None
 
-    async def write(self, stream: trio.abc.SendStream) -> None:
-        """Send whole frames, for ever: who gives up waiting must not leave half of one in the pipe.
+    def begin(self, stream: trio.abc.SendStream, deaf: Callable[[], Awaitable[None]], start: Starter) -> None:
+        """Send what is to be sent, in tasks that ``start`` starts.
 
-        Raises:
-            trio.BrokenResourceError, trio.ClosedResourceError: the worker does not read any more.
+        Args:
+            deaf: is called when the worker does not read any more.
         """
+        self._stream, self._deaf = stream, deaf
+        self._unsent.begin(start)
+
+    async def _write(self, frame: bytes) -> None:
+        """All of it: who gives up waiting must not leave half of a frame in the pipe."""
         try:
-            async for frame in self._unsent:
-                await stream.send_all(frame)
-        finally:
+            await self._stream.send_all(frame)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._unsent.close()
+            await self._deaf()
 
     def close(self) -> None:
         """Nothing is said any more: whoever waits for an answer is told."""

@@ -1,7 +1,5 @@
 """What a child writes to stderr: its last lines at hand, all of it handed on to where it is kept."""
 
-from collections import deque
-
 import trio
 
 from .stderr import Keep
@@ -18,24 +16,24 @@ class Tail:
 
     def __init__(self, keep: Keep | None = None) -> None:
         self._keep = keep
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
+        self._last = b""
 
     def add(self, piece: bytes) -> None:
-        self._pieces.append(piece[-KEPT_BYTES:])
-        self._size += len(self._pieces[-1])
-        while self._size - len(self._pieces[0]) >= KEPT_BYTES:
-            self._size -= len(self._pieces.popleft())
+        self._last = (self._last + piece)[-KEPT_BYTES:]
 
     def text(self) -> str:
-        return b"".join(self._pieces)[-KEPT_BYTES:].decode("utf-8", "replace")
+        return self._last.decode("utf-8", "replace")
+
+    async def take(self, piece: bytes) -> None:
+        """Add it, and hand it on."""
+        self.add(piece)
+        if self._keep is not None and piece:
+            await self._keep(piece)
 
     async def fill(self, stream: trio.abc.ReceiveStream) -> None:
         """Read ``stream`` to its end."""
         try:
             while piece := await stream.receive_some(65536):
-                self.add(bytes(piece))
-                if self._keep is not None:
-                    await self._keep(bytes(piece))
+                await self.take(bytes(piece))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -23,6 +24,7 @@ from ..process.processes import Processes
 from ..process.spawn import Child
 from .engine import DYING, Ended, Grace, Launch, Listener, died, part, problem, starved
 from .heard import Translator
+from .inlet import Inlet
 from .line import Line
 from .tail import Tail
 
@@ -42,6 +44,7 @@ class WorkerEngine:
     def __init__(self, launch: Launch, listener: Listener, grace: Grace, processes: Processes) -> None:
         self.gone = trio.Event()
         self.problem: Problem | None = None
+        self._session, self._engine = launch.session.id, launch.session.engine
         self._launch = launch
         self._listener = listener
         self._grace = grace
@@ -54,6 +57,7 @@ class WorkerEngine:
         self._attending = trio.CancelScope()
         self._asked_to_end = False
         self._ready = False
+        self._failed: RoostError | None = None
 
     @property
     def pid(self) -> int | None:
@@ -63,20 +67,19 @@ class WorkerEngine:
     def saves(self) -> bool:
         return "checkpoint" in self._capabilities
 
-    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
-        failed: RoostError | None = None
+    async def serve(self, ready: Callable[[], Awaitable[None]]) -> None:
         try:
             child = self._child = await self._spawned()
             try:
                 if not self._asked_to_end:
                     await self._listener.spawned(child.identity)
-                    failed = await self._attended(child, task_status)
+                    await self._attended(child, ready)
             finally:
                 await self._part(child)
         finally:
             self.gone.set()
-        if not self._ready:
-            raise failed or self._lost()
+        if self._failed is not None or not self._ready:
+            raise self._failed or self._lost()
 
     async def _spawned(self) -> Child:
         launch = self._launch
@@ -92,61 +95,62 @@ class WorkerEngine:
         text = f"{program} was not started within {self._grace.start:g} s; look at its file system"
         raise TimedOut(text, program=program)
 
-    async def _attended(self, child: Child, task_status: trio.TaskStatus[None]) -> RoostError | None:
-        """Until the child has ended; why it did not become ready."""
-        with self._attending:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._attend, child)
-                nursery.start_soon(self._write, child)
-                try:
-                    await self._initialize()
-                except RoostError as exc:
-                    self._refuse(exc)
-                    self._attending.cancel()
-                    return exc
-                self._ready = True
-                # What it was started with may be large, or secret.
-                self._launch = self._launch._replace(env={}, state=None, history=[])
-                task_status.started()
-        return None
+    async def _attended(self, child: Child, ready: Callable[[], Awaitable[None]]) -> None:
+        """Until the child has ended and its pipes are drained. No task of it lives while nothing happens."""
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = self._attending.deadline
+            self._attending = nursery.cancel_scope
+            watch, start = self._processes.watch, nursery.start_soon
+            _, out, err = child.descriptors
+            with (
+                Inlet(out, watch, start, self._heard, self._line.awaits) as stdout,
+                Inlet(err, watch, start, self._stderr.take) as stderr,
+            ):
+                self._line.begin(child.stdin, self._deaf, start)
+                start(self._begin, ready)
+                await child.drained(stdout, stderr)
+            if not self._asked_to_end and self.problem is None:
+                self.problem = died(child, self._stderr.text())
+            self._line.close()
+            self._attending.cancel()
+
+    async def _begin(self, ready: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await self._initialize()
+            self._ready = True
+            del self._launch  # what it was started with may be large, or secret
+            await ready()
+        except RoostError as exc:
+            self._refuse(exc)
+            self._failed = exc
+            self._attending.cancel()
 
     async def _part(self, child: Child) -> None:
         """End the child, and all that is left of its tree."""
         self._line.close()
         await part(child, self._listener, self._grace.term if self._asked_to_end else 0)
 
-    async def _attend(self, child: Child) -> None:
-        """Read until the child has ended and its pipes are drained, then let the rest of ``serve`` go."""
-        await child.until_drained(lambda: self._listen(child))
-        await child.wait()
-        if not self._asked_to_end and self.problem is None:
-            self.problem = died(child, self._stderr.text())
-        self._line.close()
-        self._attending.cancel()
-
-    async def _listen(self, child: Child) -> None:
-        async with trio.open_nursery() as readers:
-            readers.start_soon(self._stderr.fill, child.stderr)
-            readers.start_soon(self._read, child)
-
-    async def _read(self, child: Child) -> None:
+    async def _heard(self, piece: bytes) -> bool:
+        """Take in what the child says; True: it is not listened to any more."""
         try:
-            await self._line.read(child.stdout)
-            await self._closed(child, "stdout")
+            if piece:
+                await self._line.hear(piece)
+                return False
+            await self._closed("stdout")
         except WorkerViolation as exc:
             self._refuse(exc)
             self.kill()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, RoostError):
-            return  # it is gone, or it cannot be answered any more
+        except RoostError:
+            pass  # it is gone, or it cannot be answered any more
+        return True
 
-    async def _write(self, child: Child) -> None:
-        try:
-            await self._line.write(child.stdin)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._closed(child, "stdin")
+    async def _deaf(self) -> None:
+        await self._closed("stdin")
 
-    async def _closed(self, child: Child, pipe: str) -> None:
+    async def _closed(self, pipe: str) -> None:
         """The child closed a pipe that it needs; one that goes on without is ended."""
+        child = self._child
+        assert child is not None
         with trio.move_on_after(NEAR_END):
             await child.wait()
             return
@@ -166,7 +170,7 @@ class WorkerEngine:
 
     async def _told(self, method: str, params: dict[str, Any]) -> None:
         if self._translator is None:
-            log.debug("%s: %s after its turn", self._launch.session.id, method)
+            log.debug("%s: %s after its turn", self._session, method)
         else:
             await self._listener.heard(self._translator.change(method, params))
 
@@ -224,14 +228,14 @@ class WorkerEngine:
         method = "checkpoint" if self.saves else "state.get"
         packed = rpc.pack((await self._line.call(method, {}, self._grace.request))["state"])
         if len(packed) > MOST_STATE:
-            text = f"the state of session {self._launch.session.id} has {len(packed)} bytes and may have {MOST_STATE}"
+            text = f"the state of session {self._session} has {len(packed)} bytes and may have {MOST_STATE}"
             raise LimitReached(f"{text}; clear it, or have its engine keep less", bytes=len(packed), limit=MOST_STATE)
         return packed
 
     async def clear(self) -> bytes | None:
         if "clear" not in self._capabilities:
-            text = f"engine {self._launch.session.engine} has no state that can be cleared; use a new session"
-            raise NotSupported(text, engine=self._launch.session.engine)
+            text = f"engine {self._engine} has no state that can be cleared; use a new session"
+            raise NotSupported(text, engine=self._engine)
         result = await self._line.call("state.clear", {}, self._grace.request)
         return rpc.pack(result["state"]) if "state" in result else None
 

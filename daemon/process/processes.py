@@ -22,6 +22,7 @@ from .proc import Stat
 from .reaper import Reaper, become_subreaper
 from .spawn import Child, spawn
 from .trees import Census, Root
+from .watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Processes:
         self._clearing = Counter[str]()
         self._reaper = Reaper(self.children)
         self._files = Patience()
+        self.watch = Watch()
         self.spawning = trio.CapacityLimiter(at_once)
         self.ending = trio.CapacityLimiter(at_once)
         self._looker = Looker(
@@ -70,6 +72,7 @@ class Processes:
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Take in orphans, and reap them, for ever."""
+        self.watch.keep()
         become_subreaper()
         await self._reaper.run(task_status=task_status)
 
@@ -203,6 +206,7 @@ class _Of:
         self._session = session
         self._limits = limits
         self._processes = processes
+        self.watch = processes.watch
         self._cgroup: Cgroup | None = None
         self._oom_kills = 0
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import cached_property
 from types import TracebackType
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from ...protocol.errors import EngineFailed, ProcessesLeft, RoostError, TimedOut
 from . import proc
 from .launcher import resolved
 from .start import start
+from .watch import Watch
 
 DRAIN = 1.0
 """Seconds for which the pipes are still read after a child's end: what it started may hold them for ever."""
@@ -24,8 +26,17 @@ PARTING = 1.0
 """Seconds given to a child to vanish after SIGKILL, when nobody has the time to wait for it."""
 
 
+class Pipe(Protocol):
+    """What reads a pipe of a child."""
+
+    async def wait_ended(self) -> None:
+        """Until nothing more will be read."""
+
+
 class Owner(Protocol):
     """Who is told of each child, and ends what it leaves."""
+
+    watch: Watch
 
     def prepare(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Sequence[str]:
         """What to start for ``command``. Called in the thread that does it; OSError: the program cannot be started."""
@@ -55,21 +66,34 @@ class Child:
 
     Attributes:
         returncode: exit status, or the negative number of the signal it died of; None while nobody saw it end.
+        descriptors: our ends of its stdin, stdout and stderr; for who reads them without the streams.
     """
 
     def __init__(self, pid: int, pidfd: int, pipes: Sequence[int], owner: Owner) -> None:
         self._owner = owner
         self._pidfd = pidfd
-        self._looking = trio.Lock()
-        self._killing = trio.Lock()
+        self._ended: trio.Event | None = None
+        self._killing: trio.Lock | None = None
         self._reaped = False
         self.returncode: int | None = None
         self.pid = pid
         self.identity = _identity(pid)
-        self.stdin, self.stdout, self.stderr = map(trio.lowlevel.FdStream, pipes)
+        self.descriptors = tuple(pipes)
 
     def __repr__(self) -> str:
         return f"<Child pid={self.pid} returncode={self.returncode}>"
+
+    @cached_property
+    def stdin(self) -> trio.lowlevel.FdStream:
+        return trio.lowlevel.FdStream(self.descriptors[0])
+
+    @cached_property
+    def stdout(self) -> trio.lowlevel.FdStream:
+        return trio.lowlevel.FdStream(self.descriptors[1])
+
+    @cached_property
+    def stderr(self) -> trio.lowlevel.FdStream:
+        return trio.lowlevel.FdStream(self.descriptors[2])
 
     async def __aenter__(self) -> "Child":
         return self
@@ -85,11 +109,12 @@ class Child:
 
     async def wait(self) -> int:
         """The returncode, as soon as the child has ended. Any number of tasks may wait."""
-        # Trio lets one task at a time wait for a descriptor.
-        async with self._looking:
-            if self.returncode is None:
-                await trio.lowlevel.wait_readable(self._pidfd)
-                self.returncode = _returncode(self.pid)
+        if self.returncode is None:
+            if self._ended is None:
+                self._ended = trio.Event()
+                self._owner.watch.when_readable(self._pidfd, self._has_ended)
+            await self._ended.wait()
+        assert self.returncode is not None
         return self.returncode
 
     def signal_group(self, sig: signal.Signals) -> None:
@@ -124,6 +149,7 @@ class Child:
 
     async def _killed(self) -> int:
         # One at a time: whoever comes second, when it is reaped, would find the session's next child and kill that.
+        self._killing = self._killing or trio.Lock()
         async with self._killing:
             if not self._reaped:
                 self.signal_group(signal.SIGKILL)
@@ -133,6 +159,13 @@ class Child:
                 self._reap()
         assert self.returncode is not None
         return self.returncode
+
+    async def drained(self, *pipes: Pipe) -> None:
+        """Until it has ended, and each of its ``pipes`` has, for which :data:`DRAIN` seconds are given."""
+        await self.wait()
+        with trio.move_on_after(DRAIN):
+            for pipe in pipes:
+                await pipe.wait_ended()
 
     async def until_drained(self, read: Callable[[], Awaitable[object]]) -> None:
         """Run ``read``, which reads the pipes to their end; given up :data:`DRAIN` seconds after the child's end."""
@@ -153,11 +186,17 @@ class Child:
         await self.wait()
         reading.deadline = trio.current_time() + DRAIN
 
+    def _has_ended(self) -> None:
+        assert self._ended is not None
+        self.returncode = _returncode(self.pid)
+        self._ended.set()
+
     def _reap(self) -> None:
         if self.returncode is not None and not self._reaped:
             self._reaped = True
             self._owner.disown(self)  # before its pid may be another child's
             os.waitpid(self.pid, 0)
+            self._owner.watch.forget(self._pidfd)
             os.close(self._pidfd)
 
 

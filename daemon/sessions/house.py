@@ -26,6 +26,7 @@ from ..process.processes import Processes
 from ..settings import EngineSettings, secrets
 from ..store import Store
 from .records import Records
+from .starts import Starts
 
 FILE_DEADLINE = 10.0
 """Seconds that a file system has to answer."""
@@ -43,6 +44,7 @@ class House:
         self.store = store
         self.records = records
         self.processes = processes
+        self.starts = Starts()
         self.files = Patience()
         self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")
 

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from ...protocol.errors import InternalError, RoostError, TimedOut
+from ..errands import Errands, Starter
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,8 @@ class Mailbox:
     def __init__(self, of: str, closed: Callable[[], RoostError]) -> None:
         self._of = of
         self._closed = closed
-        self._over = False
         self._opened: Letter[Any] | None = None
-        self._receiving = trio.CancelScope()
-        self._in, self._out = trio.open_memory_channel[Letter[Any]](ROOM)
+        self._letters = Errands(self._open, ROOM)
 
     async def ask(self, job: Callable[[], Awaitable[T]], within: float = float("inf")) -> T:
         """Have ``job`` done after what was asked before. Leaving ends only the waiting.
@@ -81,7 +80,7 @@ class Mailbox:
         letter = Letter(job)
         try:
             with trio.fail_after(within):
-                await self._in.send(letter)
+                await self._letters.put(letter)
                 return await letter.outcome()
         except trio.BrokenResourceError:
             raise self._closed() from None
@@ -90,27 +89,23 @@ class Mailbox:
             letter.refuse(late)
             raise late from None
 
-    async def serve(self) -> None:
-        """Do what is asked, until :meth:`finish`."""
-        while not self._over:
-            with trio.CancelScope() as self._receiving:
-                self._opened = await self._out.receive()
-            if self._opened is not None and not self._opened.settled:
-                await self._opened.open()
-            self._opened = None
+    def begin(self, start: Starter) -> None:
+        """Do what is asked, in tasks that ``start`` starts."""
+        self._letters.begin(start)
 
     def finish(self) -> None:
         """Nothing more is begun; what is under way is done to its end."""
-        self._over = True
-        self._receiving.cancel()
+        self._letters.finish()
+
+    async def _open(self, letter: Letter[Any]) -> None:
+        self._opened = letter
+        if not letter.settled:
+            await letter.open()
+        self._opened = None
 
     def close(self) -> None:
         """Whoever still waits is told."""
         if self._opened is not None:
             self._opened.refuse(self._closed())
-        while True:
-            try:
-                self._out.receive_nowait().refuse(self._closed())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
-        self._out.close()
+        for letter in self._letters.close():
+            letter.refuse(self._closed())

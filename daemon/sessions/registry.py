@@ -109,6 +109,12 @@ class Registry:
                 self.records.loaded(found)
                 return found
 
+    def startable(self, session_id: str) -> bool:
+        """Whether :meth:`rearm` and :meth:`ensure` have begun to start it before they wait for anything."""
+        record = self.records.by_id(session_id)
+        idle = record is not None and record.state is SessionState.idle
+        return idle and session_id not in self.live and session_id not in self._gates
+
     async def ensure(self, session_id: str) -> LiveSession:
         """The live session, started if need be; many who ask at once share one start (S0.R4).
 

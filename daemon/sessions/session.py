@@ -146,6 +146,8 @@ class LiveSession:
                 await self._live(engine)
         except RoostError as exc:
             self.failure = exc
+        finally:
+            self.house.starts.done(self)
         if self.failure is None and engine is not None and engine.problem is not None:
             self.failure = from_wire(engine.problem.to_wire())
         await self._gone(None if self.failure is None or self.stopping else problem_of(self.failure))
@@ -154,7 +156,9 @@ class LiveSession:
         """Its engine, about to start a child; None if it is to stop already."""
         launch: Launch | None = None
         with self._preparing:
-            launch = await prepared(self.house, self.house.record(self.id))
+            found = await prepared(self.house, self.house.record(self.id))
+            await self.house.starts.begin(self)
+            launch = found
         if launch is None:
             return None
         engine = self.house.engine(launch._replace(limits=partial(self._limits_of, launch)), self)
@@ -171,16 +175,13 @@ class LiveSession:
         failure: RoostError | None = None
         async with trio.open_nursery() as self._nursery:
             try:
-                await self._nursery.start(engine.serve)
-                await self._ready(engine)
+                await engine.serve(partial(self._ready, engine))
+                if self.turn is not None:
+                    await self.turn.done.wait()
             except RoostError as exc:
                 failure = exc
                 self._nursery.cancel_scope.cancel()
-            else:
-                self._nursery.start_soon(self._mailbox.serve)
-                await engine.gone.wait()
-                if self.turn is not None:
-                    await self.turn.done.wait()
+            finally:
                 self._mailbox.finish()
         if failure is not None:
             raise failure
@@ -191,7 +192,9 @@ class LiveSession:
             await self.house.store.write(lambda tx: sessions.change(tx, self.id, ready, reason="started", pid=pid))
         self.used_at = trio.current_time()
         self.ready = True
+        self._mailbox.begin(self._nursery.start_soon)
         self.started.set()
+        self.house.starts.done(self)
 
     async def _gone(self, problem: Problem | None) -> None:
         reason = problem.name if problem else self._stop_reason

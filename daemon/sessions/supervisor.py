@@ -105,7 +105,11 @@ class Supervisor:
 
     async def start(self, session_id: str) -> Session:
         """Have its child running. Nothing to start for kind command."""
-        await self._owned(self._start, session_id)
+        if self.registry.startable(session_id):
+            # It begins at once, in its own task: many that wait for that need not have one more each.
+            await self._start(session_id)
+        else:
+            await self._owned(self._start, session_id)
         return self._record(session_id)
 
     async def _start(self, session_id: str) -> None:

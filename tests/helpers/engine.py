@@ -86,12 +86,21 @@ def program(
     return CommandEngine(made, listening, grace, Processes(SOCKET)), listening
 
 
+async def started(engine: WorkerEngine | CommandEngine, *, task_status: trio.TaskStatus[None]) -> None:
+    """Have it serve; started when it can run turns."""
+
+    async def ready() -> None:
+        task_status.started()
+
+    await engine.serve(ready)
+
+
 @asynccontextmanager
 async def serving(engine: WorkerEngine | CommandEngine) -> AsyncGenerator[None]:
     """Started; killed at the end if it still lives."""
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
-            await nursery.start(engine.serve)
+            await nursery.start(started, engine)
             yield
             engine.kill()
             await engine.end()
@@ -102,7 +111,7 @@ async def refusal(engine: WorkerEngine) -> RoostError:
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
             try:
-                await nursery.start(engine.serve)
+                await nursery.start(started, engine)
             except RoostError as exc:
                 return exc
             nursery.cancel_scope.cancel()

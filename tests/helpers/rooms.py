@@ -1,6 +1,6 @@
 """The rooms of sessions over a real store, in this process; their engine is a few lines that do what a prompt says."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class TinyEngine:
         if method in self.gates:
             await _either(self.gates[method], self._killed)
 
-    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def serve(self, ready: Callable[[], Awaitable[None]]) -> None:
         identity = Identity(4242, 1, "boot", 4242, 4242)
         try:
             await self._enter("serve")
@@ -66,7 +66,7 @@ class TinyEngine:
             if self._killed.is_set():
                 raise WorkerExited("it was ended; start it again")
             await self.listener.spawned(identity)
-            task_status.started()
+            await ready()
             await self._killed.wait()
         finally:
             with trio.CancelScope(shield=True):

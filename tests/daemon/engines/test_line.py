@@ -27,6 +27,7 @@ class Joined:
     def __init__(self) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.broken: list[WorkerViolation] = []
+        self.deaf = 0
         self.line = Line(self._tell, lambda: WorkerExited("it is gone; start it again"), self.broken.append)
         self.ours, self.theirs = trio.testing.memory_stream_pair()
         self.rpc = rpc.Connection()
@@ -37,9 +38,16 @@ class Joined:
     async def run(self) -> None:
         """As a worker's engine does."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.line.write, self.ours)
-            await self.line.read(self.ours)
+            self.line.begin(self.ours, self.is_deaf, nursery.start_soon)
+            await self.read()
             nursery.cancel_scope.cancel()
+
+    async def read(self) -> None:
+        while data := await self.ours.receive_some(65536):
+            await self.line.hear(bytes(data))
+
+    async def is_deaf(self) -> None:
+        self.deaf += 1
 
     async def next(self) -> rpc.Message:
         """What the worker hears next."""
@@ -95,7 +103,7 @@ async def test_what_it_tells_is_checked_and_handed_on(joined: Joined, nursery: t
 async def test_what_is_not_the_protocol_is_a_violation(joined: Joined, data: bytes) -> None:
     await joined.theirs.send_all(data)
     with pytest.raises(WorkerViolation, match="broke the worker protocol"):
-        await joined.line.read(joined.ours)
+        await joined.read()
 
 
 async def test_its_own_requests_are_refused_politely(joined: Joined, nursery: trio.Nursery) -> None:
@@ -162,8 +170,8 @@ async def test_an_answer_of_the_wrong_shape_is_a_breach(joined: Joined, nursery:
 
 async def test_who_gives_up_waiting_leaves_whole_frames(joined: Joined, nursery: trio.Nursery) -> None:
     """A request that was cut in the middle would make nonsense of all that follows it."""
-    nursery.start_soon(joined.line.write, SlowStream(joined.ours))
-    nursery.start_soon(joined.line.read, joined.ours)
+    joined.line.begin(SlowStream(joined.ours), joined.is_deaf, nursery.start_soon)
+    nursery.start_soon(joined.read)
     with pytest.raises(TimedOut, match=r"turn\.run within"):
         await joined.line.call("turn.run", {"input": "x" * 50_000}, 0.02)
     async with trio.open_nursery() as asking:
@@ -216,16 +224,9 @@ async def test_a_closed_line_keeps_nobody_waiting(joined: Joined) -> None:
 async def test_when_nobody_reads_asking_is_refused(joined: Joined) -> None:
     await joined.theirs.aclose()
     async with trio.open_nursery() as nursery:
-
-        async def write() -> None:
-            with pytest.raises(trio.BrokenResourceError):
-                await joined.line.write(joined.ours)
-
-        async def ask() -> None:
-            with pytest.raises(TimedOut):
-                await joined.line.call("ping", {}, 0.05)
-
-        nursery.start_soon(write)
-        nursery.start_soon(ask)
+        joined.line.begin(joined.ours, joined.is_deaf, nursery.start_soon)
+        with pytest.raises(TimedOut):
+            await joined.line.call("ping", {}, 0.05)
+    assert joined.deaf == 1
     with pytest.raises(WorkerExited):
         await joined.line.call("ping", {})

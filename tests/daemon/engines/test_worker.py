@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from helpers.children import SOCKET, alive, until
-from helpers.engine import DEADLINE, GRACE, launch, ran, refusal, serving, turn, worker
+from helpers.engine import DEADLINE, GRACE, launch, ran, refusal, serving, started, turn, worker
 from roost.daemon.engines import worker as module
 from roost.daemon.engines.engine import Ended
 from roost.daemon.engines.worker import WorkerEngine
@@ -111,7 +111,7 @@ async def test_asked_to_end_before_it_is_there_it_does_not_start(tmp_path: Path,
 
             async def start() -> None:
                 with pytest.raises(WorkerExited):
-                    await nursery.start(engine.serve)
+                    await nursery.start(started, engine)
 
             nursery.start_soon(start)
             await trio.testing.wait_all_tasks_blocked()
@@ -239,7 +239,7 @@ async def test_cancelled_it_leaves_no_process(tmp_path: Path) -> None:
     """The daemon's end: also what is just being asked must not hold it."""
     engine, _ = worker(tmp_path, "stubborn")
     async with trio.open_nursery() as nursery:
-        await nursery.start(engine.serve)
+        await nursery.start(started, engine)
         nursery.cancel_scope.cancel()
     pid = engine.pid
     assert pid is not None
@@ -254,3 +254,16 @@ async def test_after_its_turn_nothing_is_heard(tmp_path: Path) -> None:
         heard = len(listening.changes)
         await ran(engine, "count 10")
         assert len(listening.changes) == heard + 30
+
+
+async def test_one_that_is_idle_has_no_task_beside_its_own(tmp_path: Path, nursery: trio.Nursery) -> None:
+    """Hundreds of them are live: each task of each is 3 kB."""
+    engine, _ = worker(tmp_path)
+    await nursery.start(started, engine)
+    for _ in range(2):
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        [serving] = nursery.child_tasks
+        assert [set(inner.child_tasks) for inner in serving.child_nurseries] == [set()]
+        assert (await ran(engine, "say hello")).state is TurnState.completed
+    engine.kill()
+    await engine.end()

@@ -38,7 +38,7 @@ async def test_jobs_are_done_one_at_a_time_in_their_order(nursery: trio.Nursery)
         for n in range(50):
             asking.start_soon(ask, n)
             await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(mailbox.serve)
+        mailbox.begin(nursery.start_soon)
     assert log == list(range(50)) and results == {n: n for n in range(50)}
 
 
@@ -55,7 +55,7 @@ async def test_a_full_mailbox_makes_the_next_one_wait(nursery: trio.Nursery) -> 
 
         await mailbox.ask(job)
 
-    nursery.start_soon(mailbox.serve)
+    mailbox.begin(nursery.start_soon)
     async with trio.open_nursery() as asking:
         for n in range(ROOM + 2):  # one is under way, ROOM wait, and one more waits for room
             asking.start_soon(ask, n)
@@ -75,7 +75,7 @@ async def test_who_leaves_ends_only_its_waiting(nursery: trio.Nursery) -> None:
         await go.wait()
         done.set()
 
-    nursery.start_soon(mailbox.serve)
+    mailbox.begin(nursery.start_soon)
     async with trio.open_nursery() as asking:
         asking.start_soon(mailbox.ask, job)
         await trio.testing.wait_all_tasks_blocked()
@@ -92,7 +92,7 @@ async def _value(n: int) -> int:
 
 async def test_errors_are_the_jobs_outcome(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
     mailbox = box()
-    nursery.start_soon(mailbox.serve)
+    mailbox.begin(nursery.start_soon)
 
     async def refused() -> None:
         raise SessionBusy("not now; try later")
@@ -117,7 +117,7 @@ async def test_a_stuck_owner_is_a_timeout_and_what_was_not_begun_is_not_done(nur
     async def late() -> None:
         done.append("late")
 
-    nursery.start_soon(mailbox.serve)
+    mailbox.begin(nursery.start_soon)
     nursery.start_soon(mailbox.ask, stuck.wait)
     await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(TimedOut, match=r"session s-1 did not answer within 0\.01 s"):
@@ -159,14 +159,15 @@ async def test_finish_does_what_is_under_way_to_its_end() -> None:
         results.append(await mailbox.ask(job))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(mailbox.serve)
+        mailbox.begin(nursery.start_soon)
         nursery.start_soon(ask)
         await trio.testing.wait_all_tasks_blocked()
         mailbox.finish()
         go.set()
     assert results == [5]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(mailbox.serve)  # begins nothing any more
+    with trio.move_on_after(0.05) as waiting:
+        await mailbox.ask(job)  # begins nothing any more
+    assert waiting.cancelled_caught and results == [5]
 
 
 async def test_a_job_that_is_cut_off_is_refused_when_its_owner_is_settled() -> None:
@@ -181,7 +182,7 @@ async def test_a_job_that_is_cut_off_is_refused_when_its_owner_is_settled() -> N
 
     async with trio.open_nursery() as asking:
         async with trio.open_nursery() as owner:
-            owner.start_soon(mailbox.serve)
+            mailbox.begin(owner.start_soon)
             asking.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
             owner.cancel_scope.cancel()

@@ -1,0 +1,75 @@
+"""Things to be done one after another, by a task that is there only while one of them waits: idle ones cost memory."""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+
+Starter = Callable[[Callable[[], Awaitable[object]]], None]
+"""Starts a task; ``Nursery.start_soon`` is one."""
+
+
+class Errands(Generic[T]):
+    """A bounded queue, and who empties it, in its order.
+
+    Args:
+        do: is given each, and waited for before the next one.
+        room: how many wait; who has one more waits itself.
+    """
+
+    def __init__(self, do: Callable[[T], Awaitable[object]], room: int) -> None:
+        self._do = do
+        self._room = room
+        self._start: Starter | None = None
+        self._closed = False
+        self._waiting: tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]] | None = None
+
+    async def put(self, errand: T) -> None:
+        """Have it done after what was put before; returns as soon as there is room for it.
+
+        Raises:
+            trio.BrokenResourceError: it is closed, and nothing is done any more.
+        """
+        if self._closed:
+            raise trio.BrokenResourceError
+        if self._waiting is None:
+            self._waiting = trio.open_memory_channel[T](self._room)
+            if self._start is not None:
+                self._start(self._run)
+        await self._waiting[0].send(errand)
+
+    def begin(self, start: Starter) -> None:
+        """Do what waits, and what comes, in tasks that ``start`` starts."""
+        self._start = start
+        if self._waiting is not None:
+            start(self._run)
+
+    def finish(self) -> None:
+        """Begin nothing more; what is being done is done to its end."""
+        self._start = None
+
+    def close(self) -> list[T]:
+        """Take nothing more. What was not begun."""
+        self._start, self._closed = None, True
+        left: list[T] = []
+        while (errand := self._next()) is not None:
+            left.append(errand)
+        self._waiting = None
+        return left
+
+    def _next(self) -> T | None:
+        try:
+            return None if self._waiting is None else self._waiting[1].receive_nowait()
+        except trio.WouldBlock:
+            return None
+
+    async def _run(self) -> None:
+        while self._start is not None:
+            errand = self._next()
+            if errand is None:
+                self._waiting = None
+                return
+            await self._do(errand)
