@@ -11,6 +11,7 @@ from ..protocol.errors import DaemonRunning, RoostError
 from .app import serve
 from .current import Current
 from .log import Log
+from .memory import save_memory
 from .process.trees import DAEMON
 from .settings import Settings, at, load
 from .systemd import listen_socket
@@ -49,6 +50,7 @@ def main() -> None:
     with suppress(OSError):  # a roostd that finds another one by this name leaves it, and its children, alone
         with open("/proc/self/comm", "wb") as name:
             name.write(DAEMON)
+    save_memory()
     status = run()
     logging.shutdown()
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ from .link import roll_back
 
 T = TypeVar("T")
 READERS = 4
+KEPT = 1
+"""Connections that stay open while nobody reads: each has 0.1 MB of its own."""
 READING = 30.0
 """Seconds that a read may take, the waiting for others included."""
 
@@ -41,8 +44,7 @@ class Readers:
     def close(self) -> None:
         """Close what is idle; a connection that is at work closes itself."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self._close_beyond(0)
 
     def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
@@ -66,5 +68,9 @@ class Readers:
 
     def _give_back(self, conn: sqlite3.Connection) -> None:
         self._idle.append(conn)
-        if self._closed:
-            self.close()
+        self._close_beyond(0 if self._closed else KEPT)
+
+    def _close_beyond(self, kept: int) -> None:
+        with suppress(IndexError):  # another thread was faster
+            while len(self._idle) > kept:
+                self._idle.pop().close()
