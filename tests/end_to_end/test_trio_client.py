@@ -78,7 +78,9 @@ async def test_a_tool_may_start_the_daemon(tmp_path: Path, monkeypatch: pytest.M
             pass
     async with roost.client.connect(start=True) as client:
         pid = (await client.call("daemon.status"))["pid"]
-        feed = client.events()
+        feed = client.events(after=0)
+        with trio.fail_after(DEADLINE):
+            assert (await anext(feed))["kind"] == "daemon.started"
         os.kill(pid, signal.SIGTERM)
         with trio.fail_after(DEADLINE):
             kinds = [event["kind"] async for event in feed]
