@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import trio
@@ -43,7 +44,7 @@ async def test_each_is_told_once(pipes: list[Pipe]) -> None:
     watch = Watch()
     told: list[int] = []
     for number, pipe in enumerate(pipes):
-        watch.when_readable(pipe.read, lambda number=number: told.append(number))
+        watch.when_readable(pipe.read, partial(told.append, number))
     os.write(pipes[1].write, b"x")
     pipes[2].hang_up()
     await settled()
