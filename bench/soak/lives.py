@@ -78,7 +78,7 @@ class Daemon:
         return host.marked(host.everything(), self.socket)
 
     async def terminate(self) -> float:
-        """SIGTERM; nothing may be left, nor lost but the state of a child that was killed then. Seconds until its end."""
+        """SIGTERM. Nothing is left; lost is at most the state of a child that was killed then. Seconds to its end."""
         self.roostd.connection.close()
         seconds, status = await trio.to_thread.run_sync(self.roostd.stop)
         if status not in (0, LOST):
