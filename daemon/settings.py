@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,6 +129,12 @@ class RetentionSettings(Section):
     sweep: Period = 3600.0
 
 
+@lru_cache(64)
+def _limits(memory_max: int | None, pids_max: int | None, cpu_max: float | None, nofile: int | None) -> Limits:
+    """One object for all sessions that have the same."""
+    return Limits(memory_max=memory_max, pids_max=pids_max, cpu_max=cpu_max, nofile=nofile)
+
+
 class EngineSettings(Section):
     """How to run a session's child. ``env_from`` names secrets; see :func:`secrets`."""
 
@@ -144,7 +151,7 @@ class EngineSettings(Section):
     @property
     def limits(self) -> Limits:
         """What holds for its sessions that have no limits of their own."""
-        return Limits(memory_max=self.memory_max, pids_max=self.pids_max, cpu_max=self.cpu_max, nofile=self.nofile)
+        return _limits(self.memory_max, self.pids_max, self.cpu_max, self.nofile)
 
 
 class Settings(Section):
