@@ -13,8 +13,8 @@ _libc = ctypes.CDLL(None)
 _SETSIGDEF, _SETSID = 0x04, 0x80
 _ENOUGH = 1024
 """Bytes for each of libc's records: glibc's largest has 336."""
-_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
-"""What the interpreter ignores, and a program expects not to be ignored."""
+_DEFAULT_SIGNALS = set(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP}
+"""A program expects none to be ignored: not what the interpreter ignores, nor what nohup had roostd ignore."""
 _CAN_CLOSE = hasattr(_libc, "posix_spawn_file_actions_addclosefrom_np")
 
 
