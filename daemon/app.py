@@ -257,7 +257,8 @@ class App:
         """
         left = await store.read(children.recorded)
         before = self.place.predecessor
-        sockets = frozenset({str(self.settings.daemon.socket), *([before.socket] if before else [])})
+        socket = str(self.settings.daemon.socket)
+        sockets = frozenset({socket, before.socket if before else socket})
         roots = [Root(child.session, Identity(*child[1:])) for child in left]
 
         async def ours(ids: list[str]) -> set[str]:

@@ -2,7 +2,6 @@
 
 import pytest
 import trio
-import trio.testing
 
 from helpers.rooms import FULL, Faults, Rooms, wait_until
 from roost.daemon.sessions import recorder
