@@ -257,8 +257,8 @@ class App:
         """
         left = await store.read(children.recorded)
         before = self.place.predecessor
-        socket = str(self.settings.daemon.socket)
-        sockets = frozenset({socket, before.socket if before else socket})
+        own = str(self.settings.daemon.socket)
+        sockets = frozenset({own, before.socket if before else own})
         roots = [Root(child.session, Identity(*child[1:])) for child in left]
 
         async def ours(ids: list[str]) -> set[str]:
