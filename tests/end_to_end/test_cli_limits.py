@@ -44,12 +44,15 @@ def test_they_are_changed_one_by_one_and_taken_away(roost: Roost) -> None:
 
 
 def test_what_cannot_be_right_is_refused_before_anything_is_made(roost: Roost) -> None:
-    before = roost("ls", "-a").out
+    def sessions() -> list[str]:
+        return [json.loads(line)["id"] for line in roost("ls", "-a", "--json").out.splitlines()]
+
+    before = sessions()
     done = roost("run", "--memory-max", "2GB", "true")
     assert done.status == 2
     assert "argument --memory-max: '2GB' is no size: write 512MiB, 2GiB or 1G" in done.err
     assert roost("run", "-s", "first", "--pids-max", "5", "true").status == 2
-    assert roost("ls", "-a").out == before
+    assert sessions() == before
     assert roost("limit", "nobody").status == 4
     refused = roost("call", "session.create", '{"workspace": "/", "limits": {"memory_max": 0}}')
     assert refused.status == 2 and "limits.memory_max" in refused.err
