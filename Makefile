@@ -4,18 +4,29 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := protocol daemon worker client
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/pytest
+NOT_MACHINES := -m "not container and not machine"
+# What the tests start is none of these jobs.
+unexport MAKEFLAGS
 
-.PHONY: demo test check bench soak fmt clean
+.PHONY: demo test test-rooms test-end-to-end test-machines check bench soak fmt clean
 
 demo: $(VENV)/.stamp-run
 	$(BIN)/python tests/end_to_end/demo.py
 
+# Three parts at a time: most tests wait for processes, not for a core.
 test: $(VENV)/.stamp-test
-	@# Those that boot a machine of their own mostly wait for it: they run beside the others.
-	@$(BIN)/pytest -m "container or machine" -o cache_dir=.pytest_cache/machines >.pytest-machines.log 2>&1 & beside=$$!; \
-	  $(BIN)/pytest -m "not container and not machine"; status=$$?; \
-	  wait $$beside || status=1; \
-	  cat .pytest-machines.log; exit $$status
+	@echo "All tests; each part tells its own when it is over, within some minutes."
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync test-rooms test-end-to-end test-machines
+
+test-rooms:
+	$(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/end_to_end $(NOT_MACHINES)
+
+test-end-to-end:
+	$(PYTEST) -o cache_dir=.pytest_cache/$@ tests/end_to_end $(NOT_MACHINES)
+
+test-machines:
+	$(PYTEST) -o cache_dir=.pytest_cache/$@ -m "container or machine"
 
 check: export COVERAGE_FILE = .coverage-data/.coverage
 check: export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
@@ -26,7 +37,7 @@ check: $(VENV)/.stamp-check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	rm -rf .coverage-data && mkdir .coverage-data
-	$(BIN)/coverage run -m pytest -m "not container and not machine"
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync test-rooms test-end-to-end PYTEST="$(BIN)/coverage run -m pytest"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='protocol/*' --fail-under=90
 	$(BIN)/coverage report --include='daemon/*' --fail-under=90
@@ -45,7 +56,7 @@ fmt: $(VENV)/.stamp-check
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) .venv-bench .pytest-machines.log .coverage-data .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench .coverage-data .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # One environment, three sets of packages: what runs, what tests, what checks.
 $(VENV)/.stamp-run: pyproject.toml

@@ -126,10 +126,11 @@ class App:
             registry = supervisor.registry
             server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
             left = await self._recover(store, processes)
-            await nursery.start(processes.run)
-            await nursery.start(supervisor.registry.run)
             for session, pids in left.sessions.items():
                 registry.left.enter(session, pids)
+            await nursery.start(processes.run)
+            await nursery.start(registry.run)
+            for session in left.sessions:
                 nursery.start_soon(guarded, f"end of {session}", registry.left.outlast, session, left.roots)
             await nursery.start(server.serve, self._listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)

@@ -54,6 +54,8 @@ class Processes:
         self.cgroups = cgroups
         self.children: dict[int, Root] = {}
         """Those that are not reaped, by pid. Threads add to it."""
+        self.inherited: dict[str, list[Root]] = {}
+        """Session → children of a dead predecessor that do not end. Nobody here reaps them."""
         self._clearing = Counter[str]()
         self._reaper = Reaper(self.children)
         self._files = Patience()
@@ -61,7 +63,7 @@ class Processes:
         self.spawning = trio.CapacityLimiter(at_once)
         self.ending = trio.CapacityLimiter(at_once)
         self._looker = Looker(
-            lambda: list(self.children.values()),
+            self._roots,
             frozenset({socket}),
             lambda: frozenset(self._clearing),
             moved=self._reaper.count,
@@ -104,6 +106,9 @@ class Processes:
         where = command[0], cwd, env.get("PATH")
         await self._files.call(where, lambda: _touch(command[0], cwd, env), math.inf)
         return await spawn(command, cwd=cwd, env=env, limiter=self.spawning, owner=_Of(session, limits, self))
+
+    def _roots(self) -> list[Root]:
+        return [*self.children.values(), *(root for roots in self.inherited.values() for root in roots)]
 
     async def look(self) -> Census:
         """Whose what is there is, read after this was called; see :class:`Looker`."""
@@ -232,8 +237,9 @@ class _Of:
             return None
 
     def give_up(self) -> None:
+        # Not killed: a start that hung for long may find the session's next child in it.
         if self._cgroup is not None:
-            self._cgroup.end(MOMENT)
+            self._cgroup.remove()
 
     def oom_kills(self) -> int:
         # Nothing of a disk is behind this file: it does not keep the loop.

@@ -41,18 +41,16 @@ class Left:
 
     async def outlast(self, session: str, roots: Sequence[Root]) -> None:
         """Kill and look again until nothing is left, however long that takes; then the session is idle."""
-        mine = {root.child.pid: root for root in roots if root.session == session}
-        self._processes.children.update(mine)
+        mine = self._processes.inherited[session] = [root for root in roots if root.session == session]
         pause = AGAIN
         while not await self._cleared(session):
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST)
-        for pid in mine:
-            del self._processes.children[pid]
+        del self._processes.inherited[session]
 
         def settle(tx: Tx) -> None:
-            for pid in mine:
-                children.ended(tx, session, pid)
+            for root in mine:
+                children.ended(tx, session, root.child.pid)
             if tx.session(session).state is SessionState.stopping:
                 sessions.change(tx, session, SessionEvent.gone, reason="daemon_restart")
 

@@ -1,9 +1,7 @@
 """A live session: one task, one nursery, one child. What is asked of it waits in a bounded mailbox, in order."""
 
 import logging
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
 
 import trio
 
@@ -19,10 +17,9 @@ from .launch import prepared
 from .letter import Mailbox
 from .recorder import persist
 from .turn import RunningTurn
+from .waiters import Waiters
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _STOPPABLE = (SessionState.ready, SessionState.busy, SessionState.waiting)
 
@@ -39,8 +36,6 @@ class LiveSession:
         """It was started."""
         self.ended = trio.Event()
         """Its task is over: no known pid of it lives."""
-        self.stuck_by: RoostError | None = None
-        """What of it does not end although it was killed."""
         self.failure: RoostError | None = None
         """Why it did not start, or why its child died."""
         self.stopping = False
@@ -58,9 +53,10 @@ class LiveSession:
         self._stop_reason = "stopped"
         self._interrupted: str | None = None
         self._preparing = trio.CancelScope()
-        self._impatient: set[trio.CancelScope] = set()
         self._mailbox = Mailbox(f"session {session_id}", self._terminated)
         self.ask = self._mailbox.ask
+        self._waiters = Waiters(self.ended)
+        self.unless_stuck = self._waiters.unless_stuck
         self._nursery: trio.Nursery
 
     # --- what the supervisor calls ---
@@ -107,21 +103,10 @@ class LiveSession:
                 await self.stuck(exc)
                 raise
 
-    async def unless_stuck(self, wait: Callable[[], Awaitable[T]]) -> T:
-        """What ``wait`` gives, as long as what was killed also ends.
-
-        Raises:
-            ProcessesLeft: it does not; the session goes on waiting by itself.
-        """
-        with trio.CancelScope() as scope:
-            self._impatient.add(scope)
-            try:
-                if self.stuck_by is None or self.ended.is_set():
-                    return await wait()
-            finally:
-                self._impatient.discard(scope)
-        assert self.stuck_by is not None
-        raise self.stuck_by
+    @property
+    def stuck_by(self) -> RoostError | None:
+        """What of it does not end although it was killed."""
+        return self._waiters.stuck_by
 
     @property
     def busy(self) -> bool:
@@ -378,11 +363,8 @@ class LiveSession:
         await self.house.store.write(spawned)
 
     async def stuck(self, error: RoostError) -> None:
-        told, self.stuck_by = self.stuck_by is not None, error
-        if told:  # once is enough: the next look may find others, of those that fork on and on
+        if not self._waiters.tell(error):  # once is enough: the next look may find others, of those that fork on and on
             return
-        for scope in tuple(self._impatient):
-            scope.cancel()
         log.error("session %s: %s", self.id, error)
         pids: list[int] = error.data.get("pids", [])
         try:

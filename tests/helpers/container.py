@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from helpers.booted import Booted
+
 # systemd manages whatever cgroup it starts in, so it gets one of its own; a test that dies takes it along.
 BOOT = """
 echo $$ >"$CGROUP/cgroup.procs"
@@ -53,7 +55,7 @@ def own_cgroup() -> Path | None:
     return None
 
 
-class Container:
+class Container(Booted):
     """A booted machine; `with Container(...) as machine` powers it off at the end."""
 
     def __init__(self, folder: Path, binds: Mapping[str, Path]) -> None:
@@ -92,7 +94,6 @@ class Container:
             self._remove()
 
     def run(self, *command: str, check: bool = True, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-        """Run a command in the container; what it printed (both streams) is in `stdout`."""
         done = subprocess.run(
             ["nsenter", "--target", str(self.leader), "--all", "--", *command],
             env=os.environ | {"PATH": PATH},
@@ -104,18 +105,6 @@ class Container:
         )
         assert not check or done.returncode == 0, f"{command}: exit status {done.returncode}\n{done.stdout}"
         return done
-
-    def show(self, unit: str, name: str) -> str:
-        """One property of a unit, as `systemctl show` prints it."""
-        return self.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
-
-    def wait_until(self, *command: str, timeout: float = 30) -> str:
-        """Run a command again and again until it succeeds; what it printed then."""
-        deadline = time.monotonic() + timeout
-        while (done := self.run(*command, check=False)).returncode != 0:
-            assert time.monotonic() < deadline, f"{command}: still {done.returncode}\n{done.stdout}"
-            time.sleep(0.05)
-        return done.stdout
 
     def _wait_booted(self, deadline: float) -> None:
         """Wait until nspawn has a child and that child's systemd says `running`."""

@@ -12,13 +12,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pytest
+
+from helpers.booted import Booted
 
 BOOT = Path(__file__).with_suffix(".sh")
 
@@ -74,7 +75,7 @@ def _root() -> list[str]:
     return ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "con=null", "con0=null,fd:1"]
 
 
-class Machine:
+class Machine(Booted):
     """A booted machine; `with Machine(folder) as machine` powers it off at the end."""
 
     def __init__(self, folder: Path, memory: str = "1G") -> None:
@@ -111,8 +112,7 @@ class Machine:
         finally:
             self._remove()
 
-    def run(self, *command: str, check: bool = True, timeout: float = 100) -> subprocess.CompletedProcess[str]:
-        """Run a command as the machine's root; what it printed (both streams) is in `stdout`."""
+    def run(self, *command: str, check: bool = True, timeout: float = 200) -> subprocess.CompletedProcess[str]:
         name = self._ask(*command)
         reply = self._reply(timeout)
         assert reply[:1] == [name], f"{command}: no answer after {timeout} s: {reply}\n{self._console()}"
@@ -124,18 +124,6 @@ class Machine:
     def shell(self, script: str, *arguments: str, check: bool = True) -> str:
         """What a shell script printed."""
         return self.run("sh", "-euc", script, "sh", *arguments, check=check).stdout
-
-    def show(self, unit: str, name: str) -> str:
-        """One property of a unit, as `systemctl show` prints it."""
-        return self.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
-
-    def wait_until(self, *command: str, timeout: float = 60) -> str:
-        """Run a command again and again until it succeeds; what it printed then."""
-        deadline = time.monotonic() + timeout
-        while (done := self.run(*command, check=False)).returncode != 0:
-            assert time.monotonic() < deadline, f"{command}: still {done.returncode}\n{done.stdout}"
-            time.sleep(0.05)
-        return done.stdout
 
     def _parameters(self, channel: int) -> list[str]:
         boot = [f"EXCHANGE={self.folder}", "init=/bin/sh", "--", str(BOOT)]

@@ -16,10 +16,10 @@ from roost.daemon.sessions.house import House
 from roost.daemon.sessions.registry import Registry
 from roost.daemon.sessions.session import LiveSession
 from roost.daemon.settings import load
-from roost.daemon.store import Store, Tx, reads
+from roost.daemon.store import Store, Tx, checkpoints, reads
 from roost.daemon.store.items import Append, Start
 from roost.protocol import rpc
-from roost.protocol.errors import EngineFailed, StorageFailed, TimedOut, WorkerExited
+from roost.protocol.errors import EngineFailed, OutcomeUnknown, StorageFailed, TimedOut, WorkerExited
 from roost.protocol.methods import SessionCreateParams, TurnSendParams
 from roost.protocol.model import Author, EngineKind, ItemKind, Problem, Session, Turn, TurnState, new_id
 
@@ -182,6 +182,11 @@ class Rooms:
         with trio.fail_after(DEADLINE):
             return await self.supervisor.wait_turn(turn)
 
+    async def started(self) -> tuple[str, LiveSession]:
+        """A new session whose child is ready."""
+        session = await self.create()
+        return session, await self.registry.ensure(session)
+
     async def begun(self, session: str, prompt: str, **params: Any) -> str:
         """Send a prompt; returns when its turn is with the engine."""
         turn = await self.send(session, prompt, **params)
@@ -203,6 +208,11 @@ class Rooms:
         """Of the events so far, in order."""
         events, _, _ = await self.store.read(lambda conn: reads.events(conn, session, 0, 1000, None, 2**30))
         return [event.kind for event in events]
+
+    async def saved(self, session: str) -> object:
+        """The state that is kept of it; None: none."""
+        found = await self.store.read(lambda conn: checkpoints.load(conn, session, "latest"))
+        return None if found is None else rpc.unpack(found[1])
 
     async def stored(self, session: str) -> Session:
         return await self.store.read(lambda conn: reads.session(conn, session))
@@ -238,6 +248,7 @@ class Faults:
 
 
 FULL = StorageFailed("the disk is full; free some space")
+UNKNOWN = OutcomeUnknown("it may be on disk; ask again")
 
 
 @asynccontextmanager

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from helpers.cgroups import scratch
 from helpers.children import ENV, SOCKET, at_once, descriptors, line, python, spawn, until
 from helpers.fuse import Hanging, hanging
 from roost.daemon.process import processes as module
+from roost.daemon.process.cgroup import Cgroups, Found
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.spawn import Child
 from roost.protocol.errors import EngineFailed, ProcessesLeft
@@ -56,6 +58,24 @@ async def test_a_start_that_was_given_up_is_undone_when_the_mount_answers(dead: 
     await until(lambda: descriptors() <= before and not processes.spawning.borrowed_tokens)
     assert not processes.children
     assert not [pid for pid in _running() if str(dead.path) in pid]
+
+
+async def test_a_start_that_comes_back_late_spares_what_its_session_runs_by_then(
+    dead: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share the session's cgroup. The mount dies between the look at it and the start."""
+    monkeypatch.setattr(module, "_touch", lambda *_: None)
+    with scratch() as folder:
+        processes = Processes(SOCKET, cgroups=Found(Cgroups(folder), "for this test"))
+        dead.deaf()
+        with trio.move_on_after(0.2):
+            await spawn(["program"], env={"PATH": str(dead.path)}, processes=processes)
+        async with await spawn(python("print('here'); print(input())"), processes=processes) as child:
+            assert await line(child) == "here"
+            dead.well()
+            await until(lambda: not processes.spawning.borrowed_tokens)
+            await child.stdin.send_all(b"still\n")
+            assert await line(child) == "still"
 
 
 def _running() -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from helpers.rooms import FULL, Faults, Rooms, wait_until
+from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, wait_until
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.recorder import MERGE_BYTES, MOST_UNSAVED, Recorder, persist
 from roost.daemon.store import Tx, reads
@@ -11,8 +11,6 @@ from roost.daemon.store.items import Append, Change, End, Start
 from roost.protocol.errors import LimitReached, OutcomeUnknown, SessionNotFound, StorageFailed
 from roost.protocol.model import Item, ItemKind, ItemState
 from roost.protocol.rpc import unpack
-
-UNKNOWN = OutcomeUnknown("it may be on disk; ask again")
 
 
 async def recording(house: Rooms, nursery: trio.Nursery, max_output: int = 10**9) -> tuple[Recorder, str]:

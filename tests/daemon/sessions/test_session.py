@@ -9,14 +9,12 @@ import pytest
 import trio
 import trio.testing
 
-from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
+from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, rooms, wait_until
 from roost.daemon.sessions import house as house_module
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.checkpoint import Shutdown
-from roost.daemon.sessions.session import LiveSession
-from roost.daemon.store import Tx, checkpoints
+from roost.daemon.store import Tx
 from roost.protocol.errors import (
-    OutcomeUnknown,
     RoostError,
     SessionBusy,
     SessionNotFound,
@@ -25,37 +23,23 @@ from roost.protocol.errors import (
     WorkerExited,
 )
 from roost.protocol.model import SessionState, TurnState
-from roost.protocol.rpc import unpack
-
-UNKNOWN = OutcomeUnknown("it may be on disk; ask again")
-
-
-async def started(house: Rooms) -> tuple[str, LiveSession]:
-    session = await house.create()
-    return session, await house.registry.ensure(session)
-
-
-async def saved(house: Rooms, session: str) -> object:
-    found = await house.store.read(lambda conn: checkpoints.load(conn, session, "latest"))
-    return None if found is None else unpack(found[1])
-
 
 # --- turns ---
 
 
 async def test_a_turn_runs_and_its_state_is_part_of_its_end(house: Rooms) -> None:
     """Design 6.5."""
-    session, live = await started(house)
+    session, live = await house.started()
     turn = await house.run(session, "keep")
     assert (turn.state, house.record(session).state) == (TurnState.completed, SessionState.ready)
-    assert await saved(house, session) == ["keep"] and not live.dirty
+    assert await house.saved(session) == ["keep"] and not live.dirty
     await house.run(session, "more")
     assert live.dirty, "its end did not carry the state"
 
 
 async def test_a_cancel_that_meets_the_claim_is_carried_out(house: Rooms) -> None:
     """S1.C1, C4: on disk before the session knows its turn, it is not lost."""
-    session, live = await started(house)
+    session, live = await house.started()
     live.cancel("t-later", "policy")
     live.cancel("t-other", "user")
     assert live._cancels == {"t-later": "policy", "t-other": "user"}  # pyright: ignore[reportPrivateUsage]
@@ -74,7 +58,7 @@ async def test_a_claim_of_which_nobody_knows_whether_it_is_on_disk_is_looked_up(
 ) -> None:
     """Else the turn would be running, and nobody would run it."""
     monkeypatch.setattr(recorder, "RETRY", 0.01)
-    session, _ = await started(house)
+    session, _ = await house.started()
     faults = Faults(house.store)
     for done in (True, False):
         faults.fail(UNKNOWN, after=1, done_first=done)  # turn.send itself goes through
@@ -85,7 +69,7 @@ async def test_a_claim_of_which_nobody_knows_whether_it_is_on_disk_is_looked_up(
 async def test_a_claim_that_fails_is_tried_again_and_does_not_spin(tmp_path: Path) -> None:
     """Not S3 weakness 7: a full disk is not asked again at once, for ever."""
     async with rooms(tmp_path, "[sessions]\npoll = '20ms'\n") as house:
-        session, _ = await started(house)
+        session, _ = await house.started()
         faults = Faults(house.store)
         faults.fail(FULL, 10**6, after=1)
         turn = await house.send(session, "say it")
@@ -100,7 +84,7 @@ async def test_when_the_end_of_a_turn_cannot_be_written_it_waits_and_loses_nothi
     house: Rooms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "RETRY", 0.01)
-    session, _ = await started(house)
+    session, _ = await house.started()
     house.gates["run"] = trio.Event()
     turn = await house.send(session, "keep")
     await wait_until(lambda: house.registry.live[session].turn)
@@ -115,7 +99,7 @@ async def test_when_the_end_of_a_turn_cannot_be_written_it_waits_and_loses_nothi
 
 
 async def test_a_child_that_dies_between_turns_is_replaced(house: Rooms) -> None:
-    session, live = await started(house)
+    session, live = await house.started()
     house.engines[session].kill()
     await live.ended.wait()
     assert (await house.run(session, "say hello")).state is TurnState.completed
@@ -127,7 +111,7 @@ async def test_a_child_that_dies_between_turns_is_replaced(house: Rooms) -> None
 @pytest.mark.parametrize("again", range(8))
 async def test_a_turn_that_is_claimed_as_the_stop_by_force_comes_is_cancelled(house: Rooms, again: int) -> None:
     """Both are in one commit: mostly the session's task does not know yet that it runs."""
-    session, live = await started(house)
+    session, live = await house.started()
     house.registry.runner.stop()
     go_on = threading.Event()
 
@@ -163,7 +147,7 @@ async def test_unload_and_send_meet_and_the_turn_runs(house: Rooms) -> None:
 
 
 async def test_clear_is_not_undone_by_a_start_that_meets_it(house: Rooms) -> None:
-    session, _ = await started(house)
+    session, _ = await house.started()
     for n in range(20):
         await house.run(session, "keep")
         async with trio.open_nursery() as nursery:
@@ -175,7 +159,7 @@ async def test_clear_is_not_undone_by_a_start_that_meets_it(house: Rooms) -> Non
 
 
 async def test_clear_of_a_running_session_is_refused(house: Rooms) -> None:
-    session, _ = await started(house)
+    session, _ = await house.started()
     await house.begun(session, "hang")
     with pytest.raises(SessionBusy):
         await house.supervisor.clear(session)
@@ -183,14 +167,14 @@ async def test_clear_of_a_running_session_is_refused(house: Rooms) -> None:
 
 async def test_a_clear_that_cannot_be_saved_leaves_a_state_to_save(house: Rooms) -> None:
     """What is in memory and what is on disk differ then: the next stop sees to it."""
-    session, live = await started(house)
+    session, live = await house.started()
     await house.run(session, "keep")
     Faults(house.store).fail(FULL)
     with pytest.raises(StorageFailed):
         await house.supervisor.clear(session)
-    assert live.dirty and await saved(house, session) == ["keep"]
+    assert live.dirty and await house.saved(session) == ["keep"]
     await house.supervisor.stop(session)
-    assert await saved(house, session) == []
+    assert await house.saved(session) == []
 
 
 async def test_delete_and_start_meet(house: Rooms) -> None:
@@ -212,7 +196,7 @@ async def test_delete_and_start_meet(house: Rooms) -> None:
 async def test_archive_and_send_meet(house: Rooms) -> None:
     """One of them is refused, or both were in time; nothing is archived with a queue."""
     for _ in range(10):
-        session, _ = await started(house)
+        session, _ = await house.started()
         errors: list[RoostError] = []
 
         async def ask(work: object, *args: object, errors: list[RoostError] = errors) -> None:
@@ -231,7 +215,7 @@ async def test_archive_and_send_meet(house: Rooms) -> None:
 
 async def test_a_deleted_session_leaves_nothing_behind(house: Rooms) -> None:
     """And whoever waits for one of its turns is told."""
-    session, _ = await started(house)
+    session, _ = await house.started()
     first = await house.begun(session, "hang")
     behind = await house.send(session, "say it")
     await house.supervisor.cancel(first, "user", None)

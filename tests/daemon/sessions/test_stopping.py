@@ -3,46 +3,29 @@
 import pytest
 import trio
 
-from helpers.rooms import FULL, Faults, Rooms, wait_until
+from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, wait_until
 from roost.daemon.sessions import recorder
-from roost.daemon.sessions.session import LiveSession
-from roost.daemon.store import checkpoints
 from roost.protocol.errors import (
     InternalError,
-    OutcomeUnknown,
     RoostError,
     WorkerExited,
 )
 from roost.protocol.model import SessionState, TurnState
-from roost.protocol.rpc import unpack
-
-UNKNOWN = OutcomeUnknown("it may be on disk; ask again")
-
-
-async def started(house: Rooms) -> tuple[str, LiveSession]:
-    session = await house.create()
-    return session, await house.registry.ensure(session)
-
-
-async def saved(house: Rooms, session: str) -> object:
-    found = await house.store.read(lambda conn: checkpoints.load(conn, session, "latest"))
-    return None if found is None else unpack(found[1])
-
 
 # --- turns ---
 
 
 async def test_stop_saves_what_changed_and_ends_the_child(house: Rooms) -> None:
-    session, live = await started(house)
+    session, live = await house.started()
     await house.run(session, "one")
     record = await house.supervisor.stop(session)
-    assert record.state is SessionState.idle and await saved(house, session) == ["one"]
+    assert record.state is SessionState.idle and await house.saved(session) == ["one"]
     assert live.ended.is_set()
     assert (await house.supervisor.stop(session)).state is SessionState.idle, "stopped twice is stopped once"
 
 
 async def test_many_stops_at_once_are_one_and_all_succeed(house: Rooms) -> None:
-    session, _ = await started(house)
+    session, _ = await house.started()
     turn = await house.begun(session, "hang")
     async with trio.open_nursery() as nursery:
         for force in (False, False, False, True, True):
@@ -54,7 +37,7 @@ async def test_many_stops_at_once_are_one_and_all_succeed(house: Rooms) -> None:
 
 async def test_a_forced_stop_waits_behind_nothing(house: Rooms) -> None:
     """A child that hangs must not keep waiting whoever wants it gone."""
-    session, _ = await started(house)
+    session, _ = await house.started()
     await house.run(session, "one")
     house.gates["state"] = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -69,7 +52,7 @@ async def test_a_forced_stop_waits_behind_nothing(house: Rooms) -> None:
         nursery.start_soon(house.supervisor.stop, session, True)
         await wait_until(lambda: house.engines[session].gone.is_set())
         house.gates.pop("state").set()
-    assert house.record(session).state is SessionState.idle and await saved(house, session) is None
+    assert house.record(session).state is SessionState.idle and await house.saved(session) is None
 
 
 async def test_a_forced_stop_ends_one_that_only_starts(house: Rooms) -> None:
@@ -91,7 +74,7 @@ async def test_a_forced_stop_ends_one_that_only_starts(house: Rooms) -> None:
 
 
 async def test_a_state_that_cannot_be_saved_at_the_stop_is_said(house: Rooms) -> None:
-    session, _ = await started(house)
+    session, _ = await house.started()
     await house.run(session, "stuck")
     record = await house.supervisor.stop(session)
     assert record.state is SessionState.idle
@@ -102,7 +85,7 @@ async def test_a_state_that_cannot_be_saved_at_the_stop_is_said(house: Rooms) ->
 async def test_a_stop_that_cannot_be_written_is_refused_and_the_session_lives_on(
     house: Rooms, error: RoostError
 ) -> None:
-    session, live = await started(house)
+    session, live = await house.started()
     Faults(house.store).fail(error)
     with pytest.raises(type(error)):
         await house.supervisor.stop(session)
@@ -113,7 +96,7 @@ async def test_a_stop_that_cannot_be_written_is_refused_and_the_session_lives_on
 
 @pytest.mark.parametrize("done", [True, False])
 async def test_a_stop_that_may_be_written_goes_on(house: Rooms, done: bool) -> None:
-    session, _ = await started(house)
+    session, _ = await house.started()
     turn = await house.begun(session, "hang")
     Faults(house.store).fail(UNKNOWN, done_first=done)
     assert (await house.supervisor.stop(session)).state is SessionState.idle
@@ -125,19 +108,19 @@ async def test_a_stop_goes_on_though_nothing_can_be_written_meanwhile(
 ) -> None:
     """The child ends all the same; that it has ended is written when there is room."""
     monkeypatch.setattr(recorder, "RETRY", 0.01)
-    session, _ = await started(house)
+    session, _ = await house.started()
     await house.run(session, "one")
     faults = Faults(house.store)
     faults.fail(FULL, 5, after=1)
     record = await house.supervisor.stop(session)
     assert record.state is SessionState.idle and faults.failed == 5
-    assert await saved(house, session) is None
+    assert await house.saved(session) is None
 
 
 async def test_a_stop_and_the_end_of_its_turn_meet(house: Rooms) -> None:
     """Whichever comes first, the turn ends once and the session is idle."""
     for _ in range(30):
-        session, _ = await started(house)
+        session, _ = await house.started()
         turn = await house.send(session, "say it")
         await house.supervisor.stop(session)
         await house.supervisor.release(session)

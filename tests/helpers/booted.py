@@ -1,0 +1,25 @@
+"""What can be asked of a systemd that a test has booted, however it was."""
+
+import subprocess
+import time
+from abc import ABC, abstractmethod
+
+
+class Booted(ABC):
+    """A machine with a systemd of its own."""
+
+    @abstractmethod
+    def run(self, *command: str, check: bool = True, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+        """Run a command as the machine's root; what it printed (both streams) is in `stdout`."""
+
+    def show(self, unit: str, name: str) -> str:
+        """One property of a unit, as `systemctl show` prints it."""
+        return self.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
+
+    def wait_until(self, *command: str, timeout: float = 60) -> str:
+        """Run a command again and again until it succeeds; what it printed then."""
+        deadline = time.monotonic() + timeout
+        while (done := self.run(*command, check=False)).returncode != 0:
+            assert time.monotonic() < deadline, f"{command}: still {done.returncode}\n{done.stdout}"
+            time.sleep(0.05)
+        return done.stdout
