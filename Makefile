@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 ROOMS := protocol daemon worker client
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest
+# What the tests start is none of make's jobs.
+ALONE := env -u MAKEFLAGS
 NOT_MACHINES := -m "not container and not machine"
-# What the tests start is none of these jobs.
-unexport MAKEFLAGS
 
 .PHONY: demo test test-rooms test-end-to-end test-machines check bench soak fmt clean
 
@@ -20,13 +20,13 @@ test: $(VENV)/.stamp-test
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync test-rooms test-end-to-end test-machines
 
 test-rooms:
-	$(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/end_to_end $(NOT_MACHINES)
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/end_to_end $(NOT_MACHINES)
 
 test-end-to-end:
-	$(PYTEST) -o cache_dir=.pytest_cache/$@ tests/end_to_end $(NOT_MACHINES)
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/end_to_end $(NOT_MACHINES)
 
 test-machines:
-	$(PYTEST) -o cache_dir=.pytest_cache/$@ -m "container or machine"
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ -m "container or machine"
 
 check: export COVERAGE_FILE = .coverage-data/.coverage
 check: export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1

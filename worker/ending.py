@@ -41,9 +41,15 @@ def end_started() -> None:
     if not _had_a_child():
         return
     begun = time.monotonic()
+    killed: float | None = None
     asked: set[int] = set()
-    while (found := started()) and time.monotonic() - begun < TERM_GRACE + KILL_GRACE:
-        late = time.monotonic() - begun >= TERM_GRACE
+    while found := started():
+        now = time.monotonic()
+        late = now - begun >= TERM_GRACE
+        if late:
+            killed = killed or now  # not a time from the start: on a busy machine one look may outlast both
+            if now - killed > KILL_GRACE:
+                break
         for pid in found if late else found - asked:
             try:
                 os.kill(pid, SIGKILL if late else SIGTERM)

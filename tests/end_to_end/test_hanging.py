@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -213,7 +214,9 @@ def test_a_fork_bomb_ends_with_its_session(patient: Daemon, bomb: str, kind: str
     patient.send(session, BOMBS[bomb])
     wait_until(partial(forked, session, 2), "it forks")
     begun = time.monotonic()
-    patient.call("session.stop", session=session)
+    with suppress(ProcessesLeft):  # said where a look takes as long as a link of the chain lives; not hung on
+        patient.call("session.stop", session=session)
     assert time.monotonic() - begun < PATIENT
-    assert patient.session(session)["state"] == "idle" and pids_with(f"ROOST_SESSION={session}") == set()
+    wait_until(lambda: patient.session(session)["state"] == "idle", "it has ended")
+    assert pids_with(f"ROOST_SESSION={session}") == set()
     assert patient.run(other, "echo hello")["state"] == "completed"

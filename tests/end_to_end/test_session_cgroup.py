@@ -8,10 +8,11 @@ import pytest
 
 from helpers.cgroups import scratch
 from helpers.children import alive
-from helpers.daemon import Daemon, running, wait_until
+from helpers.daemon import Daemon, running
 
 # It leaves its session, group, parent and environment behind: only a cgroup still knows whose it is.
-ESCAPES = "(setsid env -i /bin/sh -c 'echo $$ > escaped; exec sleep 600' >/dev/null 2>&1 </dev/null &); sleep 0.01"
+ESCAPES = "(setsid env -i /bin/sh -c 'echo $$ > escaped; exec sleep 600' >/dev/null 2>&1 </dev/null &)\n"
+ESCAPES += "until [ -s escaped ]; do sleep 0.01; done"
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def escaped(daemon: Daemon, session: str) -> int:
     file = daemon.workspace / "escaped"
     file.unlink(missing_ok=True)
     assert daemon.run(session, ESCAPES)["state"] == "completed"
-    return int(wait_until(lambda: file.exists() and file.read_text().strip(), "it runs"))
+    return int(file.read_text())
 
 
 def test_a_session_ends_with_what_escaped_from_it(daemon: Daemon, cgroup: Path) -> None:

@@ -10,7 +10,7 @@ from helpers.children import ENV
 from helpers.daemon import alive
 
 PROGRAM = """
-import json, os, subprocess, sys
+import json, os, subprocess, sys, time
 from roost.worker import ending
 looks = 0
 
@@ -50,3 +50,16 @@ def test_one_that_started_nothing_does_not_look_for_it() -> None:
 def test_what_it_started_is_ended(code: str) -> None:
     looks, [pid] = ended(code)
     assert looks and not alive(pid)
+
+
+def test_what_ignores_sigterm_is_killed_however_long_a_look_takes() -> None:
+    """On a busy machine the first look may be over when all its time is."""
+    slow = (
+        "look = ending.started\n"
+        "ending.started = lambda: (look(), time.sleep(2 * (ending.TERM_GRACE + ending.KILL_GRACE)))[0]\n"
+        "deaf = ['sh', '-c', \"trap '' TERM; echo; while :; do sleep 600; done\"]\n"
+        "pids.append((it := subprocess.Popen(deaf, stdout=subprocess.PIPE, stderr=-3)).pid)\n"
+        "it.stdout.readline()"
+    )
+    _, [pid] = ended(slow)
+    assert not alive(pid)
