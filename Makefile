@@ -7,23 +7,27 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest
 # What the tests start is none of make's jobs.
 ALONE := env -u MAKEFLAGS
+LONG := $(patsubst %,tests/end_to_end/test_%.py,hanging hostile kill orphans)
 NOT_MACHINES := -m "not container and not machine"
 
-.PHONY: demo test test-rooms test-end-to-end test-machines check bench soak fmt clean
+.PHONY: demo test test-rooms test-end-to-end test-long test-machines check bench soak fmt clean
 
 demo: $(VENV)/.stamp-run
 	$(BIN)/python tests/end_to_end/demo.py
 
-# Three parts at a time: most tests wait for processes, not for a core.
+# Four parts at a time, each as long as the others: most tests wait for processes, not for a core.
 test: $(VENV)/.stamp-test
 	@echo "All tests; each part tells its own when it is over, within some minutes."
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync test-rooms test-end-to-end test-machines
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync test-rooms test-end-to-end test-long test-machines
 
 test-rooms:
 	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/end_to_end $(NOT_MACHINES)
 
 test-end-to-end:
-	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/end_to_end $(NOT_MACHINES)
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/end_to_end $(LONG:%=--ignore=%) $(NOT_MACHINES)
+
+test-long:
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ $(LONG)
 
 test-machines:
 	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ -m "container or machine"
@@ -37,7 +41,7 @@ check: $(VENV)/.stamp-check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	rm -rf .coverage-data && mkdir .coverage-data
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync test-rooms test-end-to-end PYTEST="$(BIN)/coverage run -m pytest"
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync test-rooms test-end-to-end test-long PYTEST="$(BIN)/coverage run -m pytest"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='protocol/*' --fail-under=90
 	$(BIN)/coverage report --include='daemon/*' --fail-under=90
