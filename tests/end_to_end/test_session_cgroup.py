@@ -11,8 +11,10 @@ from helpers.children import alive
 from helpers.daemon import Daemon, running
 
 # It leaves its session, group, parent and environment behind: only a cgroup still knows whose it is.
-ESCAPES = "(setsid env -i /bin/sh -c 'echo $$ > escaped; exec sleep 600' >/dev/null 2>&1 </dev/null &)\n"
-ESCAPES += "until [ -s escaped ]; do sleep 0.01; done"
+ESCAPES = """
+(setsid env -i /bin/sh -c 'echo $$ > escaped; exec sleep 600' >/dev/null 2>&1 </dev/null &)
+until [ -s escaped ]; do sleep 0.01; done
+"""
 
 
 @pytest.fixture

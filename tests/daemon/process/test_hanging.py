@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,7 @@ async def test_a_start_that_comes_back_late_spares_what_its_session_runs_by_then
     dead: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They share the session's cgroup. The mount dies between the look at it and the start."""
-    monkeypatch.setattr(module, "_touch", lambda *_: None)
+    monkeypatch.setattr(module, "_touch", _well)
     with scratch() as folder:
         processes = Processes(SOCKET, cgroups=Found(Cgroups(folder), "for this test"))
         dead.deaf()
@@ -76,6 +76,10 @@ async def test_a_start_that_comes_back_late_spares_what_its_session_runs_by_then
             await until(lambda: not processes.spawning.borrowed_tokens)
             await child.stdin.send_all(b"still\n")
             assert await line(child) == "still"
+
+
+def _well(program: str, cwd: str, env: Mapping[str, str]) -> None:
+    """The file systems of all three answer."""
 
 
 def _running() -> list[str]:
