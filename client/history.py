@@ -1,5 +1,7 @@
 """Where to begin in a session's past, and what its turns were asked."""
 
+from itertools import islice
+
 from .invocation import Invocation, Record
 
 _PAGE = 1000
@@ -21,5 +23,5 @@ def after_last(invocation: Invocation, session: Record, turns: int) -> int:
 
 def prompts(invocation: Invocation, session: str) -> dict[str, str]:
     """The prompts of the session's newest turns, by turn."""
-    page = invocation.call("turn.list", session=session, newest=True, limit=_PROMPTS)
-    return {turn["id"]: turn["input"] for turn in page["turns"]}
+    newest = invocation.pages("turn.list", "turns", session=session, newest=True, limit=_PROMPTS)
+    return {turn["id"]: turn["input"] for turn in islice(newest, _PROMPTS)}

@@ -1,5 +1,7 @@
 """Show a session and its last turns (session.get, turn.list), or a turn and its items (turn.get, item.read)."""
 
+from itertools import islice
+
 from ..arguments import Parser, count
 from ..content import content, turn_items
 from ..invocation import Invocation, Record, now
@@ -22,7 +24,8 @@ def run(invocation: Invocation) -> int:
 def _session(invocation: Invocation, session: Record) -> int:
     last: list[Record] = []
     if limit := min(invocation.args.n, 1000):
-        last = invocation.call("turn.list", session=session["id"], newest=True, limit=limit)["turns"]
+        newest = invocation.pages("turn.list", "turns", session=session["id"], newest=True, limit=limit)
+        last = list(islice(newest, limit))
     writer = invocation.writer
     if writer.json:
         writer.record({**session, "last_turns": last})

@@ -5,6 +5,7 @@ from typing import Any
 
 from ...protocol.errors import AmbiguousId
 from ...protocol.model import Item, ItemState, Session, Turn, TurnState
+from ...protocol.rpc import pack
 from . import content
 from .log import events, last
 from .retention import prunable
@@ -118,7 +119,7 @@ def turns(
     size = 0
     for *row, place in conn.execute(sql, (*params, limit + 1)):
         turn = TURNS.load(tuple(row))
-        size += len(turn.input.encode()) + 500
+        size += len(pack(turn.to_wire()))  # a problem may be long, too
         if page and (len(page) == limit or size > MAX_BYTES):
             return page, cursor
         page.append(turn)

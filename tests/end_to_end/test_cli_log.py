@@ -40,6 +40,17 @@ def test_it_begins_where_it_is_told_to(roost: Roost) -> None:
     assert beyond.status == 2 and str(seq) in beyond.err
 
 
+def test_last_turns_are_all_there_when_they_fill_more_than_one_page(roost: Roost) -> None:
+    made = roost("new", "--name", "long").out.strip()
+    for n in range(20):
+        assert roost("send", "long", f"echo {n} # {'x' * 60_000}").status == 0
+    assert roost("wait", "long").status == 0
+    last = json.loads(roost("show", made, "-n", "20", "--json").out)["last_turns"]
+    assert [turn["input"].split()[1] for turn in last] == [str(n) for n in reversed(range(20))]
+    asked = [line for line in roost("log", "long", "-n", "19").out.splitlines() if line.startswith("> ")]
+    assert [line.split()[:3] for line in asked] == [[">", "echo", str(n)] for n in range(1, 20)]
+
+
 def test_one_turn_only(roost: Roost) -> None:
     turn = json.loads(roost("show", "told", "--json").out)["last_turns"][1]["id"]
     lines = roost("log", "--turn", turn[:14]).out.splitlines()

@@ -7,7 +7,8 @@ import pytest
 from helpers.ledger import Ledger, creating, sending
 from roost.daemon.store import reads, sessions, turns
 from roost.protocol.errors import AmbiguousId, SessionNotFound, TurnNotFound
-from roost.protocol.model import Session, Turn, TurnState
+from roost.protocol.model import After, AfterEnd, Problem, Session, Turn, TurnState
+from roost.protocol.rpc import pack
 
 
 def rename(ledger: Ledger, session: Session, id: str) -> None:
@@ -110,6 +111,18 @@ def test_pages_of_turns_stay_below_1_mib(ledger: Ledger) -> None:
         page, cursor = ledger.read(reads.turns, session.id, limit=100, cursor=cursor)
         sizes.append(len(page))
     assert sizes == [2, 2, 2, 1, 1]
+
+
+def test_pages_of_turns_count_why_they_ended(ledger: Ledger) -> None:
+    session, turn = ledger.running(*["x"] * 20, after=After(failed=AfterEnd.proceed))
+    long = Problem(name="turn_failed", message="m" * 4000, data={"why": "ä" * 30_000})
+    for _ in range(19):
+        ledger.end(turn, TurnState.failed, problem=long)
+        turn = ledger.claim(session)
+    page, cursor = ledger.read(reads.turns, session.id, newest=True)
+    assert len(page) == 14 and cursor is not None
+    assert len(pack([turn.to_wire() for turn in page])) < 1024 * 1024
+    assert len(all_turns(ledger, session, 100)) == 20
 
 
 def test_history_is_the_last_turns_that_have_ended(ledger: Ledger) -> None:
