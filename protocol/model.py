@@ -86,7 +86,10 @@ class AfterEnd(StrEnum):
 
 
 class After(Noun):
-    """What follows a turn that did not complete. ``retry`` sends it once more, at most 3 times in all, then holds."""
+    """What follows a turn that did not complete. ``retry`` sends it once more, at most 3 times in all, then holds.
+
+    What a user has cancelled or stopped is not sent again, but holds.
+    """
 
     failed: AfterEnd = AfterEnd.hold
     interrupted: AfterEnd = AfterEnd.hold

@@ -47,6 +47,8 @@ class LiveSession:
         """The turn that the daemon's stop interrupted."""
         self.used_at = trio.current_time()
         self.engine: Engine | None = None
+        self._through: str | None = None
+        """The last turn that the engine's state holds."""
         self._limits = Limits()
         """Of its last child."""
         self._cancels: dict[str, str] = {}
@@ -152,7 +154,7 @@ class LiveSession:
             await self.house.store.write(lambda tx: sessions.change(tx, self.id, start, reason="needed"))
         if self.stopping:
             return None
-        self.engine = engine
+        self.engine, self._through = engine, launch.session.through_turn
         return engine
 
     async def _live(self, engine: Engine) -> None:
@@ -238,8 +240,10 @@ class LiveSession:
 
     async def _run_turn(self, running: RunningTurn) -> None:
         await running.run()
-        if running.ended is not None and running.ended.engine_state is not None:
-            self.dirty = False
+        if running.ended is not None:
+            self._through = running.turn.id
+            if running.ended.engine_state is not None:
+                self.dirty = False
         if running.turn.state is TurnState.interrupted:
             self.cut_off = running.turn.id
         self._cancels.clear()
@@ -249,7 +253,7 @@ class LiveSession:
     async def told_state(self) -> tuple[bytes, str | None]:
         """A packed copy of the engine's state, and the last turn that it holds."""
         assert self.engine is not None
-        return await self.engine.state(), self.house.record(self.id).last_turn
+        return await self.engine.state(), self._through
 
     async def save(self, name: str = "latest") -> Checkpoint:
         """Take the engine's state and keep it; returns when it is on disk."""
@@ -271,7 +275,7 @@ class LiveSession:
         empty = await self.engine.clear()
         self.dirty = self.engine.saves
         await self.house.store.write(lambda tx: checkpoints.clear(tx, self.id, empty))
-        self.dirty = False
+        self.dirty, self._through = False, self.house.record(self.id).through_turn
         return True
 
     async def stop(self, reason: str) -> None:

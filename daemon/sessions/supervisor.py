@@ -10,6 +10,7 @@ from ...protocol.errors import (
     CheckpointNotFound,
     InvalidParams,
     NotSupported,
+    OutcomeUnknown,
     RoostError,
     SessionNotFound,
     WorkerExited,
@@ -121,8 +122,8 @@ class Supervisor:
         return self._record(session_id)
 
     async def _stop(self, session_id: str, force: bool) -> None:
-        if session_id not in self.registry.live and self._record(session_id).queued:
-            await self.store.write(lambda tx: queue.hold(tx, tx.session(session_id), "stopped"))
+        if self._record(session_id).queued:  # whatever ends its child first: an unload, or a start that fails
+            await self._park(session_id)
         live = self.registry.live.get(session_id)  # it may have been started before its queue was parked
         if live is None:
             self.registry.left.admit(session_id)
@@ -133,6 +134,13 @@ class Supervisor:
         if live.serving and not live.stopping:
             await self._unless_gone(live, live.unless_stuck(lambda: live.ask(lambda: live.stop("user"))))
         await live.unless_stuck(live.ended.wait)
+
+    async def _park(self, session_id: str) -> None:
+        try:
+            await self.store.write(lambda tx: queue.hold(tx, tx.session(session_id), "stopped"))
+        except OutcomeUnknown:
+            if session_id not in self.registry.live:  # else its stop says it once more
+                raise
 
     async def state(self, session_id: str, name: str) -> SessionStateResult:
         live = self.registry.live.get(session_id)
@@ -240,10 +248,7 @@ class Supervisor:
 
     async def _send(self, params: TurnSendParams, author: Author) -> TurnSendResult:
         session = await self.find(params.session)
-        size, limit = len(params.input.encode("utf-8", "replace")), self.settings.limits.prompt
-        if size > limit:
-            text = f"the prompt has {size} bytes and may have {limit}; put the rest into a file of the workspace"
-            raise InvalidParams(text, field="input", bytes=size, limit=limit)
+        self._check_size(params.input)
         retry_of = (await self.find_turn(params.retry_of)).id if params.retry_of else None
         turn, held, ahead = await self.store.write(
             lambda tx: turns.send(
@@ -260,6 +265,12 @@ class Supervisor:
         )
         return TurnSendResult(turn=turn, held=held, ahead=ahead)
 
+    def _check_size(self, prompt: str) -> None:
+        size, limit = len(prompt.encode("utf-8", "replace")), self.settings.limits.prompt
+        if size > limit:
+            text = f"the prompt has {size} bytes and may have {limit}; put the rest into a file of the workspace"
+            raise InvalidParams(text, field="input", bytes=size, limit=limit)
+
     async def cancel(self, turn_id: str, reason: str, author: Author | None) -> TurnCancelResult:
         turn, outcome = await self._owned(self._cancel, turn_id, reason, author)
         return TurnCancelResult(turn=turn, outcome=outcome)
@@ -273,6 +284,7 @@ class Supervisor:
         return turn, outcome
 
     async def edit(self, turn_id: str, input: str) -> Turn:
+        self._check_size(input)
         return await self.store.write(lambda tx: turns.edit(tx, turn_id, input))
 
     async def move(self, turn_id: str, before: str | None) -> Turn:

@@ -16,7 +16,7 @@ def follow(tx: Tx, turn: Turn) -> None:
         TurnState.interrupted: session.after.interrupted,
         TurnState.cancelled: session.after.cancelled,
     }.get(turn.state, AfterEnd.proceed)
-    if wanted is AfterEnd.retry and _attempts(tx, turn) < ATTEMPTS:
+    if wanted is AfterEnd.retry and turn.reason != "user" and _attempts(tx, turn) < ATTEMPTS:
         _send_again(tx, session, turn)
     elif wanted is not AfterEnd.proceed:
         queue.hold(tx, session, str(turn.state), turn.id)

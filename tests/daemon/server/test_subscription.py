@@ -253,6 +253,7 @@ async def test_a_bug_in_one_feed_ends_that_one_and_no_other(
         await broken.call("events.subscribe", all=True)
         (connection,) = (each for each in s.server.clients if each.subscriptions)
         (subscription,) = connection.subscriptions.values()
+        await wait_until(lambda: "live" in repr(subscription))
         monkeypatch.setattr(subscription, "_send", mistaken)
         await client.call("events.subscribe", all=True)
         await s.emit("", 1)

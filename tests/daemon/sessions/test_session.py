@@ -274,6 +274,7 @@ async def test_a_secret_that_does_not_come_is_an_error(tmp_path: Path, monkeypat
         os.close(os.open(tmp_path / "secret", os.O_WRONLY))  # lets the thread go that still waits for it
         (tmp_path / "secret").unlink()
         (tmp_path / "secret").write_text("the word\n")
+        monkeypatch.undo()
         await house.supervisor.release(session)
         assert (await house.run(session, "say it")).state is TurnState.completed
         assert house.engines[session].launch.env["KEY"] == "the word"

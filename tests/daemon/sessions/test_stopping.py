@@ -10,7 +10,7 @@ from roost.protocol.errors import (
     RoostError,
     WorkerExited,
 )
-from roost.protocol.model import SessionState, TurnState
+from roost.protocol.model import After, AfterEnd, SessionState, TurnState
 
 # --- turns ---
 
@@ -157,3 +157,44 @@ async def test_a_stop_while_its_turn_starts_the_child_is_not_undone(house: Rooms
     assert session not in house.registry.live and house.record(session).state is SessionState.idle
     [turn] = await house.turns(session)
     assert turn.state in (TurnState.queued, TurnState.cancelled)
+
+
+async def test_a_stop_that_meets_an_unload_parks_what_is_queued(house: Rooms) -> None:
+    """The unload ends the child first, and would leave the queue to start it again."""
+    session, _ = await house.started()
+    await house.run(session, "one")
+    house.gates["state"] = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.registry.unload, session, "idle")
+        await wait_until(lambda: "state" in house.engines[session].entered)
+        await house.send(session, "two")
+        nursery.start_soon(house.supervisor.stop, session)
+        await wait_until(lambda: house.record(session).hold is not None)
+        house.gates.pop("state").set()
+    record = house.record(session)
+    assert (record.state, record.queued) == (SessionState.idle, 1) and session not in house.registry.live
+
+
+async def test_a_stop_that_meets_a_start_which_fails_parks_what_is_queued(house: Rooms) -> None:
+    session = await house.create(after=After(failed=AfterEnd.proceed))
+    house.gates["serve"] = trio.Event()
+    for prompt in ("one", "two", "three"):
+        await house.send(session, prompt)
+    await wait_until(lambda: session in house.engines and "serve" in house.engines[session].entered)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.supervisor.stop, session)
+        await wait_until(lambda: house.record(session).hold is not None)
+        house.engines[session].kill()
+    await wait_until(lambda: session not in house.registry.runner.drives.in_flight)
+    assert session not in house.registry.live and house.record(session).queued
+
+
+async def test_a_state_names_the_last_turn_that_it_holds(house: Rooms) -> None:
+    """A turn that its engine never answered is none of them."""
+    session, live = await house.started()
+    one = await house.run(session, "one")
+    cut = await house.begun(session, "deaf")
+    live.interrupt("daemon_stop")
+    assert (await house.wait(cut)).state is TurnState.interrupted
+    assert (await live.told_state())[1] == one.id
+    assert (await live.save()).through_turn == one.id

@@ -55,6 +55,7 @@ async def test_who_waits_for_a_start_that_is_stuck_is_told_and_its_queue_kept(ho
     assert [turn.state for turn in await house.turns(session)] == [TurnState.queued]
     house.gates.pop("serve")
     house.engines[session].kill()  # it ends after all
+    await house.supervisor.release(session)
     assert (await house.wait((await house.turns(session))[0].id)).state is TurnState.completed
 
 

@@ -85,6 +85,20 @@ def test_a_turn_alone_is_tried_again_too(ledger: Ledger) -> None:
     assert (again.input, again.retry_of) == ("one", turn.id)
 
 
+def test_what_a_user_cancelled_is_not_sent_again(ledger: Ledger) -> None:
+    session, turn = ledger.running("one", "two", after=after("cancelled", AfterEnd.retry))
+    ledger.do(turns.request_cancel, turn.id, reason="user", author=None)
+    ledger.end(turn, TurnState.cancelled)
+    assert ledger.queue(session) == ["two"] and ledger.session(session).hold is not None
+
+
+def test_what_timed_out_is_sent_again(ledger: Ledger) -> None:
+    session, turn = ledger.running("one", after=after("cancelled", AfterEnd.retry))
+    ledger.do(turns.request_cancel, turn.id, reason="timeout", author=None)
+    ledger.end(turn, TurnState.cancelled)
+    assert ledger.queue(session) == ["one"]
+
+
 def test_a_retry_whose_first_attempt_was_removed_still_ends(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two", after=after("failed", AfterEnd.retry))
     ledger.end(turn, TurnState.failed)

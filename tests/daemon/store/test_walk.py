@@ -29,6 +29,8 @@ class Expected:
         self.held = False
         self.sent = 0
         self.attempts: dict[str, int] = {}
+        self.unwanted: set[str] = set()
+        """Those that a user has cancelled."""
 
     def left(self) -> None:
         self.held = self.held and bool(self.queue)
@@ -37,7 +39,7 @@ class Expected:
         """``again`` is the head of the queue now: a retry, if there should be one."""
         if state is TurnState.completed or self.policy is AfterEnd.proceed:
             return
-        if self.policy is AfterEnd.retry and self.attempts[turn] < 3:
+        if self.policy is AfterEnd.retry and turn not in self.unwanted and self.attempts[turn] < 3:
             assert again is not None and again not in self.attempts
             self.queue.insert(0, again)
             self.attempts[again] = self.attempts[turn] + 1
@@ -157,6 +159,7 @@ class Walk(RuleBasedStateMachine):
         if cancel:
             outcome = self.ledger.do(turns.request_cancel, turn, reason="user", author=None)[1]
             assert outcome == ("cancelled" if turn in expected.queue else "requested")
+            expected.unwanted.add(turn)
         else:
             try:
                 self.ledger.do(turns.remove, turn)
