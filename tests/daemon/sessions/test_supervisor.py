@@ -139,6 +139,12 @@ async def test_a_prompt_that_is_too_long_is_refused_by_its_bytes(tmp_path: Path)
         with pytest.raises(InvalidParams) as caught:
             await house.send(session, "é" * 6)
         assert caught.value.data["bytes"] == 12
+        await house.begun(session, "hang")
+        turn = await house.send(session, "short")
+        with pytest.raises(InvalidParams) as edited:
+            await house.supervisor.edit(turn, "é" * 6)
+        assert edited.value.message == caught.value.message and edited.value.data == caught.value.data
+        assert (await house.supervisor.edit(turn, "é" * 5)).input == "é" * 5
 
 
 async def test_delete_and_archive_want_an_idle_session(house: Rooms) -> None:
