@@ -106,9 +106,8 @@ class Shell:
         try:
             try:
                 self._write_preface(trap, environment)
-                return Command(
-                    ["bash", "-c", line], {**environment, b"BASH_ENV": _path(self._preface).encode()}, self._wake
-                )
+                bash = {**environment, b"BASH_ENV": _path(self._preface).encode()}
+                return Command(["bash", "-c", "--", line], bash, self._wake)
             except FileNotFoundError:
                 return Command(["sh", "-c", trap + line], environment, self._wake)
         except (OSError, ValueError) as error:

@@ -72,6 +72,16 @@ def test_an_exported_function_carries_over(shell: Driver) -> None:
     assert shell.output == "hi you\n"
 
 
+def test_a_line_that_begins_with_a_dash_is_no_option_of_the_shell(shell: Driver, tmp_path: Path) -> None:
+    tool = tmp_path / "--version"
+    tool.write_text("#!/bin/sh\necho mine\n")
+    tool.chmod(0o700)
+    assert ending(shell.turn("-e")) == ("failed", 127)
+    shell.turn(f"export PATH={tmp_path}:$PATH")
+    assert ending(shell.turn("--version")) == ("completed", 0)
+    assert shell.output == "mine\n"
+
+
 def test_exit_3_fails_the_turn_and_keeps_what_was_done(shell: Driver) -> None:
     answer = shell.turn("export A=1; exit 3")
     assert ending(answer) == ("failed", 3)
