@@ -51,14 +51,15 @@ class _Shown:
         self._turn = turn
         self._transcript = Transcript(turn["id"])
         self._transcript.prompts[turn["id"]] = turn["input"]
-        self._queued = False  # holds of before are none of this turn's
+        self._waiting = False  # holds of before, or of what is behind it, are none of this turn's
 
     def event(self, event: Record) -> int | None:
-        if event["kind"] == "session.held" and self._queued:
+        if event["kind"] == "session.held" and self._waiting:
             return _held(self._invocation, self._turn, event["data"]["reason"])
         if event["turn"] != self._turn["id"]:
             return None
-        self._queued = self._queued or event["kind"] == "turn.queued"
+        if event["kind"] in ("turn.queued", "turn.started"):
+            self._waiting = event["kind"] == "turn.queued"
         if self._writer.json:
             self._writer.record(event)
         elif not self._writer.quiet:

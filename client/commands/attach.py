@@ -53,6 +53,7 @@ class _Attached:
         self._running: str | None = session["turn"]
         self._seen, self._past = after, int(session["seq"])
         self._sent: set[str] = set()  # turns of ours that have not ended
+        self._waiting: set[str] = set()  # those of them whose queueing was seen, and no start yet
         self._closing = False
         self._status = OK
 
@@ -93,17 +94,26 @@ class _Attached:
         """Keep track of what runs and of our own turns; True if a turn ended."""
         self._seen = event["seq"]
         kind, turn = event["kind"], event["turn"]
-        if kind == "turn.started":
+        if kind == "turn.queued" and turn in self._sent:
+            self._waiting.add(turn)
+        elif kind == "turn.started":
             self._running = turn
-        elif kind == "session.held" and self._sent:
-            self._sent.clear()
-            self._status = REFUSED
+            self._waiting.discard(turn)
+        elif kind == "session.held" and self._waiting:  # holds of before are none of theirs
+            self._park()
         elif kind in ENDS:
             self._running = None
+            self._waiting.discard(turn)
             if turn in self._sent:
                 self._sent.discard(turn)
                 self._status = of_turn(kind.partition(".")[2], event["data"]["reason"])
         return kind in ENDS
+
+    def _park(self) -> None:
+        """Those that wait are not waited for."""
+        self._sent -= self._waiting
+        self._waiting.clear()
+        self._status = REFUSED
 
     def _send(self, line: str) -> None:
         try:

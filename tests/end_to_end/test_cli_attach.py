@@ -125,6 +125,30 @@ def test_a_prompt_that_is_held_says_so(roost: Roost, session: str) -> None:
     assert "held (" in done.err and "roost release" in done.err
 
 
+def test_a_hold_of_before_is_none_of_its_own(roost: Roost, session: str) -> None:
+    """Its history is longer than what comes at once, so that the prompt is sent before the hold in it is seen."""
+    roost("send", session, "head -c 3000000 /dev/zero | tr '\\0' x; while [ ! -e over ]; do sleep 0.02; done; exit 1")
+    roost("send", session, "true")
+    (roost.daemon.workspace / "over").touch()
+    assert roost("wait", session).status == 8
+    assert roost("release", session).status == 0
+    assert roost("wait", session).status == 0
+    done = roost("attach", session, stdin="echo third; exit 5")
+    assert done.status == 1
+    assert "\nthird\n" in done.out and "[exit status 5]" in done.out.splitlines()[-1]
+
+
+def test_a_hold_while_its_own_turn_runs_does_not_end_it_before_that(roost: Roost, session: str) -> None:
+    with roost.started("attach", session) as attach:
+        attach.type("trap 'echo told; exit 5' TERM; echo runs; while :; do sleep 0.02; done\n")
+        attach.expect("\nruns\n")
+        attach.close_stdin()
+        roost("send", session, "true")
+        roost("stop", session)
+        assert "told\n" in attach.rest()
+        assert attach.wait() == 6
+
+
 def test_a_prompt_that_is_refused_does_not_end_it(roost: Roost, session: str) -> None:
     done = roost("attach", session, stdin="x" * 1_500_000 + "\necho after\n")
     assert "after\n" in done.out and "the prompt has 1500000 bytes" in done.err

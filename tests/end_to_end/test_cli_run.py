@@ -192,6 +192,18 @@ def test_a_session_on_hold_is_8_and_says_what_to_do(roost: Roost) -> None:
     assert roost("wait", "held").status == 0
 
 
+def test_a_hold_of_what_is_behind_it_does_not_end_it(roost: Roost) -> None:
+    assert roost("new", "--name", "before").status == 0
+    with roost.started(
+        "run", "-s", "before", "trap 'echo told; exit 5' TERM; echo runs; while :; do sleep 0.02; done"
+    ) as run:
+        run.expect("runs\n")
+        assert roost("send", "before", "true").status == 0
+        assert roost("stop", "before").status == 0
+        assert "told\n" in run.rest()
+        assert run.wait() == 6
+
+
 def test_a_closed_pipe_is_quiet(roost: Roost) -> None:
     with roost.started("run", "--name", "piped", "echo first; while :; do echo more; sleep 0.01; done") as run:
         run.expect("first\n")
