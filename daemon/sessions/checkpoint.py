@@ -16,7 +16,8 @@ from .session import LiveSession
 log = logging.getLogger(__name__)
 
 ENDING = 15.0
-"""Seconds the children of all batches have to end after they were saved, before they are only killed."""
+"""Seconds the children of all batches have to end after they were saved, before they are only killed; half of the
+deadline if that is less, so that the other half is left to save."""
 SETTLING = 2.0
 """Seconds to write that a child has ended: on a disk that takes nothing, the next start sees to it."""
 
@@ -32,6 +33,8 @@ class Shutdown:
         self.report = Report(reason)
         self._registry = registry
         self._settings = registry.settings.checkpoints
+        self._deadline = registry.settings.daemon.stop_deadline
+        self._ending = min(ENDING, self._deadline / 2)
         self._progress = progress
         self._lost: dict[str, RoostError] = {}
         self._hurried = False
@@ -66,7 +69,7 @@ class Shutdown:
         resident = {live.id: live for live in lives if live.resident}
         self.report.sessions = len(resident)
         gate = trio.CapacityLimiter(self._settings.parallel_batches)
-        deadline = trio.current_time() + registry.settings.daemon.stop_deadline - ENDING
+        deadline = trio.current_time() + self._deadline - self._ending
         async with trio.open_nursery() as nursery:
             for ids in split(list(resident), self._settings.batch):
                 nursery.start_soon(self._batch, [resident[session_id] for session_id in ids], gate, deadline)
@@ -85,8 +88,9 @@ class Shutdown:
                         nursery.start_soon(self._save, live, results)
         for live in lives:
             if live.id not in results:
-                results[live.id] = "timed_out"
-                self._lost[live.id] = TimedOut("it did not hand over its state in time")
+                results[live.id] = "timed_out" if live.dirty else "unchanged"
+                if live.dirty:
+                    self._lost[live.id] = TimedOut("it did not hand over its state in time")
         self.report.add_batch(results)
         self._progress(f"stopping: {self.report.saved} saved, {self.report.batches} batches settled")
         async with trio.open_nursery() as nursery:  # one that hangs here delays no other batch
@@ -111,7 +115,7 @@ class Shutdown:
     async def _end(self, live: LiveSession) -> None:
         """End the child; one that was settled as lost is not asked again, only ended."""
         lost = self._lost.get(live.id)
-        with self._until(trio.current_time() + ENDING):
+        with self._until(trio.current_time() + self._ending):
             if lost is None:
                 await guarded(live.id, self._ask_to_end, live)
             else:

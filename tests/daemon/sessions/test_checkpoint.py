@@ -65,6 +65,31 @@ async def test_one_that_hangs_costs_nobody_else_and_is_named(tmp_path: Path) -> 
         assert house.registry.live == {}
 
 
+async def test_a_short_deadline_leaves_time_to_save(tmp_path: Path) -> None:
+    async with rooms(tmp_path, f"{QUICK}[daemon]\nstop_deadline = '2s'\n") as house:
+        clean, dirty, stuck = [await house.create() for _ in range(3)]
+        await house.run(clean, "keep")
+        await house.run(dirty, "one")
+        await house.run(stuck, "keep")
+        house.engines[stuck].gates = {"end": trio.Event()}
+        begin = trio.current_time()
+        report = await stop(house)
+        assert (report.saved, report.unchanged, report.timed_out, report.status) == (1, 2, [], 0)
+        assert await saved(house, dirty) == ["one"]
+        assert trio.current_time() - begin < 5, "the children's end keeps to it, too"
+
+
+async def test_without_any_time_only_what_was_not_saved_is_lost(tmp_path: Path) -> None:
+    async with rooms(tmp_path, f"{QUICK}[daemon]\nstop_deadline = 0\n") as house:
+        clean, dirty = [await house.create() for _ in range(2)]
+        await house.run(clean, "keep")
+        await house.run(dirty, "one")
+        report = await stop(house)
+        assert (report.timed_out, report.unchanged, report.status) == ([dirty], 1, 9)
+        assert "checkpoint.failed" not in await house.kinds(clean)
+        assert await saved(house, clean) == ["keep"]
+
+
 async def test_a_running_turn_is_interrupted_and_its_state_saved(tmp_path: Path) -> None:
     async with rooms(tmp_path, QUICK) as house:
         session = await house.create()
