@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from .model import Noun
-from .params import Count, Params, SessionRef
+from .params import Count, Number, Params, SessionRef
 
 
 class Feed(Params):
@@ -21,7 +21,7 @@ class Feed(Params):
 
 
 class EventsReadParams(Feed):
-    after: int = Field(default=0, ge=0)
+    after: Number = 0
     limit: Count = 256
 
 
@@ -32,7 +32,7 @@ class EventsReadResult(Noun):
 
 
 class EventsSubscribeParams(Feed):
-    after: int | None = Field(default=None, ge=0, description="left out: only what happens from now on")
+    after: Number | None = Field(default=None, description="left out: only what happens from now on")
     follow: bool = Field(default=True, description="false: end after what there is now")
 
 

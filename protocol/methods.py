@@ -21,6 +21,7 @@ from .model import (
     Label,
     Limits,
     Noun,
+    Positive,
     ProcessStats,
     PromptText,
     Session,
@@ -29,7 +30,8 @@ from .model import (
     TurnState,
     UnixMs,
 )
-from .params import Count, Cursor, Done, EnvName, EnvValue, Key, Nothing, Params, SessionRef, TurnRef
+from .params import Count, Cursor, Done, EnvName, EnvValue, Key, Nothing, Number, Params, SessionRef, TurnRef
+from .rpc import MAX_MSGID
 
 PROTOCOL = 1
 """Version of the wire protocol; it is not the version of the program."""
@@ -44,7 +46,7 @@ class ClientInfo(Params):
 
 
 class HelloParams(Params):
-    protocol: int
+    protocol: int = Field(le=2**53)
     client: ClientInfo
 
 
@@ -70,7 +72,7 @@ class HelloResult(Noun):
 
 
 class CancelParams(Params):
-    msgid: int = Field(ge=0)
+    msgid: int = Field(ge=0, le=MAX_MSGID)
 
 
 class DiscoverResult(Noun):
@@ -148,7 +150,9 @@ class SessionListParams(Params):
     archived: bool = Field(default=False, description="list the archived ones instead")
     state: SessionState | None = Field(default=None, strict=False)
     limit: Count = 200
-    cursor: str = Field(default="", max_length=128, description="`next` of the page before")
+    cursor: str = Field(
+        default="", pattern=r"^([0-9]{1,16}\.s-[a-z2-7]{16})?$", description="`next` of the page before"
+    )
 
 
 class SessionListResult(Noun):
@@ -200,7 +204,7 @@ class CheckpointListResult(Noun):
 
 
 class SessionStderrParams(SessionParams):
-    offset: int | None = Field(default=None, ge=0, description="bytes since the session was made; null: near the end")
+    offset: Number | None = Field(default=None, description="bytes since the session was made; null: near the end")
     limit: Annotated[int, Field(ge=1, le=262_144, description="bytes")] = 65_536
 
 
@@ -225,8 +229,8 @@ class SessionReleaseResult(Noun):
 
 class TurnSendParams(SessionParams):
     input: PromptText
-    timeout: Annotated[int, Field(ge=1)] | None = Field(default=None, description="ms the turn may run")
-    idle_timeout: Annotated[int, Field(ge=1)] | None = Field(default=None, description="ms its child may be silent")
+    timeout: Positive | None = Field(default=None, description="ms the turn may run")
+    idle_timeout: Positive | None = Field(default=None, description="ms its child may be silent")
     retry_of: TurnRef | None = None
     key: Key = None
 
@@ -292,7 +296,7 @@ class TurnWaitParams(TurnParams):
 
 class ItemReadParams(Params):
     item: str = Field(min_length=1, max_length=128)
-    offset: int = Field(default=0, ge=0, description="bytes")
+    offset: Number = Field(default=0, description="bytes")
     limit: int = Field(default=262_144, ge=1, le=917_504, description="bytes")
 
 

@@ -18,7 +18,9 @@ Key = Annotated[str | None, Field(default=None, min_length=1, max_length=128, de
 SessionRef = Annotated[str, Field(min_length=1, max_length=128, description="id, unique start of an id, or name")]
 TurnRef = Annotated[str, Field(min_length=1, max_length=128, description="id or unique start of an id")]
 Count = Annotated[int, Field(ge=1, le=1000, description="at most this many")]
-Cursor = Annotated[int, Field(ge=0, description="`next` of the page before; 0 for the first")]
+Number = Annotated[int, Field(ge=0, le=2**53)]
+"""Of an event, or of a byte: every language has it, and SQLite too."""
+Cursor = Annotated[Number, Field(description="`next` of the page before; 0 for the first")]
 EnvName = Annotated[str, Field(pattern=r"^[^=\x00]+$", max_length=256)]
 EnvValue = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=131072)]
 

@@ -51,7 +51,11 @@ class Records:
         return packed
 
     def page(self, archived: bool, state: SessionState | None, limit: int, cursor: str) -> tuple[list[str], str | None]:
-        """Ids, oldest first, and the cursor of the next page. Only when :attr:`complete`."""
+        """Ids, oldest first, and the cursor of the next page. Only when :attr:`complete`.
+
+        Args:
+            cursor: one that a page gave; '' for the first page.
+        """
         at = bisect_right(self._order, _position(cursor)) if cursor else 0
         ids: list[str] = []
         for _created_at, session_id in self._order[at:]:
@@ -149,4 +153,4 @@ class Records:
 
 def _position(cursor: str) -> tuple[int, str]:
     created_at, _, session_id = cursor.partition(".")
-    return (int(created_at) if created_at.isdigit() else 0, session_id)
+    return int(created_at), session_id

@@ -1,5 +1,6 @@
 """Nouns, verbs and events: strict on what comes in, and all of them listed."""
 
+import json
 import re
 from typing import Any
 
@@ -53,6 +54,9 @@ def test_every_class_of_an_event_is_registered() -> None:
         (methods.TurnSendParams, {"session": "s", "input": "x", "timeout": "5"}, "timeout"),
         (methods.SessionListParams, {"limit": 0}, "limit"),
         (methods.SessionListParams, {"state": "asleep"}, "state"),
+        (methods.SessionListParams, {"cursor": "²"}, "cursor"),
+        (methods.SessionListParams, {"cursor": "².s-aaaaaaaaaaaaaaaa"}, "cursor"),
+        (methods.SessionListParams, {"cursor": "17"}, "cursor"),
         (feeds.EventsReadParams, {"session": "s", "all": True}, "give session"),
         (feeds.EventsReadParams, {}, "give session"),
         (feeds.EventsReadParams, {"all": True, "after": -1}, "after"),
@@ -64,6 +68,19 @@ def test_what_does_not_fit_is_refused_by_name(params: type[BaseModel], given: di
     """S2.U1 (an empty prompt), S2.M5 (an update with no fields)."""
     with pytest.raises(ValidationError, match=culprit):
         params.model_validate(given)
+
+
+def integers(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of all integers in a schema, however deep."""
+    found: list[dict[str, Any]] = []
+    json.loads(json.dumps(schema), object_hook=found.append)
+    return [one for one in found if one.get("type") == "integer"]
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_no_integer_that_is_taken_is_too_large_for_the_store_and_for_records(name: str) -> None:
+    schema = METHODS[name].params.model_json_schema()
+    assert [found for found in integers(schema) if found.get("maximum", 2**64) > 2**53] == []
 
 
 def test_records_are_frozen_and_strict_about_their_fields() -> None:

@@ -22,8 +22,10 @@ values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dic
 fields = st.sampled_from(["session", "turn", "all", "after", "limit", "kinds", "timeout", "msgid", "input", "name"])
 params = st.dictionaries(fields | st.text(max_size=5), values, max_size=4)
 requests = st.builds(rpc.request, st.integers(0, 2**32 - 1), st.sampled_from(SAFE) | st.text(), params)
+far = st.fixed_dictionaries({"all": st.just(True), "after": st.integers(2**53, 2**64 - 1)})
 messages = (
     requests
+    | st.builds(rpc.request, st.integers(0, 2**32 - 1), st.sampled_from(["events.read", "events.subscribe"]), far)
     | st.builds(rpc.notification, st.sampled_from(["rpc.cancel", "event"]), params)
     | st.builds(rpc.pack, values)
 )
@@ -82,3 +84,4 @@ async def speak(scratch: Path, clients: list[list[bytes]]) -> None:
                     except trio.BrokenResourceError:
                         break
                 await healthy.call("daemon.status")
+                await healthy.call("events.read", all=True)  # by then the client's own reads have ended

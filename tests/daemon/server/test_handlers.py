@@ -279,6 +279,27 @@ async def test_an_item_is_read_a_piece_at_a_time(tmp_path: Path) -> None:
         assert data.decode() == "é" * 300_000
 
 
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63, 2**64 - 1])
+async def test_a_number_too_large_is_refused_by_its_name(tmp_path: Path, number: int) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        turn = await turn_with_items(s, client, "x", "y")
+        item = (await client.call("turn.get", turn=turn))["items"][0]["id"]
+        for method, field, given in (
+            ("events.read", "after", {"all": True}),
+            ("events.read", "after", {"session": "a"}),
+            ("events.subscribe", "after", {"session": "a"}),
+            ("turn.get", "after", {"turn": turn}),
+            ("turn.list", "cursor", {"session": "a"}),
+            ("turn.send", "timeout", {"session": "a", "input": "x"}),
+            ("turn.send", "idle_timeout", {"session": "a", "input": "x"}),
+            ("item.read", "offset", {"item": item}),
+            ("session.stderr", "offset", {"session": "a"}),
+        ):
+            error = await client.error(method, **given, **{field: number})
+            assert isinstance(error, InvalidParams) and error.data["field"] == field
+            assert error.message == f"{method}: {field} should be less than or equal to {2**53}"
+
+
 async def test_events_are_read_by_the_page(tmp_path: Path) -> None:
     """S2.V3"""
     async with served(tmp_path) as s, connected(s.path) as client:
