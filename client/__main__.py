@@ -1,7 +1,17 @@
-"""``python -m roost.client`` is the command ``roost``."""
+"""The command ``roost``, also as ``python -m roost.client``."""
 
+import signal
 import sys
 
-from .cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command; its exit status. A Ctrl-C while it is still being imported ends it without a word."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started us has it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from .cli import main as command
+
+    return command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -48,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as __main__ leaves it: now a Ctrl-C can be dealt with
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return _main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         return status.INTERRUPTED

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .content import final_message
-from .follow import Ended, Follower, Happened, Interrupted
+from .follow import Ended, Follower, Happened, Happening, Interrupted
 from .invocation import Invocation
 from .render import clean
 from .status import INTERRUPTED, REFUSED, of_end, of_turn
@@ -12,38 +12,31 @@ from .transcript import ENDS, Transcript
 Record = dict[str, Any]
 
 
-def stream(invocation: Invocation, sent: Record, after: int) -> int:
-    """Follow the turn in ``sent``, the result of turn.send, through the session's events after ``after``.
+def stream(invocation: Invocation, session: Record, **prompt: Any) -> int:
+    """Send ``prompt``, params of turn.send, to the session of this record, and follow its turn to the end.
 
-    Ctrl-C once cancels the turn and shows its end, twice leaves it running.
+    From the sending on, Ctrl-C once cancels the turn and shows its end, twice leaves it running.
     """
-    turn = sent["turn"]
-    if sent["held"]:
-        return _held(invocation, turn, sent["held"])
-    invocation.call("events.subscribe", session=turn["session"], after=after)
-    shown = _Shown(invocation, turn)
+    left = "the prompt"
     with Follower(invocation.daemon, invocation.writer.flush) as follower:
         try:
+            sent = invocation.call("turn.send", session=session["id"], **prompt)
+            turn = sent["turn"]
+            left = turn["id"]
+            if sent["held"]:
+                return _held(invocation, turn, sent["held"])
+            invocation.call("events.subscribe", session=session["id"], after=session["seq"])
+            shown = _Shown(invocation, turn)
             for happening in follower:
-                match happening:
-                    case Happened(event):
-                        status = shown.event(event)
-                    case Ended(reason, message, _):
-                        status = shown.ended(reason, message)
-                    case Interrupted():
-                        shown.cancel()
-                        status = None
-                    case _:
-                        status = None
-                if status is not None:
+                if (status := shown.on(happening)) is not None:
                     return status
         except KeyboardInterrupt:
-            invocation.writer.advise(f"left {turn['id']} running; see it with `roost attach {turn['session']}`")
+            invocation.writer.advise(f"left {left} running; see it with `roost attach {session['id']}`")
     return INTERRUPTED
 
 
 class _Shown:
-    """The turn as the person sees it. Each method gives the exit status once there is one."""
+    """The turn as the person sees it."""
 
     def __init__(self, invocation: Invocation, turn: Record) -> None:
         self._invocation = invocation
@@ -53,7 +46,20 @@ class _Shown:
         self._transcript.prompts[turn["id"]] = turn["input"]
         self._waiting = False  # holds of before, or of what is behind it, are none of this turn's
 
-    def event(self, event: Record) -> int | None:
+    def on(self, happening: Happening) -> int | None:
+        """Show what happened; the exit status once there is one."""
+        match happening:
+            case Happened(event):
+                return self._event(event)
+            case Ended(reason, message, _):
+                return self._ended(reason, message)
+            case Interrupted():
+                self._cancel()
+            case _:
+                pass  # there is no keyboard
+        return None
+
+    def _event(self, event: Record) -> int | None:
         if event["kind"] == "session.held" and self._waiting:
             return _held(self._invocation, self._turn, event["data"]["reason"])
         if event["turn"] != self._turn["id"]:
@@ -73,7 +79,7 @@ class _Shown:
         self._writer.end_line()
         return of_turn(event["kind"].partition(".")[2], event["data"]["reason"])
 
-    def ended(self, reason: str, message: str) -> int:
+    def _ended(self, reason: str, message: str) -> int:
         turn = self._turn["id"]
         why = {
             "shutting_down": f"the daemon stops; {turn} waits and runs after its next start",
@@ -82,7 +88,7 @@ class _Shown:
         self._writer.warn(f"roost: {why}")
         return of_end(reason)
 
-    def cancel(self) -> None:
+    def _cancel(self) -> None:
         self._writer.advise("cancelling; Ctrl-C again leaves it running")
         self._invocation.call("turn.cancel", turn=self._turn["id"])
 

@@ -8,7 +8,7 @@ from ...protocol.errors import InvalidParams
 from .. import limits
 from ..arguments import Parser, add_creation, add_limits, add_prompt
 from ..creation import create
-from ..invocation import Invocation
+from ..invocation import Invocation, Record
 from ..prompt import read
 from ..status import INTERRUPTED, OK
 from ..stream import stream
@@ -35,13 +35,13 @@ def run(invocation: Invocation) -> int:
         session = invocation.call("session.get", session=args.session)["session"]
     else:
         session = create(invocation)
-    times = {"timeout": args.timeout, "idle_timeout": args.idle_timeout}
-    sent = invocation.call("turn.send", session=session["id"], input=prompt, **times)
+    sending: Record = {"input": prompt, "timeout": args.timeout, "idle_timeout": args.idle_timeout}
     if not args.detach:
-        status = stream(invocation, sent, session["seq"])
+        status = stream(invocation, session, **sending)
         if invocation.writer.err_terminal and not args.session and status != INTERRUPTED:
             invocation.writer.advise(f"go on in it with `roost attach {session['name'] or session['id']}`")
         return status
+    sent = invocation.call("turn.send", session=session["id"], **sending)
     if args.json:
         invocation.writer.record({"session": session["id"], "turn": sent["turn"]["id"]})
     else:

@@ -21,16 +21,15 @@ def run(invocation: Invocation) -> int:
     retried = invocation.call("turn.get", turn=args.retry)["turn"] if args.retry else None
     prompt = retried["input"] if retried and not args.prompt else read(args.prompt, args.file, invocation.environ)
     session = invocation.call("session.get", session=args.session)["session"]
-    sent = invocation.call(
-        "turn.send",
-        session=session["id"],
-        input=prompt,
-        timeout=args.timeout,
-        idle_timeout=args.idle_timeout,
-        retry_of=retried and retried["id"],
-    )
+    sending: Record = {
+        "input": prompt,
+        "timeout": args.timeout,
+        "idle_timeout": args.idle_timeout,
+        "retry_of": retried and retried["id"],
+    }
     if args.wait:
-        return stream(invocation, sent, session["seq"])
+        return stream(invocation, session, **sending)
+    sent = invocation.call("turn.send", session=session["id"], **sending)
     if args.json:
         invocation.writer.record(sent)
     else:

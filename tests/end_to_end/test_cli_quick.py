@@ -14,7 +14,7 @@ SLOW = {"pydantic", "trio", "rich", "importlib.metadata", "asyncio", "typing", "
 """Modules that a quick verb does without."""
 LOADED = """
 import sys
-from roost.client.cli import main
+from roost.client.__main__ import main
 status = main()
 print(*sys.modules, file=sys.stderr)
 sys.exit(status)
