@@ -18,6 +18,8 @@ SHORT = {
 }
 """Variables that every user meets, and the keys they stand for."""
 
+_TOO_MUCH = "a number in it is too long, or its lists are nested too deeply"
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -78,7 +80,7 @@ def line_of(text: str, key: Key) -> int:
     for end in range(1, len(lines) + 1):
         try:
             table = tomllib.loads("".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             continue
         if (reached := _depth(table, key)) > depth:
             depth, found = reached, begin + 1
@@ -120,7 +122,7 @@ def _text(file: Path | None, named: bool) -> str | None:
         raise _unreadable(file, "it is not UTF-8") from error
 
 
-def _unreadable(file: Path, reason: str) -> InvalidSettings:
+def _unreadable(file: Path | None, reason: str) -> InvalidSettings:
     text = f"the settings {file} cannot be read: {reason}; correct that, or name another file in ROOST_CONFIG"
     return InvalidSettings(text, file=str(file), reason=reason)
 
@@ -131,6 +133,8 @@ def _parsed(file: Path | None, text: str | None) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         line = _error_line(str(error), text or "")
         raise InvalidSettings(f"{file}:{line}: {error}; correct the TOML", file=str(file), line=line) from error
+    except (ValueError, RecursionError) as error:  # what its parser tells by no error of its own
+        raise _unreadable(file, _TOO_MUCH) from error
 
 
 def _error_line(message: str, text: str) -> int:
@@ -153,6 +157,6 @@ def _scalar(value: str) -> Any:
     """``value`` as TOML reads it; what TOML does not read is a string."""
     try:
         read = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return value
     return read["value"] if len(read) == 1 else value

@@ -88,14 +88,14 @@ class DaemonSettings(Section):
 class LimitSettings(Section):
     """Counts, and sizes in bytes. ``queue``: turns of one session; ``max_output``: of one turn."""
 
-    max_live: int = Field(default=256, ge=0, description="0: no limit")
+    max_live: int = Field(default=256, ge=0, le=2**53, description="0: no limit")
     max_running_turns: Count = 256
     queue: Count = 50_000
     prompt: Count = 1_000_000
     max_output: Count = 64 * 1024 * 1024
     clients: Count = 256
     start_timeout: Period = 30.0
-    request_frame: int = Field(default=16 * 1024 * 1024, ge=4096)
+    request_frame: int = Field(default=16 * 1024 * 1024, ge=4096, le=2**53)
     unenforceable: Literal["say", "refuse"] = "say"
 
 

@@ -192,6 +192,19 @@ def test_file_that_was_named_must_be_readable(file: Path) -> None:
         load(HOME, file=str(file))
 
 
+@pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000])
+def test_what_is_too_much_for_its_reader_is_refused_and_not_a_bug(file: Path, value: str) -> None:
+    error = refused(file, f"[limits]\nmax_live = {value}")
+    assert error.data["file"] == str(file) and "a number in it is too long, or its lists" in error.message
+    with pytest.raises(InvalidSettings, match="ROOST_LIMITS_MAX_LIVE: "):
+        load({**HOME, "ROOST_LIMITS_MAX_LIVE": value})
+
+
+@pytest.mark.parametrize("key", ["max_live", "request_frame"])
+def test_a_number_that_no_message_holds_is_refused(file: Path, key: str) -> None:
+    assert key in refused(file, f"[limits]\n{key} = 0x{'f' * 5000}").message
+
+
 def test_where_the_file_is_looked_for(tmp_path: Path) -> None:
     """The one that was named, systemd's, the user's; a default one may be missing."""
     places: list[dict[str, str]] = []
