@@ -118,10 +118,12 @@ class CommandEngine:
         return NotSupported(f"engine {name} is of kind command: it has no state", engine=name)
 
     async def end(self) -> None:
-        if self._child is not None:
-            await self._child.end(self._grace.term)
-        self._spawning.cancel()
-        self.gone.set()
+        try:
+            if self._child is not None:
+                await self._child.end(self._grace.term)
+        finally:
+            self._spawning.cancel()
+            self.gone.set()  # whatever of this turn's does not end: there will be no other
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)

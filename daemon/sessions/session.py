@@ -244,6 +244,8 @@ class LiveSession:
             self._through = running.turn.id
             if running.ended.engine_state is not None:
                 self.dirty = False
+            if not self.resident:  # else its child is the session's, whatever a turn says
+                self._waiters.free()
         if running.turn.state is TurnState.interrupted:
             self.cut_off = running.turn.id
         self._cancels.clear()

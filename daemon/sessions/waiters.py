@@ -19,6 +19,7 @@ class Waiters:
 
     def __init__(self, over: trio.Event) -> None:
         self.stuck_by: RoostError | None = None
+        self._told: RoostError | None = None
         self._over = over
         self._scopes: set[trio.CancelScope] = set()
 
@@ -35,12 +36,16 @@ class Waiters:
                     return await wait()
             finally:
                 self._scopes.discard(scope)
-        assert self.stuck_by is not None
-        raise self.stuck_by
+        assert self._told is not None  # it may have ended since: who was told no longer waits
+        raise self._told
 
     def tell(self, error: RoostError) -> bool:
         """Nobody waits any longer. Whether that is news."""
-        news, self.stuck_by = self.stuck_by is None, error
+        news, self.stuck_by, self._told = self.stuck_by is None, error, error
         for scope in tuple(self._scopes):
             scope.cancel()
         return news
+
+    def free(self) -> None:
+        """What did not end has ended: the session may be waited for again."""
+        self.stuck_by = None

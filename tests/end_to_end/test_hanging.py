@@ -101,6 +101,29 @@ def test_what_hangs_in_the_kernel_is_said_and_ends_when_it_can(dead: Hanging, pa
     assert patient.stop() in (0, 9)
 
 
+@pytest.mark.parametrize("force", [None, False, True], ids=["unasked", "stop", "force"])
+def test_a_command_session_goes_on_when_what_hung_in_its_turn_has_ended(
+    dead: Hanging, patient: Daemon, force: bool | None
+) -> None:
+    """Its turn left something that no signal ends: that turn waits for it, the next ones only as long."""
+    session = patient.create("sh", after={"failed": "continue", "cancelled": "continue"})
+    dead.deaf()
+    first = patient.send(session, f"cat {dead.path}/one & sleep 0.1")
+    behind = patient.send(session, "echo behind")
+    wait_until(lambda: left(patient, session), "it is said")
+    if force is not None:
+        with pytest.raises(ProcessesLeft):
+            patient.call("session.stop", session=session, force=force)
+    dead.well()
+    assert patient.wait(first)["state"] == ("cancelled" if force else "completed")
+    if force is not None:
+        patient.call("session.release", session=session)
+    assert patient.wait(behind)["state"] == "completed"
+    for method in ("session.start", "session.stop"):
+        patient.call(method, session=session)
+    assert len(left(patient, session)) == 1
+
+
 def test_the_daemon_stops_in_time_and_the_next_one_says_what_still_hangs(dead: Hanging, patient: Daemon) -> None:
     sessions = hung(
         dead, patient, shell=f"cat {dead.path}/one", sh=f"exec cat {dead.path}/two", opening=f"{dead.path}/three"

@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from helpers.rooms import Rooms, rooms, wait_until
+from roost.daemon.sessions.waiters import Waiters
 from roost.daemon.store import reads
 from roost.protocol.errors import ProcessesLeft, RoostError, TimedOut
 from roost.protocol.model import TurnState
@@ -68,3 +69,22 @@ async def test_what_does_not_die_is_said_once(house: Rooms) -> None:
     assert len(events) == 1
     with pytest.raises(ProcessesLeft, match="process 8 does"):
         await house.supervisor.stop(session)
+
+
+async def test_who_was_told_is_told_though_it_has_ended_since(nursery: trio.Nursery) -> None:
+    waiters = Waiters(trio.Event())
+    told: list[RoostError] = []
+
+    async def wait() -> None:
+        with pytest.raises(ProcessesLeft) as caught:
+            await waiters.unless_stuck(trio.sleep_forever)
+        told.append(caught.value)
+
+    nursery.start_soon(wait)
+    await trio.testing.wait_all_tasks_blocked()
+    assert waiters.tell(LEFT)
+    waiters.free()
+    await trio.testing.wait_all_tasks_blocked()
+    assert told == [LEFT] and waiters.stuck_by is None
+    await waiters.unless_stuck(trio.testing.wait_all_tasks_blocked)
+    assert waiters.tell(FEWER), "that something else does not end is news again"
