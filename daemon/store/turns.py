@@ -6,7 +6,6 @@ from ...protocol.errors import QueueFull, SessionArchived, TurnNotFound, TurnNot
 from ...protocol.model import Author, EngineKind, Problem, Session, Turn, TurnState
 from ..core.states import TURN, TURN_END, SessionEvent, TurnEvent
 from . import after, checkpoints, items, keys, queue, sessions
-from .rows import TURNS
 from .tx import Tx
 
 Outcome = Literal["cancelled", "requested", "ended"]
@@ -26,8 +25,6 @@ def send(
 ) -> tuple[Turn, str | None, int]:
     """Queue a prompt. Returns the turn, why the queue is held (None: it is not), and how many turns are before it.
 
-    With a key that was used before it is the turn sent then, unless retention has removed that.
-
     Args:
         timeout, idle_timeout: ms. limit: of queued turns in the session.
 
@@ -36,8 +33,8 @@ def send(
     """
     record = tx.session(session)
     content = [session, input, timeout, idle_timeout, retry_of]
-    made = keys.recall(tx, "turn", key, content)
-    if made and (turn := TURNS.get(tx.conn, made)):
+    if made := keys.recall(tx, "turn", key, content):
+        turn = tx.turn(made)
         return turn, queue.held(record), queue.ahead(tx, turn)
     _refuse(tx, record, retry_of, limit)
     fields = {"timeout": timeout, "idle_timeout": idle_timeout, "retry_of": retry_of, "author": author}
