@@ -199,6 +199,7 @@ class Registry:
                 sessions.change(tx, session_id, SessionEvent.give_up, reason="restart_limit", problem=problem)
 
         if not ok or len(ends) >= limits.restart_intensity:
+            self._failed_at[session_id] = now  # not when it failed before it was re-armed
             await persist(self.store, give_up)
 
     async def rearm(self, session_id: str) -> None:

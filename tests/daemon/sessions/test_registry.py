@@ -228,6 +228,19 @@ async def test_a_failed_session_is_rearmed_by_time_also_after_a_restart(tmp_path
         assert house.registry.failed_long_ago() == [] and house.registry._deaths == {}  # pyright: ignore[reportPrivateUsage]
 
 
+async def test_each_failure_is_waited_for_anew(tmp_path: Path) -> None:
+    """Also of one that was re-armed and failed again before anybody looked."""
+    async with rooms(tmp_path, "[sessions]\nrestart_intensity = 1\nrearm = '200ms'\n") as house:
+        session = await house.create("unstartable")
+        for _ in range(2):
+            begun = trio.current_time()
+            with pytest.raises(EngineFailed):
+                await house.registry.ensure(session)
+            await wait_until(lambda: house.registry.failed_long_ago() == [session])
+            assert trio.current_time() - begun >= 0.2
+            await house.registry.rearm(session)
+
+
 async def test_the_least_recently_used_gives_its_child_up(tmp_path: Path) -> None:
     """S2.L1-L3: never one with a turn; if all are busy the limit is exceeded."""
     async with rooms(tmp_path, "[limits]\nmax_live = 2\n") as house:
