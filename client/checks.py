@@ -3,7 +3,7 @@
 import ctypes
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import __version__
@@ -13,7 +13,7 @@ from .invocation import Record
 from .launch import connect
 from .paths import find
 from .systemctl import Systemctl
-from .units import SERVICE, UserUnits
+from .units import SERVICE, UserUnits, there
 
 SYSTEM_UNIT = "roost@.service"
 _ELSEWHERE = (Path("/etc/systemd/user"), Path("/usr/local/lib/systemd/user"), Path("/usr/lib/systemd/user"))
@@ -128,7 +128,7 @@ def _children() -> None:
 
 
 def _systemd(environ: Mapping[str, str]) -> Iterator[Record]:
-    if any((folder / SYSTEM_UNIT).exists() for folder in _SYSTEM):
+    if any(_looked(f"{folder}/{SYSTEM_UNIT}") for folder in _SYSTEM):
         yield check("units", True, f"{SYSTEM_UNIT} is installed")
         return
     try:
@@ -136,10 +136,18 @@ def _systemd(environ: Mapping[str, str]) -> Iterator[Record]:
     except RoostError as exc:
         yield check("units", False, exc.message)
         return
-    there = next((folder for folder in folders if (folder / SERVICE).exists()), None)
-    text = f"{SERVICE} is in {there}" if there else f"{SERVICE} is not installed; `roost daemon install` does it"
-    yield check("units", there is not None, text)
+    yield user_units(folders)
     yield _lingering(environ)
+
+
+def user_units(folders: Sequence[Path]) -> Record:
+    """In which of these folders the user's systemd finds roost.service."""
+    try:
+        found = next((folder for folder in folders if there(folder / SERVICE)), None)
+    except OSError as exc:
+        return check("units", False, f"{exc.filename} cannot be looked at: {exc.strerror}; correct that")
+    text = f"{SERVICE} is in {found}" if found else f"{SERVICE} is not installed; `roost daemon install` does it"
+    return check("units", found is not None, text)
 
 
 def _lingering(environ: Mapping[str, str]) -> Record:

@@ -49,25 +49,29 @@ class UserUnits:
         """Those of ours that are there.
 
         Raises:
-            UnitInTheWay: one that is there is not ours.
+            UnitInTheWay: one that is there is not ours. InvalidSettings: one cannot be read.
         """
-        found = [path for name in (SERVICE, SOCKET, DROP_IN) if os.path.lexists(path := self.folder / name)]
-        for path in found:
-            if not _ours(path):
-                text = f"{path} was not put there by `roost daemon install`, or was changed since; move it away first"
-                raise UnitInTheWay(text, path=str(path))
+        with self._allowed("read"):
+            paths = [self.folder / name for name in (SERVICE, SOCKET, DROP_IN)]
+            found = [path for path in paths if there(path, follow=False)]
+            for path in found:
+                if not _ours(path):
+                    text = (
+                        f"{path} was not put there by `roost daemon install`, or was changed since; move it away first"
+                    )
+                    raise UnitInTheWay(text, path=str(path))
         return found
 
     def put(self) -> list[Path]:
         """Put in place what belongs there, and nothing else of ours; the files that were not so before.
 
         Raises:
-            UnitInTheWay: before anything was changed. InvalidSettings: the folder cannot be written.
+            UnitInTheWay: before anything was changed. InvalidSettings: one cannot be read or written.
         """
         wanted, present = self.wanted(), self.present()
         stale = [path for path in present if path not in wanted]
         changed = [path for path, text in wanted.items() if path not in present or path.read_text() != text]
-        with self._writable():
+        with self._allowed("changed"):
             self._remove(stale)
             for path in changed:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,19 +84,19 @@ class UserUnits:
         """Take away what is ours; the files that are gone.
 
         Raises:
-            UnitInTheWay: before anything was changed. InvalidSettings: the folder cannot be written.
+            UnitInTheWay: before anything was changed. InvalidSettings: one cannot be read or written.
         """
         present = self.present()
-        with self._writable():
+        with self._allowed("changed"):
             self._remove(present)
         return present
 
     @contextmanager
-    def _writable(self) -> Generator[None]:
+    def _allowed(self, what: str) -> Generator[None]:
         try:
             yield
         except OSError as exc:
-            text = f"the units in {self.folder} cannot be changed ({exc.filename}: {exc.strerror}); correct that"
+            text = f"the units in {self.folder} cannot be {what} ({exc.filename}: {exc.strerror}); correct that"
             raise InvalidSettings(text, path=exc.filename, reason=exc.strerror) from exc
 
     def _remove(self, paths: list[Path]) -> None:
@@ -117,6 +121,15 @@ class UserUnits:
         state = resolve(self._environ).state
         if state != f"{home}/.local/state/roost":
             yield STATE_VARIABLE, _escaped(state)
+
+
+def there(path: Path, *, follow: bool = True) -> bool:
+    """Raises OSError if nobody can tell."""
+    try:
+        path.stat(follow_symlinks=follow)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _roostd() -> Path:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,6 +110,57 @@ def test_a_folder_that_cannot_be_made_is_named(home: Path) -> None:
     with pytest.raises(InvalidSettings, match="cannot be changed") as refused:
         of(home).put()
     assert str(refused.value.data["path"]).startswith(str(home / ".config"))
+
+
+# What a user without rights is told; the rights that root has over files are taken from it.
+LOOKS = """
+import os, sys
+from roost.client.checks import user_units
+from roost.client.units import UserUnits
+from roost.protocol.errors import InvalidSettings
+sys.argv = [sys.argv[1]]
+made = UserUnits(os.environ)
+print(user_units([made.folder])["message"])
+for look in (made.present, made.put, made.take):
+    try:
+        look()
+    except InvalidSettings as exc:
+        print(exc.message)
+"""
+
+
+def told(home: Path) -> list[str]:
+    rights = "-dac_override,-dac_read_search"
+    weak = () if os.geteuid() else ("setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}")
+    command = [*weak, sys.executable, "-c", LOOKS, str(home / ".local" / "bin" / "roost")]
+    environ = os.environ | {"HOME": str(home), "XDG_CONFIG_HOME": "", "XDG_STATE_HOME": ""}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_unit_that_cannot_be_read_is_named(home: Path) -> None:
+    made = of(home)
+    made.put()
+    (made.folder / "roost.service").chmod(0)
+    refused = (
+        f"the units in {made.folder} cannot be read ({made.folder}/roost.service: Permission denied); correct that"
+    )
+    assert told(home) == [f"roost.service is in {made.folder}", *[refused] * 3]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(home: Path) -> None:
+    made = of(home)
+    made.put()
+    made.folder.chmod(0)
+    service = f"{made.folder}/roost.service"
+    refused = f"the units in {made.folder} cannot be read ({service}: Permission denied); correct that"
+    try:
+        looked, *others = told(home)
+    finally:
+        made.folder.chmod(0o700)
+    assert looked == f"{service} cannot be looked at: Permission denied; correct that"
+    assert others == [refused] * 3
 
 
 def drop_in(made: UserUnits) -> list[str]:
