@@ -1,5 +1,7 @@
 """``roost daemon install`` and ``uninstall``: the user's units in place and enabled, or gone; both may be repeated."""
 
+from pathlib import Path
+
 from ..protocol.errors import DaemonRunning, DaemonUnreachable
 from .invocation import Invocation
 from .launch import connect
@@ -16,7 +18,8 @@ def install(invocation: Invocation) -> int:
     """Put the units in place, start the socket, and look at lingering.
 
     Raises:
-        SystemdUnavailable, UnitInTheWay. DaemonRunning: one runs that systemd did not start, and it has the state.
+        SystemdUnavailable, UnitInTheWay, InvalidSettings.
+        DaemonRunning: one runs that systemd did not start, and it has the state.
     """
     systemctl, units, writer = Systemctl(invocation.environ), UserUnits(invocation.environ), invocation.writer
     systemctl.check()
@@ -44,15 +47,11 @@ def uninstall(invocation: Invocation) -> int:
     """Stop the daemon and take away what :func:`install` has put in place. Exit status 1 if the stop lost something.
 
     Raises:
-        SystemdUnavailable, UnitInTheWay
+        SystemdUnavailable, UnitInTheWay, InvalidSettings
     """
     systemctl, units, writer = Systemctl(invocation.environ), UserUnits(invocation.environ), invocation.writer
     systemctl.check()
-    lost = False
-    if units.present():
-        ran = systemctl.show(SERVICE, "ActiveState") == "active"
-        systemctl.do("disable", "--now", SOCKET, SERVICE, patience=STOPPING)
-        lost = ran and systemctl.show(SERVICE, "ExecMainStatus") == str(LOST)
+    lost = _stopped(systemctl, units.present())
     gone = units.take()
     if gone:
         systemctl.do("daemon-reload")
@@ -65,6 +64,21 @@ def uninstall(invocation: Invocation) -> int:
     if lost:
         writer.warn(f"roost: not every state could be saved; see `journalctl --user -u {SERVICE}`")
     return FAILED if lost else OK
+
+
+def _stopped(systemctl: Systemctl, present: list[Path]) -> bool:
+    """End what runs of the units of which something is there, and disable them; whether the stop lost something.
+
+    Where an uninstall was cut short only some of them are there, and systemctl disables no other.
+    """
+    if not present:
+        return False
+    running = [name for name in (SOCKET, SERVICE) if systemctl.show(name, "ActiveState") not in ("inactive", "failed")]
+    if running:
+        systemctl.do("stop", *running, patience=STOPPING)
+    if there := [path.name for path in present if path.name in (SOCKET, SERVICE)]:
+        systemctl.do("disable", *there)
+    return SERVICE in running and systemctl.show(SERVICE, "ExecMainStatus") == str(LOST)
 
 
 def _refuse_another(invocation: Invocation) -> None:

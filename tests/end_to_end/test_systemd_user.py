@@ -88,6 +88,23 @@ def test_install_listens_and_uninstall_takes_exactly_that_away(user: User) -> No
     assert user.call("session.get", session="kept")["session"]["id"] == session, "the sessions are not units"
 
 
+@pytest.mark.parametrize("gone", [["roost.service"], ["roost.socket"], ["roost.service", "roost.socket"]])
+def test_an_uninstall_that_was_cut_short_is_gone_on_with(user: User, gone: list[str]) -> None:
+    user("env", "XDG_STATE_HOME=/home/agent/state", "roost", "daemon", "install")
+    user("roost", "ls")
+    assert f"{FOLDER}/roost.service.d/installed.conf" in user.files()
+    if gone != ["roost.socket"]:  # the service goes first, after both were stopped and disabled
+        user.systemctl("disable", "--now", "roost.socket", "roost.service")
+    user("rm", *(f"{FOLDER}/{name}" for name in gone))
+    user("roost", "daemon", "uninstall")
+    assert user.files() == []
+    assert user.machine.pids("roostd|roost.worker") == []
+    assert user("test", "-e", user.socket, check=False).returncode == 1
+    assert user.show("roost.service", "LoadState") == user.show("roost.socket", "LoadState") == "not-found"
+    assert "there is nothing of roost's" in user("roost", "daemon", "uninstall").stdout
+    user("rm", "-r", "/home/agent/state")
+
+
 def test_the_socket_starts_the_daemon_and_outlives_its_stop(user: User) -> None:
     install(user)
     for _ in range(2):
