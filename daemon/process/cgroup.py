@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ...protocol.errors import LimitUnenforceable
+from ...protocol.errors import LimitUnenforceable, ProcessesLeft
 from ...protocol.model import Limits
 from . import delegation
 from .launcher import launcher
@@ -104,13 +104,15 @@ class Cgroups:
         """The session's cgroup, new and empty, with those of ``limits`` that are enforceable.
 
         Raises:
-            LimitUnenforceable: the kernel refuses it, or what a predecessor left in it does not die.
+            LimitUnenforceable: the kernel refuses it.
+            ProcessesLeft: what a predecessor left in it does not end.
         """
         cgroup = Cgroup(self.root / session_id)
         with _ours(cgroup.folder):
-            if cgroup.folder.exists() and not (cgroup.remove() or cgroup.end(PREDECESSOR)):
-                text = f"processes {cgroup.pids()[:5]} of session {session_id} do not end; end them by hand"
-                raise LimitUnenforceable(text, session=session_id, cgroup=str(cgroup.folder))
+            emptied = not cgroup.folder.exists() or cgroup.remove() or cgroup.end(PREDECESSOR)
+            if not emptied and (pids := cgroup.pids()):
+                text = f"processes {pids[:10]} in the cgroup of session {session_id} do not end; look at what hangs"
+                raise ProcessesLeft(text, session=session_id, pids=pids[:100], cgroup=str(cgroup.folder))
             cgroup.folder.mkdir()
             try:
                 self._limit(cgroup.folder, limits)

@@ -101,6 +101,7 @@ class Processes:
             EngineFailed: there is no such program, or it cannot be started.
             WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
             LimitUnenforceable: it has limits, and its cgroup cannot be made.
+            ProcessesLeft: its cgroup holds what does not end.
         """
         # What hangs is met here first, by one for all, and not by each in one of the few places of those that start.
         where = command[0], cwd, env.get("PATH")
@@ -143,7 +144,7 @@ class Processes:
                 del self._clearing[session]
 
     async def end_left(self, ours: Callable[[list[str]], Awaitable[set[str]]]) -> list[int]:
-        """Kill what the cgroups of a dead predecessor hold, however it hid from other looks; the pids.
+        """Kill what the cgroups of a dead predecessor hold, however it hid from other looks; the pids of what ended.
 
         Args:
             ours: those of these session ids that are in our store.
@@ -187,14 +188,16 @@ def _killed(cgroup: Cgroup) -> list[int]:
 
 
 def _ended(cgroups: list[Cgroup]) -> list[int]:
-    pids = [pid for cgroup in cgroups for pid in cgroup.pids()]
+    pids = {pid for cgroup in cgroups for pid in cgroup.pids()}
     for cgroup in cgroups:
         cgroup.kill()
     deadline = time.monotonic() + PREDECESSOR  # for all of them together: the start waits
     for cgroup in cgroups:
         if not cgroup.end(max(0.0, deadline - time.monotonic())):
-            log.error("processes %s of a dead roostd do not end; look at what hangs", cgroup.pids())
-    return pids
+            left = cgroup.pids()  # its session's next start looks for them again
+            log.error("processes %s of a dead roostd do not end; look at what hangs", left)
+            pids.difference_update(left)
+    return sorted(pids)
 
 
 def processes_left(session: str, pids: Sequence[int]) -> ProcessesLeft:

@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 
 from helpers.cgroups import scratch
+from helpers.children import until
 from helpers.daemon import wait_until
-from roost.daemon.process.cgroup import Cgroup, Cgroups, find, lowered
+from helpers.fuse import hanging
+from roost.daemon.process import cgroup as cgroup_module
+from roost.daemon.process import processes as processes_module
+from roost.daemon.process.cgroup import Cgroup, Cgroups, Found, find, lowered
 from roost.daemon.process.launcher import launcher
-from roost.protocol.errors import LimitUnenforceable
+from roost.daemon.process.processes import Processes
+from roost.daemon.process.spawn import Child
+from roost.protocol.errors import LimitUnenforceable, ProcessesLeft
 from roost.protocol.model import Limits
 
 SESSION = "s-abcdefgh234567ab"
@@ -90,6 +96,40 @@ def test_a_predecessors_is_made_anew(cgroups: Cgroups) -> None:
     assert [left.folder.name for left in cgroups.left()] == [SESSION]
     assert cgroups.make(SESSION, Limits()).pids() == []
     assert reap(child) == -9
+
+
+async def test_nothing_starts_beside_what_does_not_end(
+    cgroups: Cgroups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the session has limits or none. What has ended is told, and no other."""
+    for module in (cgroup_module, processes_module):
+        monkeypatch.setattr(module, "PREDECESSOR", 0.2)
+    processes = Processes("/no/socket", cgroups=Found(cgroups, "for this test"))
+
+    async def ours(ids: list[str]) -> set[str]:
+        return set(ids)
+
+    async def child(limits: Limits) -> Child:
+        return await processes.spawn(SESSION, ["sleep", "600"], cwd="/", env=os.environ, limits=limits)
+
+    cgroup = cgroups.make(SESSION, Limits())
+    with hanging(tmp_path / "mount") as dead:
+        dead.deaf()
+        hung, dies = entered(cgroup, "cat", f"{dead.path}/data"), entered(cgroup, "sleep", "600")
+        await until(lambda: dead.asked() == 1 and dies.pid in cgroup.pids())
+        assert await processes.end_left(ours) == [dies.pid]
+        for limits in (Limits(), Limits(nofile=100), Limits(cpu_max=1)):
+            with pytest.raises(ProcessesLeft, match="look at what hangs") as caught:
+                await child(limits)
+            assert caught.value.data["pids"] == [hung.pid]
+        dead.well()
+        assert (hung.wait(10), dies.wait(10)) == (-9, -9)
+        async with await child(Limits()) as after:
+            await until(lambda: cgroup.pids() == [after.pid])
+
+
+def entered(cgroup: Cgroup, *command: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(launcher(command, cgroup.procs_path, None))
 
 
 def test_only_sessions_are_left_by_a_predecessor(cgroups: Cgroups) -> None:
