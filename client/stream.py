@@ -5,6 +5,7 @@ from typing import Any
 from .content import final_message
 from .follow import Ended, Follower, Happened, Happening, Interrupted
 from .invocation import Invocation
+from .parked import failure, failure_after, stays
 from .render import clean
 from .status import INTERRUPTED, REFUSED, of_end, of_turn
 from .transcript import ENDS, Transcript
@@ -26,7 +27,7 @@ def stream(invocation: Invocation, session: Record, **prompt: Any) -> int:
             if sent["held"]:
                 return _held(invocation, turn, sent["held"])
             invocation.call("events.subscribe", session=session["id"], after=session["seq"])
-            shown = _Shown(invocation, turn)
+            shown = _Shown(invocation, turn, session)
             for happening in follower:
                 if (status := shown.on(happening)) is not None:
                     return status
@@ -38,13 +39,14 @@ def stream(invocation: Invocation, session: Record, **prompt: Any) -> int:
 class _Shown:
     """The turn as the person sees it."""
 
-    def __init__(self, invocation: Invocation, turn: Record) -> None:
+    def __init__(self, invocation: Invocation, turn: Record, session: Record) -> None:
         self._invocation = invocation
         self._writer = invocation.writer
         self._turn = turn
         self._transcript = Transcript(turn["id"])
         self._transcript.prompts[turn["id"]] = turn["input"]
         self._waiting = False  # holds of before, or of what is behind it, are none of this turn's
+        self._failure = failure(session)
 
     def on(self, happening: Happening) -> int | None:
         """Show what happened; the exit status once there is one."""
@@ -60,11 +62,16 @@ class _Shown:
         return None
 
     def _event(self, event: Record) -> int | None:
+        self._failure = failure_after(event, self._failure)
         if event["kind"] == "session.held" and self._waiting:
             return _held(self._invocation, self._turn, event["data"]["reason"])
-        if event["turn"] != self._turn["id"]:
-            return None
-        if event["kind"] in ("turn.queued", "turn.started"):
+        status = self._own(event) if event["turn"] == self._turn["id"] else None
+        if self._failure and self._waiting and stays(self._invocation, self._turn["id"]):
+            return _failed(self._invocation, self._turn, self._failure)
+        return status
+
+    def _own(self, event: Record) -> int | None:
+        if event["kind"] in ("turn.queued", "turn.started", *ENDS):
             self._waiting = event["kind"] == "turn.queued"
         if self._writer.json:
             self._writer.record(event)
@@ -94,9 +101,16 @@ class _Shown:
 
 
 def _held(invocation: Invocation, turn: Record, reason: str) -> int:
-    session = turn["session"]
-    invocation.writer.warn(
-        f"roost: {turn['id']} waits: its session is on hold ({clean(reason)}); "
-        f"`roost release {session}` lets it go on, `roost queue {session} rm {turn['id']}` takes it out (held)"
-    )
+    cure = f"`roost release {turn['session']}` lets it go on"
+    return _parked(invocation, turn, f"is on hold ({clean(reason)}); {cure}", "held")
+
+
+def _failed(invocation: Invocation, turn: Record, why: str) -> int:
+    cure = f"it is tried again later by itself, and at once by `roost start {turn['session']}`"
+    return _parked(invocation, turn, f"has failed ({why}); {cure}", "session_failed")
+
+
+def _parked(invocation: Invocation, turn: Record, obstacle: str, name: str) -> int:
+    out = f"`roost queue {turn['session']} rm {turn['id']}` takes it out"
+    invocation.writer.warn(f"roost: {turn['id']} waits: its session {obstacle}, {out} ({name})")
     return REFUSED

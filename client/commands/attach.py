@@ -11,7 +11,7 @@ from ..arguments import Parser, count
 from ..follow import Ended, Follower, Happened, Happening, Interrupted, KeyboardClosed, Typed
 from ..history import after_last, prompts
 from ..invocation import Invocation, Record
-from ..render import clean
+from ..parked import failed, failure, failure_after, held, stays
 from ..status import INTERRUPTED, OK, REFUSED, of_end, of_error, of_turn
 from ..transcript import ENDS, Transcript
 
@@ -54,6 +54,7 @@ class _Attached:
         self._seen, self._past = after, int(session["seq"])
         self._sent: set[str] = set()  # turns of ours that have not ended
         self._waiting: set[str] = set()  # those of them whose queueing was seen, and no start yet
+        self._failure = failure(session)
         self._closing = False
         self._status = OK
 
@@ -93,6 +94,7 @@ class _Attached:
     def _follow(self, event: Record) -> bool:
         """Keep track of what runs and of our own turns; True if a turn ended."""
         self._seen = event["seq"]
+        self._failure = failure_after(event, self._failure)
         kind, turn = event["kind"], event["turn"]
         if kind == "turn.queued" and turn in self._sent:
             self._waiting.add(turn)
@@ -107,6 +109,9 @@ class _Attached:
             if turn in self._sent:
                 self._sent.discard(turn)
                 self._status = of_turn(kind.partition(".")[2], event["data"]["reason"])
+        if self._failure and self._waiting and stays(self._invocation, next(iter(self._waiting))):
+            self._writer.advise(failed(self._failure, self._known))
+            self._park()
         return kind in ENDS
 
     def _park(self) -> None:
@@ -125,7 +130,7 @@ class _Attached:
             self._status = of_error(exc.wire_name, exc.code)
             return
         if sent["held"]:
-            self._writer.advise(f"held ({clean(sent['held'])}): `roost release {self._known}` lets the queue go on")
+            self._writer.advise(held(sent["held"], self._known))
             self._status = REFUSED
         else:
             self._sent.add(sent["turn"]["id"])

@@ -11,6 +11,7 @@ import sys
 from ...protocol.errors import InvalidParams, TurnNotFound
 from ..arguments import Parser, add_prompt
 from ..invocation import Invocation, Record, now
+from ..parked import failed, failure
 from ..prompt import edit, read
 from ..render import clean, turns
 from ..status import OK
@@ -75,8 +76,10 @@ def _list(invocation: Invocation, session: Record) -> int:
         return OK
     if waiting:
         writer.table(turns(waiting, now()))
+    known = session["name"] or session["id"]
+    if waiting and (why := failure(session)):
+        writer.advise(failed(why, known))
     if session["hold"]:
-        known = session["name"] or session["id"]
         writer.advise(f"on hold ({clean(session['hold']['reason'])}): `roost release {known}` lets them go on")
     elif not waiting:
         writer.advise("nothing waits")

@@ -1,7 +1,7 @@
 """Send a prompt to a new session, show what comes and exit with its status (session.create, turn.send).
 
 Ctrl-C once cancels the turn, twice leaves it running. Exit status: 0 completed, 1 failed, 3 timed out,
-6 cancelled or interrupted, 8 on hold.
+6 cancelled or interrupted, 8 on hold or the session has failed.
 """
 
 from ...protocol.errors import InvalidParams
@@ -9,6 +9,7 @@ from .. import limits
 from ..arguments import Parser, add_creation, add_limits, add_prompt
 from ..creation import create
 from ..invocation import Invocation, Record
+from ..parked import outlook
 from ..prompt import read
 from ..status import INTERRUPTED, OK
 from ..stream import stream
@@ -46,5 +47,5 @@ def run(invocation: Invocation) -> int:
         invocation.writer.record({"session": session["id"], "turn": sent["turn"]["id"]})
     else:
         invocation.writer.say(session["id"])
-    invocation.writer.advise(f"it runs; see it with `roost attach {session['id']}`")
+    invocation.writer.advise(outlook(sent, session))
     return OK

@@ -2,8 +2,8 @@
 
 from ..arguments import Parser, add_limits, add_prompt
 from ..invocation import Invocation, Record
+from ..parked import outlook
 from ..prompt import read
-from ..render import clean
 from ..status import OK
 from ..stream import stream
 
@@ -34,12 +34,5 @@ def run(invocation: Invocation) -> int:
         invocation.writer.record(sent)
     else:
         invocation.writer.say(sent["turn"]["id"])
-    invocation.writer.advise(_next(sent, session["name"] or session["id"]))
+    invocation.writer.advise(outlook(sent, session))
     return OK
-
-
-def _next(sent: Record, session: str) -> str:
-    if sent["held"]:
-        return f"held ({clean(sent['held'])}): `roost release {session}` lets the queue go on"
-    wait = f"after {sent['ahead']} before it" if sent["ahead"] else "now"
-    return f"it runs {wait}; see it with `roost attach {session}`, wait with `roost wait {sent['turn']['id']}`"
