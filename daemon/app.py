@@ -260,17 +260,17 @@ class App:
         before = self.place.predecessor
         own = str(self.settings.daemon.socket)
         sockets = frozenset({own, before.socket if before else own})
-        roots = [Root(child.session, Identity(*child[1:])) for child in left]
+        last = await store.read(reads.last_event_at)
+        lived = None if last is None else ticks(last)
+        roots = [Root(child.session, Identity(*child[1:]), lived) for child in left]
 
         async def ours(ids: list[str]) -> set[str]:
             return await store.read(lambda conn: children.known(conn, ids)) if ids else set()
 
-        last = await store.read(reads.last_event_at)
         ended, stuck = await end_leftovers(
             roots,
             sockets=sockets,
             ours=ours,
-            lived=None if last is None else ticks(last),
             predecessor=before and before.pid,
         )
         ended += await processes.end_left(ours)

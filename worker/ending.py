@@ -37,19 +37,21 @@ def end(status: int, message: str = "") -> NoReturn:
 
 
 def end_started() -> None:
-    """Ask all that this process started to end, and kill what does not; takes less than a second."""
+    """Ask all that this process started to end, and kill what does not; takes a second where a look takes no time."""
     if not _had_a_child():
         return
     begun = time.monotonic()
     killed: float | None = None
     asked: set[int] = set()
+    doomed: set[int] = set()
     while found := started():
         now = time.monotonic()
         late = now - begun >= TERM_GRACE
         if late:
             killed = killed or now  # not a time from the start: on a busy machine one look may outlast both
-            if now - killed > KILL_GRACE:
+            if now - killed > KILL_GRACE and found <= doomed:
                 break
+            doomed |= found
         for pid in found if late else found - asked:
             try:
                 os.kill(pid, SIGKILL if late else SIGTERM)

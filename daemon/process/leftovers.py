@@ -30,7 +30,6 @@ async def end_leftovers(
     *,
     sockets: frozenset[str],
     ours: Callable[[list[str]], Awaitable[set[str]]],
-    lived: int | None = None,
     predecessor: int | None = None,
     patience: float = 2.0,
 ) -> Leftovers:
@@ -42,13 +41,11 @@ async def end_leftovers(
 
     Args:
         sockets: where the dead daemon may have listened. ours: those of these session ids that are in our store.
-        lived: when it certainly lived still, in clock ticks since boot; None: nobody knows. predecessor: its pid.
+        predecessor: the dead daemon's pid.
     """
     roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
     doomed: set[str] = set()
-    looker = Looker(
-        lambda: roots, sockets, lambda: frozenset(doomed), spare_people=True, lived=lived, predecessor=predecessor
-    )
+    looker = Looker(lambda: roots, sockets, lambda: frozenset(doomed), spare_people=True, predecessor=predecessor)
     killed: set[int] = set()
     known = {root.session for root in roots}
     begin = killing = trio.current_time()

@@ -32,7 +32,7 @@ class Looker:
         moved: a number that changes when an orphan of ours has ended: what forks and ends again and again might be
             in no list long enough to be read, and shows itself by that alone.
         spare_people: a log-in shell, and what somebody runs in it, is no session's.
-        lived, predecessor: see :func:`census`.
+        predecessor: see :func:`census`.
     """
 
     def __init__(
@@ -43,10 +43,9 @@ class Looker:
         *,
         moved: Callable[[], int] = lambda: 0,
         spare_people: bool = False,
-        lived: int | None = None,
         predecessor: int | None = None,
     ) -> None:
-        self._census = partial(census, self=os.getpid(), sockets=sockets, lived=lived, predecessor=predecessor)
+        self._census = partial(census, self=os.getpid(), sockets=sockets, predecessor=predecessor)
         self._moved = moved
         self._spare_people = spare_people
         self._roots = roots
@@ -92,7 +91,7 @@ class Looker:
 
     async def _walked(self, walk: "_Walk") -> Census | None:
         """None: it does not get on."""
-        job = partial(walk.take, self._roots(), self._doomed())
+        job = partial(walk.take, self._roots(), self._doomed)
         found: Census | OSError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_give_up, walk, nursery.cancel_scope)
@@ -132,11 +131,11 @@ class _Walk:
         self._spare_people = spare_people
         self._sort = sort
 
-    def take(self, roots: list[Root], doomed: frozenset[str]) -> Census:
+    def take(self, roots: list[Root], doomed: Callable[[], frozenset[str]]) -> Census:
         there = self._everything()
         people = [one.pid for one in there.values() if self._spare_people and proc.is_login_shell(one)]
         found = self._sort(there, self._marks(there), roots, private=people)
-        for session in doomed:
+        for session in doomed():  # now: who asked for a slow look may have gone, and the session have its next child
             kill(found.members.get(session, []), there)
         return found
 

@@ -10,9 +10,10 @@ from contextlib import suppress
 
 import trio
 
-from ...protocol.errors import LimitUnenforceable, ProcessesLeft
+from ...protocol.errors import LimitUnenforceable, ProcessesLeft, TimedOut
 from ...protocol.model import Limits
 from ..core.limits import unenforced
+from ..guard import guarded
 from . import proc
 from .cgroup import PREDECESSOR, Cgroup, Found, lowered
 from .launcher import launcher, resolved
@@ -20,7 +21,7 @@ from .look import Looker
 from .patience import Patience
 from .proc import Stat
 from .reaper import Reaper, become_subreaper
-from .spawn import Child, spawn
+from .spawn import Child, Order, spawn
 from .trees import Census, Root
 from .watch import Watch
 
@@ -57,6 +58,8 @@ class Processes:
         self.inherited: dict[str, list[Root]] = {}
         """Session → children of a dead predecessor that do not end. Nobody here reaps them."""
         self._clearing = Counter[str]()
+        self._late: list[tuple[str, trio.Event]] = []
+        """Sessions of which a start was given up, until nothing of it is left."""
         self._reaper = Reaper(self.children)
         self._files = Patience()
         self.watch = Watch()
@@ -95,7 +98,8 @@ class Processes:
 
         It has those of ``limits`` that can be enforced here, and a cgroup of its own where there are any.
 
-        Cancelled, it comes back at once, even if the file system of ``cwd`` hangs; what still starts is killed.
+        Cancelled, it comes back soon, even if the file system of ``cwd`` hangs; what still starts is killed, and the
+        session's next start waits for that: one look would take both for the same.
 
         Raises:
             EngineFailed: there is no such program, or it cannot be started.
@@ -106,7 +110,29 @@ class Processes:
         # What hangs is met here first, by one for all, and not by each in one of the few places of those that start.
         where = command[0], cwd, env.get("PATH")
         await self._files.call(where, lambda: _touch(command[0], cwd, env), math.inf)
+        while late := [buried for one, buried in self._late if one == session]:
+            await late[0].wait()
         return await spawn(command, cwd=cwd, env=env, limiter=self.spawning, owner=_Of(session, limits, self))
+
+    def bury(self, session: str, order: Order) -> trio.Event:
+        """See :class:`Owner`."""
+        late = session, trio.Event()
+        self._late.append(late)
+        # A task of nobody: who asked for the child has gone, and its session may be idle.
+        trio.lowlevel.spawn_system_task(guarded, f"a start of {session} that was given up", self._bury, order, late)
+        return late[1]
+
+    async def _bury(self, order: Order, late: tuple[str, trio.Event]) -> None:
+        await order.over.wait()
+        while order.child is not None:
+            try:
+                await order.child.aclose()
+                break
+            except (ProcessesLeft, TimedOut) as error:
+                log.error("session %s: a start that was given up: %s", late[0], error)
+                await trio.sleep(CLEARING)
+        self._late.remove(late)
+        late[1].set()
 
     def _roots(self) -> list[Root]:
         return [*self.children.values(), *(root for roots in self.inherited.values() for root in roots)]
@@ -157,15 +183,21 @@ class Processes:
         return await trio.to_thread.run_sync(_ended, theirs, limiter=self.ending)
 
     async def end_strays(self) -> None:
-        """Kill what descends from this daemon and is no session's: no child of one lives any more.
+        """Kill what descends from this daemon, or is a session's that has no child any more.
 
         Cancel it to stop waiting for what does not die.
         """
+        for _, buried in tuple(self._late):
+            await buried.wait()
         pause = FIRST
-        while left := (await self.look()).strays:
+        while left := self._ownerless(await self.look()):
             await trio.to_thread.run_sync(_kill, left)
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST)
+
+    def _ownerless(self, found: Census) -> list[Stat]:
+        said = {root.session for root in self._roots()}
+        return found.strays + [one for name, members in found.members.items() if name not in said for one in members]
 
 
 def _touch(program: str, cwd: str, env: Mapping[str, str]) -> None:
@@ -240,7 +272,6 @@ class _Of:
             return None
 
     def give_up(self) -> None:
-        # Not killed: a start that hung for long may find the session's next child in it.
         if self._cgroup is not None:
             self._cgroup.remove()
 
@@ -252,6 +283,9 @@ class _Of:
 
     def own(self, child: Child) -> None:
         self._processes.children[child.pid] = Root(self._session, child.identity)
+
+    def bury(self, order: Order) -> trio.Event:
+        return self._processes.bury(self._session, order)
 
     def disown(self, child: Child) -> None:
         del self._processes.children[child.pid]

@@ -48,6 +48,10 @@ class Owner(Protocol):
     def own(self, child: "Child") -> None:
         """It was started. Called in the thread that did it, before that thread does anything else."""
 
+    def bury(self, order: "Order") -> trio.Event:
+        """End the child that is there or comes, though nobody wants it; set when that is done."""
+        ...
+
     def disown(self, child: "Child") -> None:
         """It is reaped."""
 
@@ -205,7 +209,7 @@ async def spawn(
 ) -> Child:
     """Start ``command`` with three pipes; ``env`` is all of its environment, and its PATH is searched.
 
-    Cancelled, it comes back at once, even if the file system of ``cwd`` hangs; what still starts is killed.
+    Cancelled, it comes back soon, even if the file system of ``cwd`` hangs; what still starts is left to the owner.
 
     Args:
         limiter: how many start at once. Not Trio's own: a stuck start would stop whoever shares it.
@@ -216,50 +220,64 @@ async def spawn(
         WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
         LimitUnenforceable: the owner could not prepare what its limits need.
     """
-    order = _Order(owner)
+    order = Order(owner)
     try:
         # No await stands between the process and its owner: the thread leaves it in the order.
         return await trio.to_thread.run_sync(order.fill, command, cwd, env, limiter=limiter, abandon_on_cancel=True)
     except trio.Cancelled:
-        if child := order.withdraw():
+        if order.withdraw():
             with trio.move_on_after(PARTING, shield=True):
-                await child.aclose()
+                await owner.bury(order).wait()
         raise
 
 
-class _Order:
-    """A child on its way from the thread that starts it to the task that asked for it, unless that has gone."""
+class Order:
+    """A child on its way from the thread that starts it to the task that asked for it, unless that has gone.
+
+    Attributes:
+        over: the thread has done all it will. child: what it has started, if anything.
+    """
 
     def __init__(self, owner: Owner) -> None:
+        self.over = trio.Event()
+        self.child: Child | None = None
         self._owner = owner
+        self._trio = trio.lowlevel.current_trio_token()
         self._lock = threading.Lock()
-        self._withdrawn = False
-        self._child: Child | None = None
+        self._begun = self._withdrawn = False
 
     def fill(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
+        with self._lock:
+            if self._withdrawn:
+                raise RuntimeError("nobody waits for this child any more")
+            self._begun = True
+        try:
+            self.child = self._filled(command, cwd, env)
+            return self.child
+        finally:
+            with suppress(trio.RunFinishedError):
+                self._trio.run_sync_soon(self.over.set)
+
+    def withdraw(self) -> bool:
+        """Nothing is begun any more. Whether it was, so that a child may be there or come."""
+        with self._lock:
+            self._withdrawn = True
+            return self._begun
+
+    def _filled(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
         with ExitStack() as undo:
             undo.callback(self._owner.give_up)
             try:
                 pid, pipes = _started(self._owner.prepare(command, cwd, env), cwd, env)
-                with self._lock:
-                    if not self._withdrawn:
-                        self._child = _adopted(pid, pipes, self._owner)
-                        self._owner.own(self._child)
-                        undo.pop_all()
-                        return self._child
+                child = _adopted(pid, pipes, self._owner)
             except OSError as error:
                 raise _explained(error, command[0], cwd, env) from error
             except ValueError as error:
                 text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
                 raise EngineFailed(text, program=command[0]) from error
-            _discard(pid, pipes)
-        raise RuntimeError("nobody waits for this child any more")
-
-    def withdraw(self) -> Child | None:
-        """The child, if it is there; if it comes later, the thread kills it."""
-        with self._lock:
-            self._withdrawn = True
-            return self._child
+            self._owner.own(child)
+            undo.pop_all()
+            return child
 
 
 def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[int, list[int]]:

@@ -13,10 +13,16 @@ DAEMON = b"roostd"
 
 
 class Root(NamedTuple):
-    """A child that a roostd has started for a session."""
+    """A child that a roostd has started for a session.
+
+    Attributes:
+        lived: until when that roostd kept it, and with it its pid from being given out again, in clock ticks since
+            boot; None: until now.
+    """
 
     session: str
     child: Identity
+    lived: int | None = None
 
 
 class Census(NamedTuple):
@@ -41,7 +47,6 @@ def census(
     self: int,
     sockets: frozenset[str],
     private: Collection[int] = (),
-    lived: int | None = None,
     predecessor: int | None = None,
 ) -> Census:
     """Sort what is there by whose it is.
@@ -54,8 +59,6 @@ def census(
         there: every process by pid, zombies included. marks: of those that have one.
         self: this daemon's pid; it and its ancestors are nobody's. sockets: those whose marks are ours.
         private: more that belong to nobody, with what they started.
-        lived: until when a roostd kept the roots, and with them their pids, from being given out again, in clock ticks
-            since boot; None: until now.
         predecessor: the pid of the roostd that recorded the roots, if that was another one.
     """
     first = _first(there, marks, roots, sockets)
@@ -63,7 +66,7 @@ def census(
     daemons = {p.pid for p in there.values() if p.comm == DAEMON and p.sid == p.pid} - first.keys() - {self}
     apart = _below(there, daemons, but=first.keys()) | _below(there, living | {*private}) | _lineage(there, self)
     owner = {pid: session for pid, session in first.items() if pid not in apart}
-    _spread(there, owner, apart, _numbers(there, first, roots, lived))
+    _spread(there, owner, apart, _numbers(there, first, roots))
     members: dict[str, list[Stat]] = {}
     for pid, session in owner.items():
         if there[pid].alive:
@@ -75,7 +78,7 @@ def census(
 def _recorded(there: Mapping[int, Stat], roots: Iterable[Root]) -> dict[int, str]:
     return {
         child.pid: session
-        for session, child in roots
+        for session, child, _ in roots
         if child.pid in there and there[child.pid].start_time == child.start_time
     }
 
@@ -105,16 +108,14 @@ def _first(
     return marked | _recorded(there, roots)
 
 
-def _numbers(
-    there: Mapping[int, Stat], first: Mapping[int, str], roots: Iterable[Root], lived: int | None
-) -> dict[int, tuple[str, int]]:
+def _numbers(there: Mapping[int, Stat], first: Mapping[int, str], roots: Iterable[Root]) -> dict[int, tuple[str, int]]:
     """Session and group number → whose it is, and since when.
 
     A number is not given out again while a session or a group bears it: a leader that is another one ends the proof.
     Where the leader is gone, a member is the proof that bears our mark, or began while the number was kept.
     """
     numbers: dict[int, tuple[str, int]] = {}
-    for session, child in roots:
+    for session, child, lived in roots:
         if child.pid in there:
             proven = there[child.pid].start_time == child.start_time
         else:

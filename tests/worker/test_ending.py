@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+import uuid
 
 import pytest
 
-from helpers.children import ENV
+from helpers.children import ENV, marked
 from helpers.daemon import alive
 
 PROGRAM = """
@@ -54,12 +55,20 @@ def test_what_it_started_is_ended(code: str) -> None:
 
 def test_what_ignores_sigterm_is_killed_however_long_a_look_takes() -> None:
     """On a busy machine the first look may be over when all its time is."""
-    slow = (
-        "look = ending.started\n"
-        "ending.started = lambda: (look(), time.sleep(2 * (ending.TERM_GRACE + ending.KILL_GRACE)))[0]\n"
-        "deaf = ['sh', '-c', \"trap '' TERM; echo; while :; do sleep 600; done\"]\n"
-        "pids.append((it := subprocess.Popen(deaf, stdout=subprocess.PIPE, stderr=-3)).pid)\n"
-        "it.stdout.readline()"
-    )
-    _, [pid] = ended(slow)
-    assert not alive(pid)
+    mark = f"MARK={uuid.uuid4().hex}"
+    slow = f"""
+os.environ.update([{mark!r}.split('=')])
+look, kill = ending.started, os.kill
+
+class YoungestFirst(set):
+    def __iter__(self):
+        return iter(sorted(frozenset(self), reverse=True))
+
+ending.started = lambda: (YoungestFirst(look()), time.sleep(2 * (ending.TERM_GRACE + ending.KILL_GRACE)))[0]
+os.kill = lambda *args: (kill(*args), time.sleep(0.02))
+deaf = ['sh', '-c', "trap '' TERM; echo; while :; do sleep 600; done"]
+for it in [subprocess.Popen(deaf, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(8)]:
+    it.stdout.readline()
+"""
+    ended(slow)
+    assert not list(marked(mark)), "nor what it forked between two looks"

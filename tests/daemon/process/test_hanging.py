@@ -60,22 +60,23 @@ async def test_a_start_that_was_given_up_is_undone_when_the_mount_answers(dead: 
     assert not [pid for pid in _running() if str(dead.path) in pid]
 
 
-async def test_a_start_that_comes_back_late_spares_what_its_session_runs_by_then(
+async def test_a_session_starts_nothing_beside_a_start_that_may_still_come_back(
     dead: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They share the session's cgroup. The mount dies between the look at it and the start."""
+    """Both would bear its mark and be in its cgroup. The mount dies between the look at it and the start."""
     monkeypatch.setattr(module, "_touch", _well)
     with scratch() as folder:
         processes = Processes(SOCKET, cgroups=Found(Cgroups(folder), "for this test"))
         dead.deaf()
         with trio.move_on_after(0.2):
             await spawn(["program"], env={"PATH": str(dead.path)}, processes=processes)
-        async with await spawn(python("print('here'); print(input())"), processes=processes) as child:
-            assert await line(child) == "here"
+        with trio.move_on_after(0.2) as waiting:
+            await spawn(["sleep", "600"], processes=processes)
+        assert waiting.cancelled_caught and not processes.children
+        async with await spawn(["sleep", "600"], processes=processes, session="s-2"):
             dead.well()
-            await until(lambda: not processes.spawning.borrowed_tokens)
-            await child.stdin.send_all(b"still\n")
-            assert await line(child) == "still"
+        async with await spawn(python("print('here')"), processes=processes) as child:
+            assert await line(child) == "here"
 
 
 def _well(program: str, cwd: str, env: Mapping[str, str]) -> None:

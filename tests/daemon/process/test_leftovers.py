@@ -149,8 +149,8 @@ async def test_a_number_without_its_leader_is_proven_by_a_member_that_is_older_t
     found = proc.stat(sleeper)
     assert found is not None and alive(sleeper)
     try:
-        roots, lived = [Root("s-1", child.identity)], found.start_time + age
-        told = await end_leftovers(roots, sockets=frozenset(), ours=none_of_ours, lived=lived, patience=0)
+        roots = [Root("s-1", child.identity, found.start_time + age)]
+        told = await end_leftovers(roots, sockets=frozenset(), ours=none_of_ours, patience=0)
         assert told.ended == ([sleeper] if ended else [])
     finally:
         os.kill(sleeper, 9) if alive(sleeper) else None
