@@ -52,15 +52,16 @@ class CommandEngine:
 
     async def _spawned(self, turn: Turn) -> Child | None:
         """The program; None if the turn was cancelled before it ran."""
-        launch = self._launch
-        command = launch.engine.command if self._by_stdin else [*launch.engine.command, turn.input]
         with trio.move_on_after(self._grace.start) as slow, self._spawning:
+            launch = self._launch = await self._launch.renewed()
+            command = launch.engine.command if self._by_stdin else [*launch.engine.command, turn.input]
             self._child = await self._processes.spawn(
                 launch.session.id, command, cwd=launch.session.workspace, env=launch.env, limits=launch.limits()
             )
         if slow.cancelled_caught:
-            text = f"{command[0]} was not started within {self._grace.start:g} s; look at its file system"
-            raise TimedOut(text, program=command[0])
+            program = self._launch.engine.command[0]
+            text = f"{program} was not started within {self._grace.start:g} s; look at its file system"
+            raise TimedOut(text, program=program)
         return self._child
 
     @property

@@ -39,6 +39,7 @@ class Launch(NamedTuple):
         history: the session's last turns, oldest first. interrupted: the turn that was cut off, if one was.
         stderr: where what its children write to it is kept.
         limits: those that hold for the next child; LimitUnenforceable: it is not to be started without them.
+        again: prepares it anew, with the settings and secrets of then; None: it holds for every child.
     """
 
     session: Session
@@ -49,6 +50,11 @@ class Launch(NamedTuple):
     interrupted: dict[str, Any] | None
     stderr: StderrFiles | None = None
     limits: Callable[[], Limits] = Limits
+    again: "Callable[[], Awaitable[Launch]] | None" = None
+
+    async def renewed(self) -> "Launch":
+        """As it holds for a child that is started now. Raises what preparing it does."""
+        return await self.again() if self.again else self
 
     def keeper(self) -> Keep | None:
         """For the stderr of one child."""

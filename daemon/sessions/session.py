@@ -143,12 +143,12 @@ class LiveSession:
         """Its engine, about to start a child; None if it is to stop already."""
         launch: Launch | None = None
         with self._preparing:
-            found = await prepared(self.house, self.house.record(self.id))
+            found = await self._launch()
             await self.house.starts.begin(self)
             launch = found
         if launch is None:
             return None
-        engine = self.house.engine(launch._replace(limits=partial(self._limits_of, launch)), self)
+        engine = self.house.engine(launch, self)
         if engine.resident:
             start = SessionEvent.start
             await self.house.store.write(lambda tx: sessions.change(tx, self.id, start, reason="needed"))
@@ -156,6 +156,11 @@ class LiveSession:
             return None
         self.engine, self._through = engine, launch.session.through_turn
         return engine
+
+    async def _launch(self) -> Launch:
+        """With the settings and secrets of now."""
+        launch = await prepared(self.house, self.house.record(self.id))
+        return launch._replace(limits=partial(self._limits_of, launch), again=self._launch)
 
     async def _live(self, engine: Engine) -> None:
         """Start the child and do what is asked, as long as it lives."""

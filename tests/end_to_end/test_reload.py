@@ -121,6 +121,47 @@ def test_what_is_wrong_keeps_the_old_settings_and_is_told_with_its_line(daemon: 
     assert systemd.hear_until("STATUS=")[-1] == f"STATUS=serving {daemon.socket}", "it is forgotten"
 
 
+PROGRAM = """
+[engines.program]
+kind = 'command'
+command = ['sh', '-c', 'echo {word} $EXTRA $KEY; ulimit -n; :']
+env = {{ EXTRA = '{word}-too' }}
+env_from = {{ KEY = 'file:{secret}' }}
+nofile = {nofile}
+"""
+
+
+def test_each_program_of_a_command_session_has_what_holds_then(daemon: Daemon, tmp_path: Path) -> None:
+    """Its session lives on: nothing of the settings, the secrets and the limits is that of its first turn."""
+    secret = tmp_path / "secret"
+
+    def has(word: str, nofile: int) -> None:
+        rewrite(daemon, CONFIG + PROGRAM.format(word=word, secret=secret, nofile=nofile))
+        Roost(daemon)("daemon", "reload")
+
+    def said() -> list[str]:
+        return daemon.output(daemon.run(session, "say it")["id"]).split()
+
+    has("old", 100)
+    secret.write_text("one")
+    session = daemon.create("program", after={"failed": "continue"})
+    assert said() == ["old", "old-too", "one", "100"]
+    secret.write_text("two")
+    assert said() == ["old", "old-too", "two", "100"], "also without a reload"
+    has("new", 200)
+    assert said() == ["new", "new-too", "two", "200"]
+    daemon.call("session.update", session=session, limits={"nofile": 50})
+    assert said()[-1] == "50"
+    secret.unlink()
+    failed = daemon.run(session, "say it")
+    assert (failed["state"], failed["reason"]) == ("failed", "secret_missing")
+    secret.write_text("three")
+    assert said()[2] == "three"
+    rewrite(daemon, CONFIG)
+    Roost(daemon)("daemon", "reload")
+    assert daemon.run(session, "say it")["reason"] == "engine_not_found"
+
+
 def test_the_log_level_changes_at_once(daemon: Daemon) -> None:
     def logged() -> bool:
         return "INFO roost.daemon.app: settings read again" in daemon.log.read_text()
