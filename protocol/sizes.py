@@ -15,7 +15,8 @@ def parse(text: str) -> int:
     power = UNITS.get(text.strip()[len(number) :].strip().upper())
     if power is None or not number.replace(".", "", 1).isdecimal() or not number.isascii():
         raise ValueError(f"{text!r} is no size: write 512MiB, 2GiB or 1G (powers of 1024), or a number of bytes")
-    size = int(float(number) * 1024**power) if "." in number else int(number) * 1024**power
+    digits = number[:30]  # more of them are too many, for Python's numbers too
+    size = int(float(digits) * 1024**power) if "." in digits else int(digits) * 1024**power
     if not 1 <= size <= LARGEST:
         raise ValueError(f"{text!r} must be from 1 byte to 8 EiB")
     return size

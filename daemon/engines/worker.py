@@ -264,7 +264,11 @@ class WorkerEngine:
 
 def _failed(why: Problem) -> Ended:
     code = why.data.get("exit_code")
-    return Ended(TurnState.failed, why, code if isinstance(code, int) else None)
+    return Ended(TurnState.failed, why, code if isinstance(code, int) and _of_a_process(code) else None)
+
+
+def _of_a_process(code: int) -> bool:
+    return -(2**31) <= code < 2**31
 
 
 def _ended(result: dict[str, Any]) -> Ended:
@@ -272,7 +276,7 @@ def _ended(result: dict[str, Any]) -> Ended:
     if status not in wire.TURN_STATUSES:
         text = f"the worker ended its turn as {status!r}; it must be one of {', '.join(wire.TURN_STATUSES)}"
         return _failed(problem(WorkerViolation(text, status=status)))
-    if code is not None and not -(2**31) <= code < 2**31:
+    if code is not None and not _of_a_process(code):
         return _failed(problem(WorkerViolation(f"the worker's exit_code is {code}; it must be one of a process")))
     state = TurnState(status)
     why = None

@@ -112,6 +112,8 @@ class Odd:
                 result = {"status": "failed", "message": "x" * int(rest), "data": {"x": "x" * int(rest)}}
             case "code":
                 result["exit_code"] = int(rest)
+            case "coded":
+                return self.write(rpc.failure(msgid, ERRORS["turn_failed"]("no", exit_code=int(rest))))
             case "error":
                 return self.write(rpc.failure(msgid, ERRORS[rest]("the worker says so")))
             case "data":

@@ -161,6 +161,8 @@ async def test_what_a_worker_answers_is_cut_to_what_can_be_kept(tmp_path: Path) 
         assert shouted.problem.data == {"truncated": True}
         huge = await ran(engine, f"code {2**63}")
         assert huge.state is TurnState.failed and huge.exit_code is None
+        assert (await ran(engine, f"coded {2**63}")).exit_code is None
+        assert (await ran(engine, "coded 7")).exit_code == 7
         assert (await ran(engine, "code 3")).exit_code == 3
         failed = await ran(engine, "fail it broke")
         assert failed.problem is not None and failed.problem.message == "it broke"
