@@ -75,18 +75,18 @@ def test_the_daemon_gets_a_cleaned_environment(roost: Roost) -> None:
 
 def test_two_at_once_start_one(roost: Roost) -> None:
     """The losers of the lock use the winner's daemon."""
-    mark = "TWO_AT_ONCE=1"
+    own = str(roost.daemon.state)
     commands = [
         subprocess.Popen(
             [sys.executable, "-m", "roost.client", "ls", "-q"],
-            env=roost.environ | {"TWO_AT_ONCE": "1"},
+            env=roost.environ | {"TWO_AT_ONCE": own},
             stderr=subprocess.PIPE,
         )
         for _ in range(6)
     ]
     ends = [(command.communicate(timeout=DEADLINE)[1], command.returncode) for command in commands]
     assert ends == [(b"", 0)] * 6
-    wait_until(lambda: pids_with(mark) == {pid_of(roost)}, "one daemon is left")
+    wait_until(lambda: pids_with(f"TWO_AT_ONCE={own}") == {pid_of(roost)}, "one daemon is left")
 
 
 @pytest.mark.parametrize(("argv", "environ"), [(["--no-start", "ls"], {}), (["ls"], {"ROOST_NO_START": "1"})])

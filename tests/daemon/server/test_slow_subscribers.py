@@ -12,11 +12,11 @@ from helpers.raw import as_notifications, frames, raw_events
 from helpers.served import Client, Served, connected, served, wait_until
 from roost.daemon.server.connection import Connection
 from roost.daemon.server.hub import BURST_BYTES
-from roost.daemon.server.subscription import ASIDE_BYTES, PAGE_BYTES, Subscription
+from roost.daemon.server.subscription import ASIDE_BYTES, Subscription
 from roost.protocol import rpc
 
-KEPT = BURST_BYTES + ASIDE_BYTES + PAGE_BYTES
-"""Bytes that may wait for one subscriber: what its socket did not take at once, and what is set aside."""
+KEPT = BURST_BYTES + 2 * ASIDE_BYTES
+"""Bytes that may wait for one subscriber: what was set aside and is being sent, and what is set aside meanwhile."""
 
 
 def only(s: Served) -> tuple[Connection, Subscription]:
