@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..protocol import rpc
+from ..protocol import worker as wire
 from ..protocol.errors import InternalError, LocalProtocolError, NotSupported, TurnFailed
 from ..protocol.lean import Any
 from .turn import Turn, print_traceback
 
-STATE_MARGIN = 65536
-"""Bytes of a message kept free for what is said beside the state."""
 LONGEST_MESSAGE = 4096
 
 
@@ -76,7 +75,7 @@ class Functions:
             frame = rpc.response(0, {"state": state})
         except LocalProtocolError as error:
             raise InternalError(f"the worker's state {error}; checkpoint must give plain data") from error
-        copy = next(rpc.Connection(limits._replace(frame=limits.frame - STATE_MARGIN)).receive(frame))
+        copy = next(rpc.Connection(limits._replace(frame=min(limits.frame, wire.MOST_STATE))).receive(frame))
         if isinstance(copy, rpc.Response):
             return copy.result["state"]
         why = copy.error.message if isinstance(copy, rpc.Violation) else "its message is not whole"

@@ -7,8 +7,8 @@ from ..protocol.lean import Any
 
 MAX_THOUGHTS = 1000
 MAX_BRANCHES = 50
-MAX_BYTES = 8000
-"""Of one thought, in UTF-8: a full history, all of it in branches too, is a state of less than 16 MiB."""
+MAX_BYTES = 7000
+"""Of one thought, in UTF-8: a full history, all of it in branches too, is a state that can be kept."""
 MAX_NUMBER = 1_000_000
 MAX_BRANCH_ID = 64
 

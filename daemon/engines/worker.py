@@ -19,9 +19,10 @@ from ...protocol.errors import (
     WorkerViolation,
     from_wire,
 )
-from ...protocol.model import Problem, Turn, TurnState
+from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new_id
 from ..process.processes import Processes
 from ..process.spawn import Child
+from ..store.items import Append, End, Start
 from .engine import DYING, Ended, Grace, Launch, Listener, died, part, problem, starved
 from .heard import Translator
 from .inlet import Inlet
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 
 NEAR_END = 1.0
 """Seconds within which a child that closed a pipe is expected to end: most often it is dying."""
-MOST_STATE = rpc.Limits().frame - 1024 * 1024
-"""Bytes of a packed state: with the history beside it, it must fit into the message that restores it."""
 
 
 class WorkerEngine:
@@ -211,7 +210,7 @@ class WorkerEngine:
             return _failed(problem(exc))
         finally:
             self._translator = None
-        ended = _ended(result)
+        ended = _ended(result, await self._kept(result))
         if ended.state is TurnState.failed and ended.problem is not None:
             # The worker lives, what it ran for this turn may not.
             ended.problem = starved(ended.problem, self._oom_kills - before)
@@ -226,11 +225,29 @@ class WorkerEngine:
 
     async def state(self) -> bytes:
         method = "checkpoint" if self.saves else "state.get"
-        packed = rpc.pack((await self._line.call(method, {}, self._grace.request))["state"])
-        if len(packed) > MOST_STATE:
-            text = f"the state of session {self._session} has {len(packed)} bytes and may have {MOST_STATE}"
-            raise LimitReached(f"{text}; clear it, or have its engine keep less", bytes=len(packed), limit=MOST_STATE)
+        return self._packed(await self._line.call(method, {}, self._grace.request))
+
+    def _packed(self, result: dict[str, Any]) -> bytes:
+        """Raises LimitReached: it could not be restored."""
+        packed, most = rpc.pack(result["state"]), wire.MOST_STATE
+        if len(packed) > most:
+            text = f"the state of session {self._session} has {len(packed)} bytes and may have {most}"
+            raise LimitReached(f"{text}; clear it, or have its engine keep less", bytes=len(packed), limit=most)
         return packed
+
+    async def _kept(self, result: dict[str, Any]) -> bytes | None:
+        """The state that came with a turn's end; one that cannot be kept is said in the turn."""
+        try:
+            return self._packed(result) if "state" in result else None
+        except LimitReached as error:
+            item = new_id("i")
+            for change in (
+                Start(item, ItemKind.error, "", {}),
+                Append(item, f"the state is not saved: {error.message}"),
+                End(item, ItemState.failed, {}),
+            ):
+                await self._listener.heard(change)
+            return None
 
     async def clear(self) -> bytes | None:
         if "clear" not in self._capabilities:
@@ -271,7 +288,7 @@ def _of_a_process(code: int) -> bool:
     return -(2**31) <= code < 2**31
 
 
-def _ended(result: dict[str, Any]) -> Ended:
+def _ended(result: dict[str, Any], packed: bytes | None) -> Ended:
     status, code = result["status"], result.get("exit_code")
     if status not in wire.TURN_STATUSES:
         text = f"the worker ended its turn as {status!r}; it must be one of {', '.join(wire.TURN_STATUSES)}"
@@ -284,6 +301,4 @@ def _ended(result: dict[str, Any]) -> Ended:
         failure = TurnFailed(result.get("message") or "the turn failed; look at its items")
         failure.data = result.get("data", {})
         why = problem(failure)
-    packed = rpc.pack(result["state"]) if "state" in result else None
-    # One that is too large to be restored stays unsaved; whoever asks for it is told why.
-    return Ended(state, why, code, packed if packed is None or len(packed) <= MOST_STATE else None)
+    return Ended(state, why, code, packed)

@@ -12,6 +12,8 @@ from .house import FILE_DEADLINE, House
 
 HISTORY = 20
 """Turns that a child is told of at its start."""
+MOST_INPUT = 1024 * 1024
+"""Bytes of the prompt that was cut off: it stands in one message with the state."""
 
 
 async def prepared(house: House, record: Session) -> Launch:
@@ -44,4 +46,5 @@ def _cut_off(conn: sqlite3.Connection, record: Session) -> dict[str, Any] | None
         turn = reads.turn(conn, record.interrupted)
     except TurnNotFound:  # retention has removed it
         return None
-    return {"turn": turn.id, "number": turn.number, "input": turn.input, "reason": turn.reason or ""}
+    input = turn.input.encode()[:MOST_INPUT].decode(errors="ignore")
+    return {"turn": turn.id, "number": turn.number, "input": input, "reason": turn.reason or ""}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.protocol import rpc
+from roost.protocol import worker as wire
 from roost.protocol.errors import InvalidParams, LimitReached, RoostError
 from roost.worker import thoughts as limits
 from roost.worker.thoughts import Thoughts
@@ -60,7 +61,7 @@ def test_what_is_null_was_not_said() -> None:
     [
         ({"thought": 5}, "thought", "must be text"),
         ({"thought": " \n"}, "thought", "is empty"),
-        ({"thought": "é" * 4001}, "thought", "has 8002 bytes; it may have 8000"),
+        ({"thought": "é" * 3501}, "thought", "has 7002 bytes; it may have 7000"),
         ({"thought": "\ud800"}, "thought", "half a surrogate pair"),
         ({"thought_number": 0}, "thought_number", "must be from 1 to 1000000"),
         ({"thought_number": 1_000_001}, "thought_number", "must be from 1 to 1000000"),
@@ -128,7 +129,7 @@ def test_the_largest_state_fits_into_a_message() -> None:
     thinking.history.append(largest)
     for _ in range(limits.MAX_THOUGHTS - 1):
         thinking.add(largest)
-    assert len(rpc.pack(thinking.state())) < rpc.Limits().frame - 65536
+    assert len(rpc.pack(thinking.state())) < wire.MOST_STATE
 
 
 NUMBERS = st.integers(min_value=-1, max_value=6) | st.sampled_from([limits.MAX_NUMBER, 2**70, True, 1.5, None, "1"])

@@ -10,11 +10,11 @@ import trio.testing
 
 from helpers.children import SOCKET, alive, until
 from helpers.engine import DEADLINE, GRACE, launch, ran, refusal, serving, started, turn, worker
-from roost.daemon.engines import worker as module
 from roost.daemon.engines.engine import Ended
 from roost.daemon.engines.worker import WorkerEngine
 from roost.daemon.process.processes import Processes
 from roost.protocol import rpc
+from roost.protocol import worker as wire
 from roost.protocol.errors import (
     EngineFailed,
     LimitReached,
@@ -169,12 +169,14 @@ async def test_what_a_worker_answers_is_cut_to_what_can_be_kept(tmp_path: Path) 
 
 
 async def test_a_state_that_could_not_be_restored_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_STATE", 1000)
-    engine, _ = worker(tmp_path)
+    """And that is said in the turn: else nobody would know until it is lost."""
+    monkeypatch.setattr(wire, "MOST_STATE", 1000)
+    engine, listening = worker(tmp_path)
     async with serving(engine):
         await ran(engine, "hoard 2000")
         ended = await ran(engine, "save")
         assert ended.state is TurnState.completed and ended.engine_state is None
+        assert "the state is not saved: the state of session" in listening.text
         with pytest.raises(LimitReached, match="may have 1000"):
             await engine.state()
 
