@@ -10,9 +10,9 @@
 import math
 import os
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import trio
 
@@ -102,14 +102,14 @@ class Client:
         params: Record = {"session": session} if session is not None else {"all": True}
         params |= {"after": after} if after is not None else {}
         params |= {"kinds": kinds} if kinds is not None else {}
-        feed = Events(self._path, self._name, params | {"follow": follow})
+        feed = Events(self._path, self._name, params | {"follow": follow}, self._feeds.discard)
         self._feeds.add(feed)
         return feed
 
     def close(self) -> None:
         """End the connection and every feed, as leaving the block does."""
         self._calls.close()
-        for feed in self._feeds:
+        for feed in [*self._feeds]:
             feed.close()
 
 
@@ -199,7 +199,8 @@ class Events:
 
     The feed has a connection of its own: one that is read slowly holds up no call, the daemon keeps what was not
     read yet, and nothing piles up here. When the daemon ends it, the loop ends and ``reason`` says why: complete,
-    session_deleted, shutting_down. It does not subscribe again by itself.
+    session_deleted, shutting_down. It does not subscribe again by itself; one that failed or was closed has ended.
+    It may be closed while another task reads it: that task's loop ends. A step that was cancelled may be made again.
 
     Raises:
         ConnectionLost: the daemon went away without a word; ``data["after"]`` is where to go on.
@@ -209,12 +210,14 @@ class Events:
         after: the last event given; go on behind it.
     """
 
-    def __init__(self, path: str, name: str, params: Record) -> None:
+    def __init__(self, path: str, name: str, params: Record, forget: "Callable[[Events], None]") -> None:
         self.reason: str | None = None
         self.after: int | None = params.get("after")
         self._path, self._name, self._params = path, name, params
         self._cursor = "seq" if "session" in params else "offset"
-        self._link: _Link | None = None
+        self._forget = forget
+        self._subscribing: trio.CancelScope | None = None
+        self._link: _Link | None = None  # once it is subscribed
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -227,17 +230,7 @@ class Events:
         return self
 
     async def __anext__(self) -> Record:
-        link = self._link or await self._subscribe()
-        while not link.notifications:
-            if self.reason is not None or self._closed:
-                raise StopAsyncIteration
-            try:
-                await link.receive()
-            except ConnectionLost as exc:
-                self.close()
-                text = f"{exc.message}; subscribe again after {self.after}"
-                raise ConnectionLost(text, **exc.data, after=self.after) from exc
-        notification = link.notifications.popleft()
+        notification = await self._next()
         if notification.method == "events.end":
             self._end(notification.params)
             raise StopAsyncIteration
@@ -247,13 +240,44 @@ class Events:
     def close(self) -> None:
         """Leave the feed; the daemon notices."""
         self._closed = True
+        if self._subscribing is not None:
+            self._subscribing.cancel()
         if self._link is not None:
             self._link.close()
+        self._forget(self)
 
-    async def _subscribe(self) -> "_Link":
-        self._link = await _Link.open(self._path, self._name)
-        self.after = (await self._link.call("events.subscribe", self._params))["after"]
-        return self._link
+    async def _next(self) -> rpc.Notification:
+        while not self._closed:
+            try:
+                if self._link is None:
+                    await self._subscribe()
+                elif self._link.notifications:
+                    return self._link.notifications.popleft()
+                else:
+                    await self._link.receive()
+            except RoostError as exc:
+                if not self._closed:
+                    self._fail(exc)
+        raise StopAsyncIteration
+
+    async def _subscribe(self) -> None:
+        with trio.CancelScope() as self._subscribing:
+            link = await _Link.open(self._path, self._name)
+            try:
+                self.after = (await link.call("events.subscribe", self._params))["after"]
+            except BaseException:
+                link.close()
+                raise
+            self._link = link
+            if self._closed:  # just now, too late to be cancelled
+                link.close()
+
+    def _fail(self, error: RoostError) -> NoReturn:
+        self.close()
+        if self._link is not None and isinstance(error, ConnectionLost):
+            text = f"{error.message}; subscribe again after {self.after}"
+            raise ConnectionLost(text, **error.data, after=self.after) from error
+        raise error
 
     def _end(self, said: Record) -> None:
         self.reason, self.after = said["reason"], said["after"]

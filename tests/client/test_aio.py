@@ -1,11 +1,15 @@
 """The Trio client, against a peer on a real socket."""
 
+import contextlib
+import gc
+import weakref
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import roost.client
 from helpers.peer import Peer, peer
@@ -166,6 +170,87 @@ async def test_a_loop_that_is_left_early_leaves_nothing_open(daemon: Peer, path:
             break
     with trio.fail_after(DEADLINE):
         await trio.to_thread.run_sync(daemon.wait_left)
+
+
+@pytest.mark.parametrize("step", ["hello", "events.subscribe"])
+async def test_a_first_step_that_was_cancelled_may_be_made_again(daemon: Peer, path: str, step: str) -> None:
+    with trio.fail_after(DEADLINE):
+        async with roost.client.connect(path) as client:
+            feed = client.events("s-a", after=0)
+            answer = daemon.answers[step]
+            daemon.answers[step] = lambda _: None
+            daemon.heard.clear()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(anext, feed)
+                await heard(daemon, step)
+                nursery.cancel_scope.cancel()
+            daemon.answers[step] = answer
+            daemon.answers["events.subscribe"] = lambda _: daemon.say(
+                rpc.response(2, {"subscription": "e-1", "after": 0}) + event(1)
+            )
+            assert (await anext(feed))["seq"] == 1
+        await trio.to_thread.run_sync(daemon.wait_left)
+
+
+async def test_a_feed_that_was_refused_has_ended(daemon: Peer, path: str) -> None:
+    def refuse(params: object) -> None:
+        raise SessionNotFound("there is none", session="s-nope")
+
+    daemon.answers["events.subscribe"] = refuse
+    with trio.fail_after(DEADLINE):
+        async with roost.client.connect(path) as client:
+            feed = client.events("s-nope", after=0)
+            with pytest.raises(SessionNotFound):
+                await anext(feed)
+            assert [event async for event in feed] == []
+        await trio.to_thread.run_sync(daemon.wait_left)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("subscribed", [False, True])
+async def test_a_feed_that_another_task_closes_ends(daemon: Peer, path: str, whole: bool, subscribed: bool) -> None:
+    seen: list[int] = []
+    with trio.fail_after(DEADLINE):
+        async with roost.client.connect(path) as client:
+            feed = client.events("s-a", after=0)
+            daemon.answers["events.subscribe"] = lambda _: (
+                daemon.say(rpc.response(2, {"subscription": "e-1", "after": 0}) + event(1)) if subscribed else None
+            )
+
+            async def follow() -> None:
+                seen.extend([event["seq"] async for event in feed])
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow)
+                await heard(daemon, "events.subscribe")
+                while subscribed and feed.after == 0:
+                    await trio.lowlevel.checkpoint()
+                await trio.testing.wait_all_tasks_blocked()
+                (client if whole else feed).close()
+    assert (seen, feed.reason) == ([1] if subscribed else [], None)
+
+
+async def test_a_feed_that_was_closed_before_it_began_never_subscribes(daemon: Peer, path: str) -> None:
+    async with roost.client.connect(path) as client:
+        feed = client.events("s-a", after=0)
+        feed.close()
+        assert [event async for event in feed] == []
+    assert "events.subscribe" not in dict(daemon.heard)
+
+
+@pytest.mark.parametrize("reason", ["complete", "failed"])
+async def test_a_feed_that_has_ended_is_forgotten(daemon: Peer, path: str, reason: str) -> None:
+    daemon.answers["events.subscribe"] = lambda _: daemon.say(
+        rpc.response(2, {"subscription": "e-1", "after": 0}) + end(reason)
+    )
+    async with roost.client.connect(path) as client:
+        feed: Any = client.events("s-a", follow=False)
+        with contextlib.suppress(InternalError):
+            await anext(feed, None)
+        gone = weakref.ref(feed)
+        del feed
+        gc.collect()
+        assert gone() is None
 
 
 async def test_nobody_listens(path: str) -> None:
