@@ -106,6 +106,8 @@ class Transcript:
                 return f"released with {data['queued']} queued"
             case "session.state_changed" if problem := data.get("problem"):
                 return f"{data['new']}: {short(problem['message'], 400)}"
+            case "checkpoint.failed":
+                return f"its state could not be saved: {short(data['problem']['message'], 400)}"
             case "session.cleared" | "session.archived" | "session.unarchived":
                 return kind.partition(".")[2]
             case "events.pruned":

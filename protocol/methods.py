@@ -22,6 +22,7 @@ from .model import (
     Limits,
     Noun,
     Positive,
+    Problem,
     ProcessStats,
     PromptText,
     Session,
@@ -174,6 +175,10 @@ class SessionUpdateParams(SessionParams):
 
 class SessionStopParams(SessionParams):
     force: bool = Field(default=False, description="do not ask the turn that runs first: end the child")
+
+
+class SessionStopResult(SessionResult):
+    unsaved: Problem | None = Field(default=None, description="why its state could not be saved and is lost, if it is")
 
 
 class SessionDeleteParams(SessionParams):
@@ -329,7 +334,7 @@ METHODS: dict[str, Method] = {
         SessionUpdateParams, SessionResult, "Change its name, limits, or what follows a failed turn."
     ),
     "session.start": Method(SessionParams, SessionResult, "Have its child running; re-arms a failed session."),
-    "session.stop": Method(SessionStopParams, SessionResult, "Cancel what runs, save the state, end the child."),
+    "session.stop": Method(SessionStopParams, SessionStopResult, "Cancel what runs, save the state, end the child."),
     "session.state": Method(SessionStateParams, SessionStateResult, "A copy of the engine's state."),
     "session.clear": Method(SessionParams, SessionResult, "Empty the engine's state; the session stays."),
     "session.checkpoint": Method(SessionCheckpointParams, CheckpointResult, "Save the engine's state under a name."),

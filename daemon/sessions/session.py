@@ -42,6 +42,8 @@ class LiveSession:
         """It takes no more turns and will end."""
         self.dirty = False
         """The engine's state may have changed since it was last saved."""
+        self.unsaved: Problem | None = None
+        """Why its stop could not save the state."""
         self.turn: RunningTurn | None = None
         self.cut_off: str | None = None
         """The turn that the daemon's stop interrupted."""
@@ -342,6 +344,7 @@ class LiveSession:
             await self.save()
         except RoostError as exc:
             log.warning("session %s: its state could not be saved: %s", self.id, exc)
+            self.unsaved = problem_of(exc)
             await self.say_unsaved(exc)
 
     async def say_unsaved(self, error: RoostError) -> None:

@@ -18,12 +18,13 @@ from ...protocol.errors import (
 from ...protocol.methods import (
     SessionCreateParams,
     SessionStateResult,
+    SessionStopResult,
     SessionUpdateParams,
     TurnCancelResult,
     TurnSendParams,
     TurnSendResult,
 )
-from ...protocol.model import Author, Checkpoint, EngineKind, ProcessStats, Session, SessionState, Turn
+from ...protocol.model import Author, Checkpoint, EngineKind, Problem, ProcessStats, Session, SessionState, Turn
 from ..core.states import TURN
 from ..current import Current
 from ..process.processes import Processes
@@ -117,23 +118,25 @@ class Supervisor:
         await self.registry.rearm(session_id)
         await self.registry.ensure(session_id)
 
-    async def stop(self, session_id: str, force: bool = False) -> Session:
-        await self._owned(self._stop, session_id, force)
-        return self._record(session_id)
+    async def stop(self, session_id: str, force: bool = False) -> SessionStopResult:
+        unsaved = await self._owned(self._stop, session_id, force)
+        return SessionStopResult(session=self._record(session_id), unsaved=unsaved)
 
-    async def _stop(self, session_id: str, force: bool) -> None:
+    async def _stop(self, session_id: str, force: bool) -> Problem | None:
+        """Why its state could not be saved, if it could not: who forces the stop gives it up."""
         if self._record(session_id).queued:  # whatever ends its child first: an unload, or a start that fails
             await self._park(session_id)
         live = self.registry.live.get(session_id)  # it may have been started before its queue was parked
         if live is None:
             self.registry.left.admit(session_id)
-            return
+            return None
         if force:
             await live.stop_now()
         await live.unless_stuck(live.started.wait)
         if live.serving and not live.stopping:
             await self._unless_gone(live, live.unless_stuck(lambda: live.ask(lambda: live.stop("user"))))
         await live.unless_stuck(live.ended.wait)
+        return None if force else live.unsaved
 
     async def _park(self, session_id: str) -> None:
         try:

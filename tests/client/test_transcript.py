@@ -125,6 +125,10 @@ def test_output_that_was_not_kept_is_told() -> None:
         (event("session.held", None, reason="turn_failed", queued=2), "on hold with 2 queued (turn_failed)"),
         (event("session.released", None, reason="user", queued=2), "released with 2 queued"),
         (event("session.cleared", None), "cleared"),
+        (
+            event("checkpoint.failed", None, name="latest", problem={"message": "no room"}),
+            "its state could not be saved: no room",
+        ),
         (event("turn.progressed", message="half", fraction=0.5), "… half (50%)"),
         (event("turn.cancel_requested", reason="user", author=None), "t-a is asked to end (user)"),
         (event("events.pruned", None, from_seq=1, to_seq=9), "events 1 to 9 were removed by retention"),

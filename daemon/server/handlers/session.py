@@ -18,6 +18,7 @@ from ....protocol.methods import (
     SessionStderrParams,
     SessionStderrResult,
     SessionStopParams,
+    SessionStopResult,
     SessionUpdateParams,
     SessionWaitParams,
 )
@@ -78,10 +79,10 @@ async def session_start(client: "Connection", params: SessionParams) -> SessionR
     return SessionResult(session=await supervisor.start(session.id))
 
 
-async def session_stop(client: "Connection", params: SessionStopParams) -> SessionResult:
+async def session_stop(client: "Connection", params: SessionStopParams) -> SessionStopResult:
     supervisor = client.server.supervisor
     session = await supervisor.find(params.session)
-    return SessionResult(session=await supervisor.stop(session.id, params.force))
+    return await supervisor.stop(session.id, params.force)
 
 
 async def session_state(client: "Connection", params: SessionStateParams) -> SessionStateResult:

@@ -18,10 +18,10 @@ from roost.protocol.model import After, AfterEnd, SessionState, TurnState
 async def test_stop_saves_what_changed_and_ends_the_child(house: Rooms) -> None:
     session, live = await house.started()
     await house.run(session, "one")
-    record = await house.supervisor.stop(session)
+    record = (await house.supervisor.stop(session)).session
     assert record.state is SessionState.idle and await house.saved(session) == ["one"]
     assert live.ended.is_set()
-    assert (await house.supervisor.stop(session)).state is SessionState.idle, "stopped twice is stopped once"
+    assert (await house.supervisor.stop(session)).session.state is SessionState.idle, "stopped twice is stopped once"
 
 
 async def test_many_stops_at_once_are_one_and_all_succeed(house: Rooms) -> None:
@@ -76,8 +76,9 @@ async def test_a_forced_stop_ends_one_that_only_starts(house: Rooms) -> None:
 async def test_a_state_that_cannot_be_saved_at_the_stop_is_said(house: Rooms) -> None:
     session, _ = await house.started()
     await house.run(session, "stuck")
-    record = await house.supervisor.stop(session)
-    assert record.state is SessionState.idle
+    stopped = await house.supervisor.stop(session)
+    assert stopped.session.state is SessionState.idle
+    assert stopped.unsaved is not None and stopped.unsaved.name == "timed_out"
     assert "checkpoint.failed" in await house.kinds(session)
 
 
@@ -91,7 +92,7 @@ async def test_a_stop_that_cannot_be_written_is_refused_and_the_session_lives_on
         await house.supervisor.stop(session)
     assert live.serving and not live.stopping
     assert (await house.run(session, "say hello")).state is TurnState.completed
-    assert (await house.supervisor.stop(session)).state is SessionState.idle
+    assert (await house.supervisor.stop(session)).session.state is SessionState.idle
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -99,7 +100,7 @@ async def test_a_stop_that_may_be_written_goes_on(house: Rooms, done: bool) -> N
     session, _ = await house.started()
     turn = await house.begun(session, "hang")
     Faults(house.store).fail(UNKNOWN, done_first=done)
-    assert (await house.supervisor.stop(session)).state is SessionState.idle
+    assert (await house.supervisor.stop(session)).session.state is SessionState.idle
     assert (await house.wait(turn)).state is TurnState.cancelled
 
 
@@ -112,7 +113,7 @@ async def test_a_stop_goes_on_though_nothing_can_be_written_meanwhile(
     await house.run(session, "one")
     faults = Faults(house.store)
     faults.fail(FULL, 5, after=1)
-    record = await house.supervisor.stop(session)
+    record = (await house.supervisor.stop(session)).session
     assert record.state is SessionState.idle and faults.failed == 5
     assert await house.saved(session) is None
 
