@@ -102,7 +102,8 @@ class Shell:
         except BlockingIOError:
             pass  # no cancel of an earlier turn came late
         os.ftruncate(self._report, 0)
-        trap = f"trap '{{ /usr/bin/env -0 && echo; }} 2>/dev/null >|{_path(self._report)}' EXIT\n"
+        tell = r'command pwd; command printf "\0"; /usr/bin/env -0 && echo'  # PWD need not be exported, nor be true
+        trap = f"trap '{{ {tell}; }} 2>/dev/null >|{_path(self._report)}' EXIT\n"
         try:
             try:
                 self._write_preface(trap, environment)
@@ -131,8 +132,9 @@ class Shell:
                 text = "the shell did not tell its directory and environment (exec, a kill, or its own trap on EXIT)"
                 turn.emit("status", f"{text}: those from before the command stay")
             return
-        env = dict(entry.split(b"=", 1) for entry in report[:-2].split(b"\0") if b"=" in entry)
-        self._cwd = env.get(b"PWD", self._cwd)
+        directory, *entries = report[:-2].split(b"\0")
+        env = dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
+        self._cwd = directory.removesuffix(b"\n") or env.get(b"PWD", self._cwd)
         names = {name for name in self._base.keys() | env.keys() if _carried(name)}
         self._changes = {name: env.get(name) for name in names if env.get(name) != self._base.get(name)}
 

@@ -52,6 +52,17 @@ def test_cd_carries_over(shell: Driver, tmp_path: Path) -> None:
     assert shell.output == f"{tmp_path}/a/b\n"
 
 
+@pytest.mark.parametrize("line", ["unset PWD; cd a", "cd a; export -n PWD", "cd a; PWD=/", "pwd() { :; }; cd a"])
+def test_cd_carries_over_whatever_pwd_is(shell: Driver, tmp_path: Path, line: str) -> None:
+    (tmp_path / "a").mkdir()
+    shell.turn(line)
+    shell.turn("pwd")
+    assert shell.said == [("command", f"{tmp_path}/a\n")]
+    shell.turn("mkdir $'=b\\n'; cd =*; unset PWD")
+    shell.turn("pwd; echo x")
+    assert shell.output == f"{tmp_path}/a/=b\n\nx\n"
+
+
 def test_cd_through_a_link_keeps_the_name_people_use(shell: Driver, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
