@@ -49,8 +49,6 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as __main__ leaves it: now a Ctrl-C can be dealt with
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         return _main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         return status.INTERRUPTED
@@ -79,7 +77,10 @@ def _main(argv: list[str]) -> int:
     parser = arguments.Parser(prog=f"roost {argv[0]}", description=verb.__doc__, formatter_class=arguments.formatter)
     verb.arguments(parser)
     arguments.add_global(parser)
-    return _run(verb.run, parser.parse(argv[1:], options))
+    parsed = parser.parse(argv[1:], options)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as __main__ leaves it: now a Ctrl-C can be dealt with
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return _run(verb.run, parsed)
 
 
 def _run(verb: Callable[[Invocation], int], options: argparse.Namespace) -> int:

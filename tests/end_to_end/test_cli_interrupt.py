@@ -28,6 +28,15 @@ class CtrlC:
 sys.meta_path.insert(0, CtrlC())
 """
 """Python imports it at its start: a Ctrl-C comes when a module is about to be imported."""
+CTRL_C_IN = """
+import os, signal, sys
+def profile(frame, event, arg):
+    if event == "call" and frame.f_code.co_name == {function!r}:
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+sys.setprofile(profile)
+"""
+"""The same, when a function is first called."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +46,7 @@ def roost() -> Generator[Roost]:
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-@pytest.mark.parametrize(("module", "status"), [("argparse", -2), ("roost.client.commands.ls", 130)])
+@pytest.mark.parametrize(("module", "status"), [("argparse", -2), ("roost.client.commands.ls", -2)])
 def test_while_it_is_imported_it_ends_without_a_word(
     roost: Roost, tmp_path: Path, command: list[str], module: str, status: int
 ) -> None:
@@ -50,6 +59,15 @@ def test_while_it_is_imported_it_ends_without_a_word(
     ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command, "ls", "-q"]
     done = subprocess.run(ignoring, capture_output=True, text=True, env=environ)
     assert (done.returncode, done.stderr) == (0, ""), "it is ignored where whoever started it says so"
+
+
+@pytest.mark.parametrize(("function", "status"), [("format_usage", -2), ("_reach", 130)])
+def test_while_its_line_is_parsed_and_after_it_ends_without_a_word(
+    roost: Roost, tmp_path: Path, function: str, status: int
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(CTRL_C_IN.format(function=function))
+    done = roost("run", "-q", "true", PYTHONPATH=str(tmp_path))
+    assert done == (status, "", "")
 
 
 @pytest.mark.parametrize("verb", [["run", "-s"], ["send", "-w"]], ids=["run", "send"])
