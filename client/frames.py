@@ -14,7 +14,7 @@ from ..protocol.errors import (
     LocalProtocolError,
     ProtocolMismatch,
 )
-from ..protocol.lean import Any
+from ..protocol.lean import Any, cast
 
 PROTOCOL = 1
 """The version of the protocol that this side speaks."""
@@ -27,6 +27,10 @@ def request(msgid: int, method: str, params: dict[str, Any], limits: Mapping[str
         InvalidParams, FrameTooLarge: it is not UTF-8, or over the limits that the daemon's greeting gave.
     """
     _check_prompt(params, limits)
+    # The params stand in two arrays.
+    if (nesting := limits.get("nesting")) is not None and _is_deeper(params, levels := nesting - 2):
+        text = f"{method}: the params are nested deeper than {levels} levels; send flatter data"
+        raise InvalidParams(text, method=method, limit=levels)
     try:
         frame = rpc.request(msgid, method, params)
     except LocalProtocolError as exc:
@@ -47,6 +51,14 @@ def _culprit(params: Any) -> str:
             inner = _culprit(value) if hasattr(value, "items") else ""
             return f"{name}.{inner}" if inner else str(name)
     return ""
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Arrays and maps stand in one another, more than ``levels`` of them."""
+    if not isinstance(value, list | tuple | dict):
+        return False
+    members = cast("dict[Any, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
+    return levels == 0 or any(_is_deeper(member, levels - 1) for member in members)
 
 
 def _check_prompt(params: dict[str, Any], limits: Mapping[str, int]) -> None:

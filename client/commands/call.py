@@ -35,6 +35,8 @@ def _params(text: str) -> dict[str, Any]:
         params = json.loads(sys.stdin.read() if text == "-" else text)
     except ValueError as exc:
         raise InvalidParams(f"the params are not JSON: {exc}") from exc
+    except RecursionError as exc:
+        raise InvalidParams("the params are nested too deep to be read; send flatter data") from exc
     if not isinstance(params, dict):
         raise InvalidParams('the params must be a JSON object: {"session": "…"}')
     return params  # pyright: ignore[reportUnknownVariableType]

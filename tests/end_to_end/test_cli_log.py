@@ -144,6 +144,10 @@ def test_call_streams_a_subscription(roost: Roost) -> None:
     assert events == roost.daemon.events("told")
 
 
+def nested(levels: int) -> str:
+    return '{"a": ' * levels + "1" + "}" * levels
+
+
 @pytest.mark.parametrize(
     ("argv", "status", "name"),
     [
@@ -151,10 +155,14 @@ def test_call_streams_a_subscription(roost: Roost) -> None:
         (["session.get", "{}"], 2, "invalid_params"),
         (["session.get", "{"], 2, "invalid_params"),
         (["session.get", "[]"], 2, "invalid_params"),
+        (["session.get", nested(31)], 2, "invalid_params"),
+        (["session.get", nested(500)], 2, "invalid_params"),
+        (["session.get", nested(5000)], 2, "invalid_params"),
         (["session.get", '{"session": "told", "x": 1}'], 2, "invalid_params"),
         (["session.get", '{"session": "nobody"}'], 4, "session_not_found"),
     ],
 )
 def test_call_says_what_is_wrong(roost: Roost, argv: list[str], status: int, name: str) -> None:
     done = roost("call", *argv)
-    assert done.status == status and done.err.endswith(f"({name})\n")
+    assert done.status == status and done.err.startswith("roost: ") and done.err.endswith(f"({name})\n")
+    assert done.err.count("\n") == 1
