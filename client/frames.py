@@ -55,10 +55,11 @@ def _culprit(params: Any) -> str:
 
 def _is_deeper(value: Any, levels: int) -> bool:
     """Arrays and maps stand in one another, more than ``levels`` of them."""
-    if not isinstance(value, list | tuple | dict):
+    if isinstance(value, dict):
+        value = [*cast("Mapping[Any, Any]", value).values()]
+    if not isinstance(value, list | tuple):
         return False
-    members = cast("dict[Any, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
-    return levels == 0 or any(_is_deeper(member, levels - 1) for member in members)
+    return levels == 0 or any(_is_deeper(member, levels - 1) for member in cast("list[Any]", value))
 
 
 def _check_prompt(params: dict[str, Any], limits: Mapping[str, int]) -> None:
