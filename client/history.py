@@ -8,16 +8,19 @@ _PAGE = 1000
 _PROMPTS = 100
 
 
-def after_last(invocation: Invocation, session: Record, turns: int) -> int:
-    """The event behind which the last ``turns`` turns of the session begin."""
-    if turns == 0:
+def after_last(invocation: Invocation, session: Record | None, turns: int) -> int:
+    """The event behind which the last ``turns`` turns of the session begin, or of all sessions (None)."""
+    if session and turns == 0:
         return int(session["seq"])
+    feed, cursor = ({"session": session["id"]}, "seq") if session else ({"all": True}, "offset")
     begun: list[int] = []
     after, more = 0, True
     while more:
-        page = invocation.call("events.read", session=session["id"], kinds=["turn.started"], after=after, limit=_PAGE)
-        begun += [event["seq"] for event in page["events"] if event["kind"] == "turn.started"]
+        page = invocation.call("events.read", **feed, kinds=["turn.started"], after=after, limit=_PAGE)
+        begun += [event[cursor] for event in page["events"] if event["kind"] == "turn.started"]
         after, more = page["next"], page["more"]
+    if turns == 0:
+        return after
     return begun[-turns] - 1 if len(begun) >= turns else 0
 
 

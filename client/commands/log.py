@@ -34,7 +34,7 @@ def run(invocation: Invocation) -> int:
     known = args.session or (turn and turn["session"])
     session = invocation.call("session.get", session=known)["session"] if known else None
     after = args.after or 0
-    if session and args.n is not None:
+    if args.n is not None:
         after = after_last(invocation, session, args.n)
     feed = {"session": session["id"]} if session else {"all": True}
     invocation.call("events.subscribe", **feed, after=after, follow=args.follow)

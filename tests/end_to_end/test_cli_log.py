@@ -71,6 +71,18 @@ def test_without_a_session_it_is_every_event_of_the_daemon(roost: Roost) -> None
     assert len(lines) == len(roost.daemon.events())
 
 
+def test_of_all_sessions_too_it_begins_with_the_last_turns(roost: Roost) -> None:
+    roost("new", "--name", "other")
+    for session in ("other", "told"):
+        roost("send", "-w", session, "true")
+    every = roost("log").out.splitlines()
+    begins = [n for n, line in enumerate(every) if "turn.started" in line]
+    for last in (1, 2, 3):
+        assert roost("log", "-n", str(last)).out.splitlines() == every[begins[-last] :]
+    assert roost("log", "-n", "0").out == ""
+    assert roost("log", "-n", "999").out.splitlines() == every
+
+
 def test_it_is_followed_until_ctrl_c(roost: Roost) -> None:
     with roost.started("log", "told", "-f", "-n", "0") as log:
         wait_until(lambda: roost.daemon.call("daemon.status")["subscriptions"], "it follows")
