@@ -27,8 +27,8 @@ MAP: tuple[type, ...] = (dict,)
 NUMBER: tuple[type, ...] = (int, float)
 
 TO_WORKER: dict[str, Shape] = {
-    # interrupted: {turn, input, reason} of the turn that was cut off; history: the last turns, oldest first,
-    # each {turn, number, input, state}; limits: {frame, nesting}
+    # interrupted: {turn, input, reason} of the turn that was cut off; history: the last turns that ended, at most 20,
+    # oldest first, each {turn, number, input (its first 2,000 characters), state}; limits: {frame, nesting}
     "initialize": {
         "protocol": INT,
         "session": STR,

@@ -34,7 +34,7 @@ class Turn:
     Attributes:
         id, number, input: the turn's id, its number in the session (from 1) and its prompt.
         session, workspace, history: the session's id, its directory, and its last turns, oldest first,
-            each ``{turn, number, input, state}``.
+            at most 20, each ``{turn, number, input, state}`` with the first 2,000 characters of its prompt.
         interrupted: ``{turn, input, reason}`` if the turn before this one was cut off; only the next turn is told.
         cancelled: is set when the turn is to end. cancel_reason: why; empty until then.
         exit_code: set it to report one with a turn that completes.

@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 from helpers.worker_driver import Driver
+from roost.daemon.sessions.launch import HISTORY
+from roost.daemon.store.reads import HISTORY_CHARS
 from roost.protocol.worker import ITEM_KINDS, TO_DAEMON, TO_WORKER
+from roost.worker.turn import Turn
 
 PAGE = (Path(__file__).parents[2] / "docs" / "workers.md").read_text()
 
@@ -26,6 +29,12 @@ def test_the_example_is_a_worker_of_about_twenty_lines(tmp_path: Path) -> None:
         notebook.turn("mil")
         assert notebook.said == [("agent_message", "milk")]
         assert notebook.turn("beer")["message"] == "no note contains 'beer'"
+
+
+def test_what_is_left_out_of_the_history_is_said() -> None:
+    [told] = [line for line in PAGE.splitlines() if line.startswith("| `turn.history` |")]
+    for text in (told, Turn.__doc__ or ""):
+        assert f"at most {HISTORY}," in text and f"first {HISTORY_CHARS:,} characters" in text
 
 
 def test_every_message_and_kind_stands_on_the_page() -> None:
