@@ -121,7 +121,7 @@ class Soak:
             await trio.sleep(min(max(self.plan.seconds / SAMPLES, nearest), furthest))
             await self.daemon.call("daemon.stats")
             of = self._samples
-            with suppress(OSError):  # it is between two lives
+            with suppress(OSError, ValueError):  # it is between two lives, gone or a zombie
                 pid, socket, database = self.daemon.pid, self.daemon.socket, self.daemon.database
                 of.append(await trio.to_thread.run_sync(host.sample, pid, socket, database))
 
