@@ -12,6 +12,7 @@ from roost.daemon.store.readers import KEPT, READERS
 
 def connections() -> int:
     """Those that read, and the writer's. SQLite keeps their descriptors as long as one of them is open."""
+    gc.collect()  # those of other tests
     return sum(isinstance(found, sqlite3.Connection) for found in gc.get_objects())
 
 
