@@ -15,7 +15,7 @@ PROTOCOL = 1
 MOST_DATA = 128 * 1024
 """Bytes of an item's packed data at its start, and again at its end: with its text they must fit into one event."""
 
-MOST_STATE = 14 * 1024 * 1024
+MOST_STATE = 15 * 1024 * 1024
 """Bytes of a packed state: it is restored by one message, and beside it stand the history and what was cut off."""
 
 Shape = dict[str, tuple[type, ...]]

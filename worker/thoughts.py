@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from ..protocol import rpc
 from ..protocol.errors import InvalidParams, LimitReached, RoostError
 from ..protocol.lean import Any
+from ..protocol.worker import MOST_STATE
 
 MAX_THOUGHTS = 1000
 MAX_BRANCHES = 50
-MAX_BYTES = 7000
-"""Of one thought, in UTF-8: a full history, all of it in branches too, is a state that can be kept."""
+MAX_BYTES = 8000
+"""Of one thought, in UTF-8."""
 MAX_NUMBER = 1_000_000
 MAX_BRANCH_ID = 64
+ENVELOPE = 100
+"""Bytes of a packed state without its thoughts, and of a branch without its own."""
 
 Thought = dict[str, Any]
 
@@ -36,6 +40,8 @@ class Thoughts:
     def __init__(self) -> None:
         self.history: list[Thought] = []
         self.branches: dict[str, list[Thought]] = {}
+        self._bytes = ENVELOPE
+        """Of the packed state, at most. To pack all of it for each thought would take a second at a restore."""
 
     def __repr__(self) -> str:
         return f"<Thoughts history={len(self.history)} branches={len(self.branches)}>"
@@ -60,7 +66,8 @@ class Thoughts:
         thought = _typed(fields)
         thought["total_thoughts"] = max(thought["total_thoughts"], thought["thought_number"])
         self._check_references(thought)
-        self._check_limits(thought)
+        size = self._check_limits(thought)
+        self._bytes += size
         self.history.append(thought)
         if _is_branched(thought):
             self.branches.setdefault(thought["branch_id"], []).append(thought)
@@ -79,7 +86,8 @@ class Thoughts:
             if field in thought and all(earlier["thought_number"] != thought[field] for earlier in self.history):
                 raise _wrong(field, f"is {thought[field]}, and there is no thought of that number")
 
-    def _check_limits(self, thought: Thought) -> None:
+    def _check_limits(self, thought: Thought) -> int:
+        """The bytes that the packed state grows by."""
         if len(self.history) >= MAX_THOUGHTS:
             text = f"the history holds {MAX_THOUGHTS} thoughts, which is the most; clear the session or begin another"
             raise LimitReached(text, limit=MAX_THOUGHTS, field="history")
@@ -87,6 +95,11 @@ class Thoughts:
         if new and len(self.branches) >= MAX_BRANCHES:
             text = f"there are {MAX_BRANCHES} branches, which is the most; go on in one of them or clear the session"
             raise LimitReached(text, limit=MAX_BRANCHES, field="branch_id")
+        size = len(rpc.pack(thought)) * (1 + _is_branched(thought)) + ENVELOPE * new
+        if self._bytes + size > MOST_STATE:
+            text = f"the thoughts take {self._bytes} of {MOST_STATE} bytes, and this one {size}; clear the session"
+            raise LimitReached(f"{text} or begin another", limit=MOST_STATE, field="history")
+        return size
 
     def state(self) -> dict[str, Any]:
         """``{history, branches}``, a copy: what is thought later does not show in it."""

@@ -3,6 +3,7 @@
 import sqlite3
 from typing import Any
 
+from ...protocol import rpc
 from ...protocol.errors import TurnNotFound
 from ...protocol.model import Session
 from ..engines.engine import Launch
@@ -12,8 +13,9 @@ from .house import FILE_DEADLINE, House
 
 HISTORY = 20
 """Turns that a child is told of at its start."""
-MOST_INPUT = 1024 * 1024
-"""Bytes of the prompt that was cut off: it stands in one message with the state."""
+BESIDE = 256 * 1024
+"""Bytes of the message that restores a child, less its state and the prompt that was cut off; those two share the rest.
+A state may have 15 MiB: then 768 KiB of that prompt are told."""
 
 
 async def prepared(house: House, record: Session) -> Launch:
@@ -34,17 +36,18 @@ def _read(
     conn: sqlite3.Connection, record: Session
 ) -> tuple[dict[str, str], bytes | None, list[dict[str, Any]], dict[str, Any] | None]:
     saved = checkpoints.load(conn, record.id, "latest")
-    history = reads.history(conn, record.id, HISTORY)
-    return sessions.env(conn, record.id), saved[1] if saved else None, history, _cut_off(conn, record)
+    state = saved[1] if saved else None
+    room = rpc.Limits().frame - BESIDE - len(state or b"")
+    return sessions.env(conn, record.id), state, reads.history(conn, record.id, HISTORY), _cut_off(conn, record, room)
 
 
-def _cut_off(conn: sqlite3.Connection, record: Session) -> dict[str, Any] | None:
-    """The turn of which its engine must be told that it was cut off."""
+def _cut_off(conn: sqlite3.Connection, record: Session, room: int) -> dict[str, Any] | None:
+    """The turn of which its engine must be told that it was cut off; as much of its prompt as there is room for."""
     if not record.interrupted:
         return None
     try:
         turn = reads.turn(conn, record.interrupted)
     except TurnNotFound:  # retention has removed it
         return None
-    input = turn.input.encode()[:MOST_INPUT].decode(errors="ignore")
+    input = turn.input.encode()[:room].decode(errors="ignore")
     return {"turn": turn.id, "number": turn.number, "input": input, "reason": turn.reason or ""}

@@ -89,7 +89,7 @@ def test_a_worker_without_state_says_so(tmp_path: Path) -> None:
         ("set", "the worker's state cannot be encoded: can not serialize 'set' object"),
         ("keys", "the worker's state cannot be carried: this is not MessagePack-RPC"),
         ("deep", "the worker's state cannot be carried: nested deeper than 32"),
-        ("large", "the worker's state cannot be carried: a frame of more than 14680064 bytes"),
+        ("large", "the worker's state cannot be carried: a frame of more than 15728640 bytes"),
         ("lost", "LookupError: the state is lost"),
     ],
 )

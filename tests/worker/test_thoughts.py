@@ -61,7 +61,7 @@ def test_what_is_null_was_not_said() -> None:
     [
         ({"thought": 5}, "thought", "must be text"),
         ({"thought": " \n"}, "thought", "is empty"),
-        ({"thought": "é" * 3501}, "thought", "has 7002 bytes; it may have 7000"),
+        ({"thought": "é" * 4001}, "thought", "has 8002 bytes; it may have 8000"),
         ({"thought": "\ud800"}, "thought", "half a surrogate pair"),
         ({"thought_number": 0}, "thought_number", "must be from 1 to 1000000"),
         ({"thought_number": 1_000_001}, "thought_number", "must be from 1 to 1000000"),
@@ -113,7 +113,7 @@ def test_a_51st_branch_is_refused_and_the_others_go_on() -> None:
     assert len(thinking.branches["branch-0"]) == 2
 
 
-def test_the_largest_state_fits_into_a_message() -> None:
+def test_what_could_not_be_kept_is_refused_and_all_before_is_kept() -> None:
     thinking = Thoughts()
     largest = {
         "thought": "x" * limits.MAX_BYTES,
@@ -123,13 +123,15 @@ def test_the_largest_state_fits_into_a_message() -> None:
         "is_revision": True,
         "revises_thought": limits.MAX_NUMBER,
         "branch_from_thought": limits.MAX_NUMBER,
-        "branch_id": "x" * limits.MAX_BRANCH_ID,
         "needs_more_thoughts": True,
     }
-    thinking.history.append(largest)
-    for _ in range(limits.MAX_THOUGHTS - 1):
-        thinking.add(largest)
-    assert len(rpc.pack(thinking.state())) < wire.MOST_STATE
+    thinking.add({**thought(1), "thought_number": limits.MAX_NUMBER})
+    with pytest.raises(LimitReached, match=r"of 15728640 bytes, and this one .*; clear the session"):
+        for number in range(limits.MAX_THOUGHTS):
+            thinking.add({**largest, "branch_id": f"{number % limits.MAX_BRANCHES:064}"})
+    kept = len(rpc.pack(thinking.state()))
+    assert wire.MOST_STATE - 3 * limits.MAX_BYTES < kept <= wire.MOST_STATE
+    assert Thoughts.restored(thinking.state()).history == thinking.history
 
 
 NUMBERS = st.integers(min_value=-1, max_value=6) | st.sampled_from([limits.MAX_NUMBER, 2**70, True, 1.5, None, "1"])

@@ -14,7 +14,9 @@ from roost.protocol.model import TurnState
 
 def test_the_largest_state_and_all_that_stands_beside_it_fit_into_a_message() -> None:
     history = [{"turn": "t" * 20, "number": 2**53, "input": "好" * reads.HISTORY_CHARS, "state": "interrupted"}]
-    cut_off = {"turn": "t" * 20, "number": 2**53, "input": "x" * launch.MOST_INPUT, "reason": "x" * 4096}
+    room = rpc.Limits().frame - launch.BESIDE - wire.MOST_STATE
+    assert room == 768 * 1024
+    cut_off = {"turn": "t" * 20, "number": 2**53, "input": "x" * room, "reason": "x" * 4096}
     told = {
         "protocol": wire.PROTOCOL,
         "session": "s" * 20,
@@ -30,7 +32,7 @@ def test_the_largest_state_and_all_that_stands_beside_it_fit_into_a_message() ->
 async def test_a_prompt_that_was_cut_off_is_told_as_far_as_it_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "MOST_INPUT", 8)
+    monkeypatch.setattr(launch, "BESIDE", rpc.Limits().frame - 8)
     async with rooms(tmp_path) as house:
         session, live = await house.started()
         turn = await house.begun(session, "hang ééé")
