@@ -10,6 +10,7 @@ from helpers.cli import Roost
 from helpers.daemon import Daemon
 from helpers.engines import engines
 from helpers.worker_driver import script
+from roost.protocol.worker import MOST_STATE
 
 LOSSY = f"[engines.lossy]\nkind = 'worker'\ncommand = {json.dumps(script('unsavable'))}\n"
 
@@ -32,7 +33,7 @@ def ran(roost: Roost, name: str, prompt: str, engine: str = "lossy") -> str:
 
 @pytest.mark.parametrize(
     ("engine", "prompt", "why"),
-    [("lossy", "nothing", "the state is lost"), ("odd", "hoard 15000000", "bytes and may have")],
+    [("lossy", "nothing", "the state is lost"), ("odd", f"hoard {MOST_STATE}", "bytes and may have")],
 )
 def test_a_state_that_cannot_be_saved_is_said_and_counts(roost: Roost, engine: str, prompt: str, why: str) -> None:
     session = ran(roost, "lossy", prompt, engine)

@@ -17,7 +17,7 @@ from roost.protocol.errors import ShuttingDown
 from roost.protocol.model import SessionState, TurnState
 from roost.protocol.rpc import unpack
 
-QUICK = "[sessions]\ncancel_grace = '50ms'\n[checkpoints]\nbatch = 3\nbatch_timeout = '300ms'\nparallel_batches = 2\n"
+QUICK = "[sessions]\ncancel_grace = '50ms'\n[checkpoints]\nbatch = 3\nbatch_timeout = '2s'\nparallel_batches = 2\n"
 
 
 async def stop(house: Rooms) -> Report:
@@ -66,7 +66,7 @@ async def test_one_that_hangs_costs_nobody_else_and_is_named(tmp_path: Path) -> 
 
 
 async def test_a_short_deadline_leaves_time_to_save(tmp_path: Path) -> None:
-    async with rooms(tmp_path, f"{QUICK}[daemon]\nstop_deadline = '2s'\n") as house:
+    async with rooms(tmp_path, f"{QUICK}[daemon]\nstop_deadline = '8s'\n") as house:
         clean, dirty, stuck = [await house.create() for _ in range(3)]
         await house.run(clean, "keep")
         await house.run(dirty, "one")
@@ -76,7 +76,7 @@ async def test_a_short_deadline_leaves_time_to_save(tmp_path: Path) -> None:
         report = await stop(house)
         assert (report.saved, report.unchanged, report.timed_out, report.status) == (1, 2, [], 0)
         assert await saved(house, dirty) == ["one"]
-        assert trio.current_time() - begin < 5, "the children's end keeps to it, too"
+        assert trio.current_time() - begin < 12, "the children's end keeps to it, too"
 
 
 async def test_without_any_time_only_what_was_not_saved_is_lost(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ async def test_a_child_that_is_dead_already_has_lost_what_changed(tmp_path: Path
 
 async def test_in_a_hurry_nothing_is_waited_for(tmp_path: Path) -> None:
     """A second SIGTERM, in each phase: while states are asked for, and while children end."""
-    config = QUICK.replace("300ms", "60s").replace("parallel_batches = 2", "parallel_batches = 1")
+    config = QUICK.replace("'2s'", "'60s'").replace("parallel_batches = 2", "parallel_batches = 1")
     async with rooms(tmp_path, config) as house:
         sessions = [await house.create() for _ in range(6)]
         for session in sessions:
