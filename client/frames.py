@@ -13,8 +13,9 @@ from ..protocol.errors import (
     InvalidParams,
     LocalProtocolError,
     ProtocolMismatch,
+    ProtocolViolation,
 )
-from ..protocol.lean import Any, cast
+from ..protocol.lean import Any
 
 PROTOCOL = 1
 """The version of the protocol that this side speaks."""
@@ -27,10 +28,11 @@ def request(msgid: int, method: str, params: dict[str, Any], limits: Mapping[str
         InvalidParams, FrameTooLarge: it is not UTF-8, or over the limits that the daemon's greeting gave.
     """
     _check_prompt(params, limits)
-    # The params stand in two arrays.
-    if (nesting := limits.get("nesting")) is not None and _is_deeper(params, levels := nesting - 2):
-        text = f"{method}: the params are nested deeper than {levels} levels; send flatter data"
-        raise InvalidParams(text, method=method, limit=levels)
+    if (nesting := limits.get("nesting")) is not None:
+        try:
+            rpc.check_nesting(params, nesting, within=2)  # they stand in two arrays
+        except ProtocolViolation as exc:
+            raise InvalidParams(f"{method}: {exc.message}", method=method, **exc.data) from exc
     try:
         frame = rpc.request(msgid, method, params)
     except LocalProtocolError as exc:
@@ -51,15 +53,6 @@ def _culprit(params: Any) -> str:
             inner = _culprit(value) if hasattr(value, "items") else ""
             return f"{name}.{inner}" if inner else str(name)
     return ""
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Arrays and maps stand in one another, more than ``levels`` of them."""
-    if isinstance(value, dict):
-        value = [*cast("Mapping[Any, Any]", value).values()]
-    if not isinstance(value, list | tuple):
-        return False
-    return levels == 0 or any(_is_deeper(member, levels - 1) for member in cast("list[Any]", value))
 
 
 def _check_prompt(params: dict[str, Any], limits: Mapping[str, int]) -> None:

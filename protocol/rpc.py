@@ -181,7 +181,7 @@ class Connection:
             unpacker.feed(piece)
             for value in unpacker:
                 self._check_size(unpacker.tell())
-                self._check(value, self.limits.nesting)
+                check_nesting(value, self.limits.nesting)
                 message = self._message(value)
                 self._start, self._head = unpacker.tell(), b""
                 yield message
@@ -250,31 +250,37 @@ class Connection:
         self._unpacker = None
         return Violation(_msgid_of(head), error)
 
-    def _check(self, value: Any, depth: int) -> None:
-        """Refuse what is nested too deep, and timestamps (which never reach the ext hook)."""
-        members: Iterable[Any]
-        if isinstance(value, list):
-            members = cast("list[Any]", value)
-        elif isinstance(value, dict):
-            members = cast("dict[Any, Any]", value).values()
-        elif isinstance(value, msgpack.Timestamp):
-            raise ProtocolViolation("extension types are not part of the protocol; send integers")
-        else:
-            return
-        if depth == 0:
-            raise ProtocolViolation(
-                f"nested deeper than {self.limits.nesting}; send flatter data", limit=self.limits.nesting
-            )
-        for member in members:
-            # Most are scalars: a call for each would be half of what decoding costs.
-            if type(member) in _NOT_SCALAR:
-                self._check(member, depth - 1)
+
+def check_nesting(value: Any, most: int, within: int = 0) -> None:
+    """Refuse what is nested too deep, and timestamps (which never reach the ext hook).
+
+    Args:
+        most: how many arrays and maps may stand in one another. within: how many of them stand around ``value``.
+
+    Raises:
+        ProtocolViolation.
+    """
+    members: Iterable[Any]
+    if isinstance(value, list | tuple):
+        members = cast("list[Any]", value)
+    elif isinstance(value, dict):
+        members = cast("dict[Any, Any]", value).values()
+    elif isinstance(value, msgpack.Timestamp):
+        raise ProtocolViolation("extension types are not part of the protocol; send integers")
+    else:
+        return
+    if within == most:
+        raise ProtocolViolation(f"nested deeper than {most}; send flatter data", limit=most)
+    for member in members:
+        # Most are scalars: a call for each would be half of what decoding costs.
+        if type(member) not in _SCALAR:
+            check_nesting(member, most, within + 1)
 
 
 _SHAPE = "send [0, msgid, method, [params]], [1, msgid, error, result] or [2, method, [params]]; reconnect"
 
 
-_NOT_SCALAR = frozenset({list, dict, msgpack.Timestamp})
+_SCALAR = frozenset({str, int, float, bool, bytes, type(None)})
 _SPARE: dict[Limits, list[msgpack.Unpacker]] = {}
 _MOST_SPARE = 4
 

@@ -24,5 +24,5 @@ def test_params_go_out_as_deep_as_the_daemon_reads_them(of_lists: bool) -> None:
     too_deep = nested(31, of_lists=of_lists)
     [read] = rpc.Connection(limits).receive(rpc.request(1, "x", too_deep))
     assert isinstance(read, rpc.Violation)
-    with pytest.raises(InvalidParams, match="x: the params are nested deeper than 30 levels; send flatter data"):
+    with pytest.raises(InvalidParams, match="x: nested deeper than 32; send flatter data"):
         frames.request(1, "x", too_deep, limits._asdict())
