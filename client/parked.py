@@ -12,7 +12,7 @@ _SETTLING = 1000
 
 def held(reason: str, known: str) -> str:
     """That the session, as the person knows it, is on hold."""
-    return f"held ({clean(reason)}): `roost release {known}` lets the queue go on"
+    return f"on hold ({clean(reason)}): `roost release {known}` lets the queue go on"
 
 
 def failed(why: str, known: str) -> str:

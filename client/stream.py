@@ -5,7 +5,7 @@ from typing import Any
 from .content import final_message
 from .follow import Ended, Follower, Happened, Happening, Interrupted
 from .invocation import Invocation
-from .parked import failure, failure_after, stays
+from .parked import failed, failure, failure_after, held, stays
 from .render import clean
 from .status import INTERRUPTED, REFUSED, of_end, of_turn
 from .transcript import ENDS, Transcript
@@ -100,17 +100,15 @@ class _Shown:
         self._invocation.call("turn.cancel", turn=self._turn["id"])
 
 
+def _parked(invocation: Invocation, turn: Record, obstacle: str, name: str) -> int:
+    out = f"`roost queue {turn['session']} rm {turn['id']}` takes it out"
+    invocation.writer.warn(f"roost: {turn['id']} waits: its session {obstacle}; {out} ({name})")
+    return REFUSED
+
+
 def _held(invocation: Invocation, turn: Record, reason: str) -> int:
-    cure = f"`roost release {turn['session']}` lets it go on"
-    return _parked(invocation, turn, f"is on hold ({clean(reason)}); {cure}", "held")
+    return _parked(invocation, turn, f"is {held(reason, turn['session'])}", "held")
 
 
 def _failed(invocation: Invocation, turn: Record, why: str) -> int:
-    cure = f"it is tried again later by itself, and at once by `roost start {turn['session']}`"
-    return _parked(invocation, turn, f"has failed ({why}); {cure}", "session_failed")
-
-
-def _parked(invocation: Invocation, turn: Record, obstacle: str, name: str) -> int:
-    out = f"`roost queue {turn['session']} rm {turn['id']}` takes it out"
-    invocation.writer.warn(f"roost: {turn['id']} waits: its session {obstacle}, {out} ({name})")
-    return REFUSED
+    return _parked(invocation, turn, f"has {failed(why, turn['session'])}", "session_failed")

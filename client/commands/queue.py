@@ -11,9 +11,9 @@ import sys
 from ...protocol.errors import InvalidParams, TurnNotFound
 from ..arguments import Parser, add_prompt
 from ..invocation import Invocation, Record, now
-from ..parked import failed, failure
+from ..parked import failed, failure, held
 from ..prompt import edit, read
-from ..render import clean, turns
+from ..render import turns
 from ..status import OK
 
 
@@ -80,7 +80,7 @@ def _list(invocation: Invocation, session: Record) -> int:
     if waiting and (why := failure(session)):
         writer.advise(failed(why, known))
     if session["hold"]:
-        writer.advise(f"on hold ({clean(session['hold']['reason'])}): `roost release {known}` lets them go on")
+        writer.advise(held(session["hold"]["reason"], known))
     elif not waiting:
         writer.advise("nothing waits")
     return OK

@@ -6,8 +6,7 @@ session has failed with prompts in it.
 
 from ..arguments import Parser, duration
 from ..invocation import Invocation, Record
-from ..parked import failed, failure, stays
-from ..render import clean
+from ..parked import failed, failure, held, stays
 from ..sessions import find
 from ..status import REFUSED, of_last_turn
 
@@ -25,10 +24,8 @@ def run(invocation: Invocation) -> int:
         return _show(invocation, ended["turn"])
     found = _settled(invocation, session)
     if found["hold"] and found["queued"]:
-        invocation.writer.warn(
-            f"roost: {found['queued']} queued on hold ({clean(found['hold']['reason'])}); "
-            f"`roost release {known}` lets them go on (held)"
-        )
+        why = held(found["hold"]["reason"], known)
+        invocation.writer.warn(f"roost: {found['queued']} queued, and it is {why} (held)")
         return REFUSED
     while (why := failure(found)) and found["queued"]:
         if any(stays(invocation, turn["id"]) for turn in _first(invocation, session)):

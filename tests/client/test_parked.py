@@ -23,6 +23,6 @@ def test_a_session_has_failed_from_one_event_to_another() -> None:
 def test_one_that_is_on_hold_and_has_failed_needs_both() -> None:
     sent = {"held": "stopped", "ahead": 1, "turn": {"id": "t-a"}}
     said = parked.outlook(sent, FAILED)
-    assert said.startswith("held (stopped): `roost release s-a`") and "`roost start s-a`" in said
+    assert said.startswith("on hold (stopped): `roost release s-a`") and "`roost start s-a`" in said
     assert "roost start" not in parked.outlook(sent, {**FAILED, "state": "idle"})
     assert parked.outlook({**sent, "held": None}, {**FAILED, "state": "idle"}).startswith("it runs after 1 before it")

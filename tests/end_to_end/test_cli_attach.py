@@ -122,7 +122,7 @@ def test_a_prompt_that_is_held_says_so(roost: Roost, session: str) -> None:
     roost("wait", session)
     done = roost("attach", session, stdin="echo more\n")
     assert done.status == 8
-    assert "held (" in done.err and "roost release" in done.err
+    assert "on hold (" in done.err and "roost release" in done.err
 
 
 def test_a_hold_of_before_is_none_of_its_own(roost: Roost, session: str) -> None:

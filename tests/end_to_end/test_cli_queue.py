@@ -120,9 +120,9 @@ def test_a_failure_holds_the_queue_until_it_is_released(roost: Roost) -> None:
     roost("cancel", busy.running)
     assert roost("wait", busy.running).status == 6
     waited = roost("wait", "held")
-    assert waited.status == 8 and "3 queued on hold" in waited.err
+    assert waited.status == 8 and "3 queued, and it is on hold" in waited.err
     sent = roost("send", "held", "echo 4")
-    assert sent.status == 0 and sent.err.startswith("held (") and "roost release held" in sent.err
+    assert sent.status == 0 and sent.err.startswith("on hold (") and "roost release held" in sent.err
     assert "on hold" in roost("queue", "held").err
     assert roost("queue", "held", "rm", busy.waiting[0]).status == 0
     released = roost("release", "held")
