@@ -11,6 +11,21 @@ def tasks(nursery: trio.Nursery) -> int:
     return len(nursery.child_tasks)
 
 
+async def under_way(nursery: trio.Nursery, go: trio.Event) -> tuple[Errands[int], list[int]]:
+    """Room for one; the first, 1, waits until ``go``. And what was done."""
+    done: list[int] = []
+
+    async def do(errand: int) -> None:
+        await go.wait()
+        done.append(errand)
+
+    errands = Errands(do, 1)
+    errands.begin(nursery.start_soon)
+    await errands.put(1)
+    await trio.testing.wait_all_tasks_blocked()
+    return errands, done
+
+
 async def test_they_are_done_in_their_order_and_then_no_task_is_left(nursery: trio.Nursery) -> None:
     done: list[int] = []
 
@@ -50,17 +65,7 @@ async def test_what_was_put_before_it_begins_is_done_then(nursery: trio.Nursery)
 
 
 async def test_who_leaves_while_its_errand_waits_for_room_takes_it_along(nursery: trio.Nursery) -> None:
-    done: list[int] = []
-    go = trio.Event()
-
-    async def do(errand: int) -> None:
-        await go.wait()
-        done.append(errand)
-
-    errands = Errands(do, 1)
-    errands.begin(nursery.start_soon)
-    await errands.put(1)
-    await trio.testing.wait_all_tasks_blocked()  # 1 is under way
+    errands, done = await under_way(nursery, go := trio.Event())
     await errands.put(2)
     async with trio.open_nursery() as leaving:
         leaving.start_soon(errands.put, 3)
@@ -72,17 +77,7 @@ async def test_who_leaves_while_its_errand_waits_for_room_takes_it_along(nursery
 
 
 async def test_finished_it_begins_nothing_more_and_says_at_its_close_what_is_left(nursery: trio.Nursery) -> None:
-    done: list[int] = []
-    go = trio.Event()
-
-    async def do(errand: int) -> None:
-        await go.wait()
-        done.append(errand)
-
-    errands = Errands(do, 1)
-    errands.begin(nursery.start_soon)
-    await errands.put(1)
-    await trio.testing.wait_all_tasks_blocked()
+    errands, done = await under_way(nursery, go := trio.Event())
     errands.finish()
     await errands.put(2)
     nursery.start_soon(errands.put, 3)  # waits for room
