@@ -67,9 +67,13 @@ def _daemon(paths: Paths) -> Iterator[Record]:
 
 
 def _state_directory(path: str) -> Record:
-    name, found = "state_directory", _looked(path)
-    if found is None:
+    name = "state_directory"
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return check(name, True, f"{path} is not there yet; the first daemon makes it")
+    except OSError as exc:
+        return _unseen(name, exc)
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid != os.geteuid() and os.geteuid():
         return check(name, False, f"{path} belongs to uid {found.st_uid} and not to you; name another with --state")
@@ -79,9 +83,12 @@ def _state_directory(path: str) -> Record:
 
 
 def _socket(path: str) -> Record:
-    found = _looked(path)
-    if found is None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return check("socket", True, f"{path} is not there; a daemon that runs makes it")
+    except OSError as exc:
+        return _unseen("socket", exc)
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISSOCK(found.st_mode):
         return check("socket", False, f"{path} is no socket; move it away")
@@ -91,11 +98,8 @@ def _socket(path: str) -> Record:
     return check("socket", True, f"{path}, mode {mode:o}")
 
 
-def _looked(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
+def _unseen(name: str, exc: OSError) -> Record:
+    return check(name, False, f"{exc.filename} cannot be looked at: {exc.strerror}; correct that")
 
 
 def kernel() -> Iterator[Record]:
@@ -128,7 +132,7 @@ def _children() -> None:
 
 
 def _systemd(environ: Mapping[str, str]) -> Iterator[Record]:
-    if any(_looked(f"{folder}/{SYSTEM_UNIT}") for folder in _SYSTEM):
+    if any(os.path.exists(folder / SYSTEM_UNIT) for folder in _SYSTEM):
         yield check("units", True, f"{SYSTEM_UNIT} is installed")
         return
     try:
@@ -145,7 +149,7 @@ def user_units(folders: Sequence[Path]) -> Record:
     try:
         found = next((folder for folder in folders if there(folder / SERVICE)), None)
     except OSError as exc:
-        return check("units", False, f"{exc.filename} cannot be looked at: {exc.strerror}; correct that")
+        return _unseen("units", exc)
     text = f"{SERVICE} is in {found}" if found else f"{SERVICE} is not installed; `roost daemon install` does it"
     return check("units", found is not None, text)
 

@@ -74,3 +74,11 @@ def test_what_is_there_and_is_no_daemon_is_said(roostd: Daemon) -> None:
 
 def test_the_kernel_that_roost_runs_on_has_what_it_needs() -> None:
     assert [check["name"] for check in checks.kernel() if not check["ok"]] == []
+
+
+def test_a_directory_that_cannot_be_looked_at_is_not_taken_for_a_new_one(roostd: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    roost = Roost(roostd)
+    roost.environ["ROOST_STATE_DIRECTORY"] = str(tmp_path / "loop")
+    told = found(roost)["state_directory"]
+    assert not told.ok and told.message == f"{tmp_path}/loop cannot be looked at: {os.strerror(40)}; correct that"
