@@ -8,15 +8,19 @@ ATTEMPTS = 3
 """How often a prompt is sent in all; after the last one the queue is held."""
 
 
-def follow(tx: Tx, turn: Turn) -> None:
-    """Do what the session wants after ``turn``."""
+def follow(tx: Tx, turn: Turn, cancelling: str | None = None) -> None:
+    """Do what the session wants after ``turn``.
+
+    Args:
+        cancelling: why it was being cancelled when it ended otherwise. What a user does not want is not sent again.
+    """
     session = tx.session(turn.session)
     wanted = {
         TurnState.failed: session.after.failed,
         TurnState.interrupted: session.after.interrupted,
         TurnState.cancelled: session.after.cancelled,
     }.get(turn.state, AfterEnd.proceed)
-    if wanted is AfterEnd.retry and turn.reason != "user" and _attempts(tx, turn) < ATTEMPTS:
+    if wanted is AfterEnd.retry and "user" not in (turn.reason, cancelling) and _attempts(tx, turn) < ATTEMPTS:
         _send_again(tx, session, turn)
     elif wanted is not AfterEnd.proceed:
         queue.hold(tx, session, str(turn.state), turn.id)

@@ -31,7 +31,8 @@ def recover(tx: Tx, session_id: str, *, reason: str = "daemon_restart", idle: bo
         SessionNotFound
     """
     live = "WHERE session = ? AND state IN ('running', 'waiting') ORDER BY number"
-    interrupted = [_interrupt(tx, turn, reason) for turn in TURNS.all(tx.conn, live, (session_id,))]
+    ran = TURNS.all(tx.conn, live, (session_id,))
+    interrupted = [_interrupt(tx, turn, reason) for turn in ran]
     for item in ITEMS.all(tx.conn, "WHERE session = ? AND state = 'in_progress'", (session_id,)):
         items.close(tx, item, ItemState.interrupted, {})
     state = tx.session(session_id).state
@@ -40,7 +41,7 @@ def recover(tx: Tx, session_id: str, *, reason: str = "daemon_restart", idle: bo
     elif not idle and state not in (SessionState.failed, SessionState.stopping):
         sessions.change(tx, session_id, SessionEvent.stop, reason=reason)
     if interrupted:
-        after.follow(tx, interrupted[-1])
+        after.follow(tx, interrupted[-1], ran[-1].cancelling)
     return [turn.id for turn in interrupted]
 
 

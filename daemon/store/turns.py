@@ -100,6 +100,7 @@ def end(
     Raises:
         TurnNotFound, IllegalTransition
     """
+    cancelling = tx.turn(turn).cancelling
     ended = close(tx, turn, state, reason, problem, exit_code, duration, engine_state is not None)
     session = tx.session(ended.session)
     if engine_state is not None:
@@ -108,7 +109,7 @@ def end(
         sessions.change(tx, session.id, SessionEvent.gone, reason=f"turn_{state}")
     elif alive:
         sessions.change(tx, session.id, SessionEvent.finish, reason=f"turn_{state}")
-    after.follow(tx, ended)
+    after.follow(tx, ended, cancelling)
     return ended
 
 

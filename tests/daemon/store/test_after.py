@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.ledger import Ledger, data, sending
-from roost.daemon.store import reads, sessions, turns
+from roost.daemon.store import reads, recovery, sessions, turns
 from roost.protocol.model import After, AfterEnd, Problem, Session, Turn, TurnState
 
 ENDS = ["failed", "interrupted", "cancelled"]
@@ -89,6 +89,20 @@ def test_what_a_user_cancelled_is_not_sent_again(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two", after=after("cancelled", AfterEnd.retry))
     ledger.do(turns.request_cancel, turn.id, reason="user", author=None)
     ledger.end(turn, TurnState.cancelled)
+    assert ledger.queue(session) == ["two"] and ledger.session(session).hold is not None
+
+
+def test_what_a_user_was_cancelling_when_the_daemon_died_is_not_sent_again(ledger: Ledger) -> None:
+    session, turn = ledger.running("one", "two", after=after("interrupted", AfterEnd.retry))
+    ledger.do(turns.request_cancel, turn.id, reason="user", author=None)
+    assert ledger.do(recovery.recover, session.id) == [turn.id]
+    assert ledger.queue(session) == ["two"] and ledger.session(session).hold is not None
+
+
+def test_what_a_user_was_cancelling_when_its_child_died_is_not_sent_again(ledger: Ledger) -> None:
+    session, turn = ledger.running("one", "two", after=after("failed", AfterEnd.retry))
+    ledger.do(turns.request_cancel, turn.id, reason="user", author=None)
+    ledger.do(turns.end, turn.id, state=TurnState.failed, reason="worker_exited", alive=False)
     assert ledger.queue(session) == ["two"] and ledger.session(session).hold is not None
 
 
