@@ -13,9 +13,8 @@ from .database import connect, ours
 from .link import roll_back
 
 T = TypeVar("T")
-READERS = 4
-KEPT = 1
-"""Connections that stay open while nobody reads: each has 0.1 MB of its own."""
+READERS = 2
+"""Reads at once: one that takes long holds up no other, and more would only pass the interpreter's lock around."""
 READING = 30.0
 """Seconds that a read may take, the waiting for others included."""
 
@@ -44,7 +43,7 @@ class Readers:
     def close(self) -> None:
         """Close what is idle; a connection that is at work closes itself."""
         self._closed = True
-        self._close_beyond(0)
+        self._close_idle()
 
     def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
@@ -68,9 +67,10 @@ class Readers:
 
     def _give_back(self, conn: sqlite3.Connection) -> None:
         self._idle.append(conn)
-        self._close_beyond(0 if self._closed else KEPT)
+        if self._closed:
+            self._close_idle()
 
-    def _close_beyond(self, kept: int) -> None:
+    def _close_idle(self) -> None:
         with suppress(IndexError):  # another thread was faster
-            while len(self._idle) > kept:
+            while self._idle:
                 self._idle.pop().close()
