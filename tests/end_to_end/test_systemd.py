@@ -82,6 +82,20 @@ def test_a_crash_is_followed_by_a_start_that_ends_interrupts_and_doubles_nothing
     assert [event["kind"] for event in events if event["turn"] == behind] == ["turn.started", "turn.completed"]
 
 
+@pytest.mark.parametrize(("cgroup", "survivors"), [("auto", 0), ("off", 2)])
+def test_what_changed_session_and_environment_ends_with_its_session(
+    service: Installed, cgroup: str, survivors: int
+) -> None:
+    """By cgroup.kill in what the unit delegates: without a cgroup nothing leads back to the session."""
+    service.configure(f'[daemon]\ncgroup = "{cgroup}"\n')
+    service.run("systemctl", "restart", UNIT)
+    session = service.create()
+    service.printed(session, "for n in 1 2; do (env -i setsid sleep 604 >/dev/null 2>&1 &); done")
+    service.wait_until("sh", "-c", '[ "$(pgrep -c -u agent -f "^sleep 604")" = 2 ]')
+    service.call("session.stop", session=session)
+    assert len(service.pids("^sleep 604")) == survivors
+
+
 def drop_in(service: Installed, text: str) -> None:
     """More settings of the unit; the daemon is started anew with them."""
     service.run("sh", "-c", f'mkdir -p {DROP_INS}; printf "%s" "$1" >{DROP_INS}/test.conf', "sh", text)
