@@ -12,6 +12,7 @@ import struct
 import sys
 from contextlib import suppress
 
+DEVICE = "/dev/fuse"
 MNT_DETACH = 2
 FORGET, INTERRUPT, BATCH_FORGET = 2, 36, 42
 """What is asked for no answer."""
@@ -73,7 +74,7 @@ def _taken(device: int) -> tuple[int, bytes | int] | None:
 
 
 def _serve(mountpoint: str) -> None:
-    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
     libc("mount", b"hanging", os.fsencode(mountpoint), b"fuse", 6, options.encode())
     # Before the first answer, which is to INIT, who asks for something can still be killed.
