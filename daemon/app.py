@@ -59,11 +59,22 @@ def serve(settings: Current, handed: socket.socket | None) -> int:
     place = Place.take(settings.now)
     notifier = Notifier(os.environ)
     os.environ.pop("NOTIFY_SOCKET", None)  # no child speaks for the daemon
+    app = App(settings, place, notifier)
     try:
-        store = Store.open(place.database, used=place.used)
+        return _served(app, handed)
     except DatabaseRefused as exc:
         log.critical("%s: %s", exc.name, exc.message)
-        return REFUSED if handed is None else trio.run(App(settings, place, handed, notifier).refuse, exc)
+        return REFUSED if handed is None else trio.run(app.refuse, exc, handed)
+
+
+def _served(app: "App", handed: socket.socket | None) -> int:
+    """Serve what is in the database until stopped; the exit status.
+
+    Raises:
+        DatabaseRefused: it cannot be served, and nothing of it is open any more.
+    """
+    settings, place = app.settings, app.place
+    store = Store.open(place.database, used=place.used)
     place.mark_used()
     place.watch(place.database)
     # Whoever else may connect is told apart by SO_PEERCRED, not by the file's mode.
@@ -72,7 +83,7 @@ def serve(settings: Current, handed: socket.socket | None) -> int:
     if handed is None:
         place.watch(settings.daemon.socket)
     try:
-        status = trio.run(App(settings, place, listener, notifier).run, store)
+        status = trio.run(app.run, store, listener)
     except BaseExceptionGroup as group:
         raise single(group) from group  # a disk that is full at the start is no bug
     leaving = threading.Thread(target=_leave, args=(settings, place, handed), daemon=True)
@@ -89,17 +100,12 @@ def _leave(settings: Current, place: Place, handed: socket.socket | None) -> Non
 
 
 class App:
-    """One run of the daemon, from a locked state directory to its exit status.
+    """One run of the daemon, from a locked state directory to its exit status."""
 
-    Args:
-        listener: where clients connect.
-    """
-
-    def __init__(self, settings: Current, place: Place, listener: socket.socket, notifier: Notifier) -> None:
+    def __init__(self, settings: Current, place: Place, notifier: Notifier) -> None:
         self.settings = settings
         self.place = place
         self.notifier = notifier
-        self._listener = listener
         self._ready = trio.Event()
         self._stop = trio.Event()
         self._reason = "user"
@@ -107,18 +113,25 @@ class App:
         self._shutdown: Shutdown | None = None
         self._cgroups = NO_CGROUPS
 
-    async def run(self, store: Store) -> int:
-        """Serve until asked to stop; the exit status."""
+    async def run(self, store: Store, listener: socket.socket) -> int:
+        """Serve until asked to stop; the exit status.
+
+        Args:
+            listener: where clients connect.
+
+        Raises:
+            DatabaseRefused: damage was met before anything was served.
+        """
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
             await nursery.start(self._signals)
             await nursery.start(self._hangups, store)
-            report = await self._serve(store)
+            report = await self._serve(store, listener)
             nursery.cancel_scope.cancel()  # the store ends last: until then, what the others do at their end is written
         store.close()
         return report.status
 
-    async def _serve(self, store: Store) -> Report:
+    async def _serve(self, store: Store, listener: socket.socket) -> Report:
         async with trio.open_nursery() as nursery:
             self._cgroups = await trio.to_thread.run_sync(find, self.settings.daemon.cgroup)
             processes = Processes(str(self.settings.daemon.socket), cgroups=self._cgroups)
@@ -132,7 +145,7 @@ class App:
             await nursery.start(registry.run)
             for session in left.sessions:
                 nursery.start_soon(guarded, f"end of {session}", registry.left.outlast, session, left.roots)
-            await nursery.start(server.serve, self._listener)
+            await nursery.start(server.serve, listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
             watching = self._watch(store)
             nursery.start_soon(self._ping)
@@ -146,7 +159,7 @@ class App:
             nursery.cancel_scope.cancel()
         return report
 
-    async def refuse(self, error: DatabaseRefused) -> int:
+    async def refuse(self, error: DatabaseRefused, listener: socket.socket) -> int:
         """Stay up on a socket that systemd holds, and answer each call with why nothing can be done.
 
         A daemon that exited would be started again by the next call, until systemd gives the socket up.
@@ -155,7 +168,7 @@ class App:
             await nursery.start(self._signals)
             await nursery.start(self._hangups, None)
             server = self._server(None, None, reload=lambda: self.reload(None), refused=error)
-            await nursery.start(server.serve, self._listener)
+            await nursery.start(server.serve, listener)
             nursery.start_soon(self._ping)
             self._serves(f"refused: {error.message}")
             await self._stop.wait()
@@ -278,7 +291,7 @@ class App:
         for session_id in {*await store.read(recovery.unfinished), *stuck}:
             try:
                 interrupted += await store.write(_recovery(session_id, idle=session_id not in stuck))
-            except (StorageFailed, StorageGone, OutcomeUnknown):
+            except (StorageFailed, StorageGone, OutcomeUnknown, DatabaseRefused):
                 raise
             except RoostError as exc:  # the others need not wait for it
                 log.error("session %s: what was cut off in it cannot be settled: %s", session_id, exc)

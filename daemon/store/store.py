@@ -32,8 +32,9 @@ class Store:
     """All that lasts. One thread writes, with group commit; reads have connections and threads of their own.
 
     Attributes:
-        problem: the last write failure; None while writes work. stuck: why each write that is tried
-        again has failed. gone: which file was unlinked or replaced under us.
+        problem: the last write failure, until a write works again, or the damage that a read or a write has met:
+        that does not go by itself. stuck: why each write that is tried again has failed. gone: which file was
+        unlinked or replaced under us.
         offset: the last one committed and delivered. on_commit: called in the Trio thread, in commit order, once an
         operation, before its ``write`` returns.
     """
@@ -124,7 +125,11 @@ class Store:
             RoostError: the query's own; StorageFailed, DatabaseDamaged, ShuttingDown.
         """
         self._counts["reads"] += 1
-        return await self._readers.run(query)
+        try:
+            return await self._readers.run(query)
+        except DatabaseDamaged as exc:
+            self.problem = exc
+            raise
 
     def close(self) -> None:
         """End, once all that was handed in is committed. Blocking; only the first call does anything."""
@@ -200,7 +205,7 @@ class Store:
             if isinstance(job.error, StorageFailed | OutcomeUnknown | DatabaseDamaged):
                 self.problem = job.error
                 self._counts["storage_failures"] += 1
-            elif job.commit is not None and self.gone is None:
+            elif job.commit is not None and self.gone is None and not isinstance(self.problem, DatabaseDamaged):
                 self.problem = None
             job.done(job)
 

@@ -14,6 +14,7 @@ import pytest
 
 from helpers.daemon import DEADLINE, Daemon, wait_until
 from helpers.engines import engines
+from helpers.handed import handed
 from roost.protocol import rpc
 from roost.protocol.errors import RoostError
 
@@ -218,31 +219,12 @@ def test_a_refused_database_is_left_as_it_is(roostd: Daemon, harm: Any, name: st
     assert (database.read_bytes() if database.exists() else None) == before
 
 
-def test_a_refused_database_behind_systemds_socket_answers_each_call(roostd: Daemon, tmp_path: Path) -> None:
+def test_a_refused_database_behind_systemds_socket_answers_each_call(roostd: Daemon) -> None:
     """Section 6 rule 6: it stays up, READY, writes nothing, and answers each call with the reason."""
     roostd.start()
     assert roostd.stop() == 0
     damaged(roostd.state / "roost.db")
-    listener = socket.socket(socket.AF_UNIX)
-    path = tmp_path / "handed.sock"
-    listener.bind(str(path))
-    listener.listen(10)
-    script = (
-        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid());"
-        "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.executable, [sys.executable, '-m', 'roost.daemon'])"
-    )
-    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    ready.bind(str(tmp_path / "notify"))
-    ready.settimeout(DEADLINE)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(listener.fileno())],
-        env={**roostd.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "ROOST_SOCKET": str(path)},
-        pass_fds=[listener.fileno()],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert ready.recv(4096).startswith(b"READY=1")
-        roostd.socket = path
+    with handed(roostd) as process:
         for _ in range(3):
             assert refused(roostd, "session.list").name == "database_damaged"
         assert refused(roostd, "turn.send", session="s", input="x").name == "database_damaged"
@@ -250,12 +232,7 @@ def test_a_refused_database_behind_systemds_socket_answers_each_call(roostd: Dae
         assert status["phase"] == "refused" and status["storage"]["problem"]["name"] == "database_damaged"
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 10
-        assert path.exists(), "a socket that was handed over is not unlinked"
-    finally:
-        process.kill()
-        process.wait()
-        listener.close()
-        ready.close()
+        assert roostd.socket.exists(), "a socket that was handed over is not unlinked"
 
 
 @pytest.mark.parametrize("what", ["roost.db", "lock", "run/roost.sock"])
