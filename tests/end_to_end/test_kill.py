@@ -5,6 +5,7 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,19 @@ def test_a_dead_daemons_children_are_ended_before_anything_starts(tmp_path: Path
         daemon.close()
 
 
+def syncs(lines: list[str]) -> Iterator[tuple[int, int]]:
+    """Of each sync of the database's log that strace saw succeed: the lines at which it began and at which it ended."""
+    begun: dict[str, int] = {}
+    for n, line in enumerate(lines):
+        thread, call = line.split(maxsplit=1)
+        if re.match(r"f(data)?sync\(\d+<.*roost\.db-wal>", call):
+            begun[thread] = n
+        if thread in begun and re.match(r"(<\.\.\. )?f(data)?sync\b.*\) += ", call):
+            began = begun.pop(thread)
+            if call.endswith(" = 0"):
+                yield began, n
+
+
 def test_fdatasync_lies_between_request_and_reply(tmp_path: Path) -> None:
     """Section 6 rule 1: durable, then visible."""
     strace = shutil.which("strace")
@@ -237,11 +251,10 @@ def test_fdatasync_lies_between_request_and_reply(tmp_path: Path) -> None:
         session = daemon.create("shell", name="traced")
         before = trace.read_text().count("\n")
         daemon.call("turn.send", session=session, input="exit 0 # look-for-me")
-        wait_until(lambda: "look-for-me" in trace.read_text(), "strace wrote")
+        wait_until(lambda: re.search("sendto.*look-for-me", trace.read_text()), "strace wrote")
         lines = trace.read_text().splitlines()[before:]
     finally:
         daemon.close()
     asked = next(n for n, line in enumerate(lines) if "recvfrom" in line and "look-for-me" in line)
     told = next(n for n, line in enumerate(lines) if "sendto" in line and "look-for-me" in line)
-    synced = [n for n, line in enumerate(lines) if re.search(r"f(data)?sync\(\d+<.*roost\.db-wal>", line)]
-    assert any(asked < n < told for n in synced), "\n".join(lines[: told + 1])
+    assert any(asked < began and ended < told for began, ended in syncs(lines)), "\n".join(lines[: told + 1])
