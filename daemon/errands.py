@@ -51,6 +51,11 @@ class Errands(Generic[T]):
         """Begin nothing more; what is being done is done to its end."""
         self._start = None
 
+    @property
+    def going(self) -> bool:
+        """What is put is done."""
+        return self._start is not None
+
     def close(self) -> list[T]:
         """Take nothing more. What was not begun."""
         self._start, self._closed = None, True
@@ -67,7 +72,7 @@ class Errands(Generic[T]):
             return None
 
     async def _run(self) -> None:
-        while self._start is not None:
+        while self.going:
             errand = self._next()
             if errand is None:
                 self._waiting = None

@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 ROOM = 100
 """Letters in a mailbox; whoever has one more waits (S0.A2)."""
 
+ANSWER = 40.0
+"""Seconds within which what is asked for is done: longer than a child is given to answer."""
+
 T = TypeVar("T")
 
 
@@ -68,6 +71,7 @@ class Mailbox:
         self._of = of
         self._closed = closed
         self._opened: Letter[Any] | None = None
+        self._first: list[Letter[Any]] = []
         self._letters = Errands(self._open, ROOM)
 
     async def ask(self, job: Callable[[], Awaitable[T]], within: float = float("inf")) -> T:
@@ -80,14 +84,33 @@ class Mailbox:
         letter = Letter(job)
         try:
             with trio.fail_after(within):
-                await self._letters.put(letter)
-                return await letter.outcome()
-        except trio.BrokenResourceError:
-            raise self._closed() from None
+                return await self._outcome(letter)
         except trio.TooSlowError:
-            late = TimedOut(f"{self._of} did not answer within {within:g} s; stop it if it hangs")
+            late = self._late(within, begun=letter is self._opened)
             letter.refuse(late)
             raise late from None
+
+    async def ask_first(self, job: Callable[[], Awaitable[T]]) -> T:
+        """Have ``job`` done before all that waits, however long it takes. Leaving ends only the waiting.
+
+        Raises:
+            RoostError: what ``closed`` says.
+        """
+        letter = Letter(job)
+        self._first.append(letter)
+        return await self._outcome(letter)
+
+    async def _outcome(self, letter: Letter[T]) -> T:
+        try:
+            await self._letters.put(letter)
+        except trio.BrokenResourceError:
+            raise self._closed() from None
+        return await letter.outcome()
+
+    def _late(self, within: float, *, begun: bool) -> TimedOut:
+        then = "may still be done" if begun else "was not begun and will not be"
+        text = f"{self._of} did not answer within {within:g} s, and what was asked {then}"
+        return TimedOut(f"{text}; ask again, or `roost stop --force` it if its child hangs")
 
     def begin(self, start: Starter) -> None:
         """Do what is asked, in tasks that ``start`` starts."""
@@ -98,10 +121,16 @@ class Mailbox:
         self._letters.finish()
 
     async def _open(self, letter: Letter[Any]) -> None:
+        while self._first:
+            await self._do(self._first.pop(0))
+        await self._do(letter)
+
+    async def _do(self, letter: Letter[Any]) -> None:
         self._opened = letter
-        if not letter.settled:
+        if not letter.settled and self._letters.going:
             await letter.open()
-        self._opened = None
+        if letter.settled:
+            self._opened = None
 
     def close(self) -> None:
         """Whoever still waits is told."""

@@ -18,6 +18,7 @@ from ...protocol.errors import (
     ShuttingDown,
     StorageFailed,
     StorageGone,
+    TimedOut,
     from_wire,
 )
 from ...protocol.model import Problem, Session, SessionState, TurnState
@@ -30,7 +31,7 @@ from ..process.processes import Processes
 from ..store import Commit, Store, Tx, queue, reads, sessions, turns
 from .house import House, problem_of
 from .left import Left
-from .letter import Letter
+from .letter import ANSWER, Letter
 from .recorder import persist
 from .records import Records
 from .runner import QueueRunner
@@ -250,7 +251,7 @@ class Registry:
         if live is None:
             return False
         try:
-            if done := await live.ask(lambda: live.unload(reason)):
+            if done := await live.ask(lambda: live.unload(reason), ANSWER):
                 await live.unless_stuck(live.ended.wait)
         except RoostError as exc:
             log.warning("session %s stays loaded: %s", session_id, exc)
@@ -271,9 +272,19 @@ class Registry:
 
     @asynccontextmanager
     async def alone(self, session_id: str) -> AsyncGenerator[None]:
-        """Nobody starts the session meanwhile."""
-        while (gate := self._gates.get(session_id)) is not None:
-            await gate.wait()
+        """Nobody starts the session meanwhile.
+
+        Raises:
+            TimedOut: what has it alone now took longer than is waited for.
+        """
+        try:
+            with trio.fail_after(ANSWER):
+                while (gate := self._gates.get(session_id)) is not None:
+                    await gate.wait()
+        except trio.TooSlowError:
+            text = f"another request has kept session {session_id} for {ANSWER:g} s, and this one was not begun"
+            text = f"{text}; ask again, or `roost stop --force` it if its child hangs"
+            raise TimedOut(text, session=session_id) from None
         self._gates[session_id] = trio.Event()
         try:
             yield

@@ -58,7 +58,7 @@ class LiveSession:
         self._interrupted: str | None = None
         self._preparing = trio.CancelScope()
         self._mailbox = Mailbox(f"session {session_id}", self._terminated)
-        self.ask = self._mailbox.ask
+        self.ask, self.ask_first = self._mailbox.ask, self._mailbox.ask_first
         self._waiters = Waiters(self.ended)
         self.unless_stuck = self._waiters.unless_stuck
         self._nursery: trio.Nursery

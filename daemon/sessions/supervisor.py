@@ -13,6 +13,7 @@ from ...protocol.errors import (
     OutcomeUnknown,
     RoostError,
     SessionNotFound,
+    TimedOut,
     WorkerExited,
 )
 from ...protocol.methods import (
@@ -32,11 +33,9 @@ from ..process.usage import Usage
 from ..process.workspace import canonical
 from ..store import Store, checkpoints, queue, reads, sessions, turns
 from .house import FILE_DEADLINE
+from .letter import ANSWER
 from .registry import Registry
 from .session import LiveSession
-
-ANSWER = 40.0
-"""Seconds within which a live session tells its state: longer than its child is given to answer."""
 
 T = TypeVar("T")
 
@@ -119,7 +118,7 @@ class Supervisor:
         await self.registry.ensure(session_id)
 
     async def stop(self, session_id: str, force: bool = False) -> SessionStopResult:
-        unsaved = await self._owned(self._stop, session_id, force)
+        unsaved = await self._ended(session_id, self._stop, session_id, force)
         return SessionStopResult(session=self._record(session_id), unsaved=unsaved)
 
     async def _stop(self, session_id: str, force: bool) -> Problem | None:
@@ -134,7 +133,7 @@ class Supervisor:
             await live.stop_now()
         await live.unless_stuck(live.started.wait)
         if live.serving and not live.stopping:
-            await self._unless_gone(live, live.unless_stuck(lambda: live.ask(lambda: live.stop("user"))))
+            await self._unless_gone(live, live.unless_stuck(lambda: live.ask_first(lambda: live.stop("user"))))
         await live.unless_stuck(live.ended.wait)
         return None if force else live.unsaved
 
@@ -174,7 +173,7 @@ class Supervisor:
             if live is not None:
                 await live.unless_stuck(live.started.wait)
                 if live.serving and not live.stopping:
-                    if await self._unless_gone(live, live.ask(live.clear)):
+                    if await self._unless_gone(live, live.ask(live.clear, ANSWER)):
                         return
                 await live.unless_stuck(live.ended.wait)
             await self.store.write(lambda tx: checkpoints.clear(tx, session_id, None))
@@ -186,7 +185,8 @@ class Supervisor:
             await live.unless_stuck(live.started.wait)
             if live.serving:
                 self._must_save(live)
-                if (made := await self._unless_gone(live, live.ask(lambda: live.save(name)))) is not None:
+                made = await self._unless_gone(live, live.ask(lambda: live.save(name), ANSWER))
+                if made is not None:
                     return made
         saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, "latest"))
         if saved is None:
@@ -202,22 +202,25 @@ class Supervisor:
         if live.engine is None or not live.engine.saves:
             raise NotSupported(f"the engine of session {live.id} has no state that can be saved", session=live.id)
 
-    async def archive(self, session_id: str) -> Session:
-        await self._owned(self._archive, session_id)
-        return self._record(session_id)
+    async def archive(self, session_id: str) -> SessionStopResult:
+        unsaved = await self._ended(session_id, self._archive, session_id)
+        return SessionStopResult(session=self._record(session_id), unsaved=unsaved)
 
-    async def _archive(self, session_id: str) -> None:
+    async def _archive(self, session_id: str) -> Problem | None:
+        """Why its state could not be saved, if it could not."""
+        unsaved = None
         async with self.registry.alone(session_id):
             record = self._record(session_id)
             if record.turn is None and not record.queued:
-                await self._stop(session_id, False)
+                unsaved = await self._stop(session_id, False)
             await self.store.write(lambda tx: sessions.archive(tx, session_id))
+        return unsaved
 
     async def unarchive(self, session_id: str) -> Session:
         return await self.store.write(lambda tx: sessions.unarchive(tx, session_id))
 
     async def delete(self, session_id: str, force: bool = False) -> None:
-        await self._owned(self._delete, session_id, force)
+        await self._ended(session_id, self._delete, session_id, force)
 
     async def _delete(self, session_id: str, force: bool) -> None:
         async with self.registry.alone(session_id):
@@ -323,6 +326,22 @@ class Supervisor:
             if live.serving:
                 raise
             return None
+
+    async def _ended(self, session_id: str, work: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Do ``work``, which ends the session's child, and give what comes of it.
+
+        Raises:
+            TimedOut: not within what its child is given, for what it does now and for its state; the work goes on.
+        """
+        given, most = self.settings.sessions, self.settings.limits.start_timeout + 2 * ANSWER
+        within = most + given.cancel_grace + given.stop_grace + given.term_grace
+        try:
+            with trio.fail_after(within):
+                return await self._owned(work, *args)
+        except trio.TooSlowError:
+            text = f"session {session_id} has not ended within {within:g} s; what was asked for goes on"
+            text = f"{text}: `roost show {session_id}` tells, `roost stop --force {session_id}` ends it unasked"
+            raise TimedOut(text, session=session_id) from None
 
     async def _owned(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """Do ``work`` in the registry's nursery; being cancelled here ends only the waiting."""

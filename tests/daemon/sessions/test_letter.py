@@ -1,5 +1,7 @@
 """A mailbox: what is asked is done in order, by one, to its end; whoever asks waits no longer than it likes."""
 
+from functools import partial
+
 import pytest
 import trio
 import trio.testing
@@ -120,11 +122,90 @@ async def test_a_stuck_owner_is_a_timeout_and_what_was_not_begun_is_not_done(nur
     mailbox.begin(nursery.start_soon)
     nursery.start_soon(mailbox.ask, stuck.wait)
     await trio.testing.wait_all_tasks_blocked()
-    with pytest.raises(TimedOut, match=r"session s-1 did not answer within 0\.01 s"):
+    with pytest.raises(TimedOut, match=r"session s-1 did not answer within 0\.01 s, and .* was not begun and will not"):
         await mailbox.ask(late, within=0.01)
     stuck.set()
     assert await mailbox.ask(lambda: _value(1)) == 1
     assert done == []
+
+
+async def test_what_was_begun_may_still_be_done_and_that_is_said(
+    nursery: trio.Nursery, mock_clock: trio.testing.MockClock
+) -> None:
+    mailbox = box()
+    stuck, done = trio.Event(), trio.Event()
+
+    async def slow() -> None:
+        await stuck.wait()
+        done.set()
+
+    async def ask() -> None:
+        with pytest.raises(TimedOut, match="what was asked may still be done; ask again, or `roost stop --force` it"):
+            await mailbox.ask(slow, within=1)
+
+    mailbox.begin(nursery.start_soon)
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(2)
+    stuck.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert done.is_set()
+
+
+@pytest.mark.parametrize("waiting", [0, 3, ROOM + 1])
+async def test_what_goes_first_goes_before_all_that_waits(nursery: trio.Nursery, waiting: int) -> None:
+    """Also when the mailbox is full; and in the end each was done once."""
+    mailbox = box()
+    go = trio.Event()
+    done: list[int] = []
+
+    async def job(n: int) -> None:
+        await go.wait()
+        done.append(n)
+
+    mailbox.begin(nursery.start_soon)
+    async with trio.open_nursery() as asking:
+        for n in range(1 + waiting):
+            asking.start_soon(mailbox.ask, partial(job, n))
+            await trio.testing.wait_all_tasks_blocked()
+        for n in (-1, -2):
+            asking.start_soon(mailbox.ask_first, partial(job, n))
+            await trio.testing.wait_all_tasks_blocked()
+        go.set()
+    assert done == [0, -1, -2, *range(1, 1 + waiting)]
+
+
+async def test_behind_one_that_goes_first_and_finishes_nothing_is_begun() -> None:
+    mailbox = box()
+    go = trio.Event()
+    done: list[str] = []
+
+    async def last() -> None:
+        mailbox.finish()
+        done.append("last")
+
+    async def behind() -> None:
+        with pytest.raises(WorkerExited):
+            await mailbox.ask(lambda: _value(1))
+        done.append("refused")
+
+    async with trio.open_nursery() as asking:
+        async with trio.open_nursery() as owner:
+            mailbox.begin(owner.start_soon)
+            asking.start_soon(mailbox.ask, go.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(2):
+                asking.start_soon(behind)
+            await trio.testing.wait_all_tasks_blocked()
+            asking.start_soon(mailbox.ask_first, last)
+            await trio.testing.wait_all_tasks_blocked()
+            go.set()
+        assert done == ["last"]
+        mailbox.close()
+    assert done == ["last", "refused", "refused"]
+    with pytest.raises(WorkerExited):
+        await mailbox.ask_first(lambda: _value(1))
 
 
 async def test_what_is_asked_of_one_that_ended_is_refused() -> None:
