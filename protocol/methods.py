@@ -339,7 +339,7 @@ METHODS: dict[str, Method] = {
     "session.clear": Method(SessionParams, SessionResult, "Empty the engine's state; the session stays."),
     "session.checkpoint": Method(SessionCheckpointParams, CheckpointResult, "Save the engine's state under a name."),
     "session.checkpoints": Method(SessionParams, CheckpointListResult, "The saved states."),
-    "session.archive": Method(SessionParams, SessionResult, "Put an idle session away; nothing is deleted."),
+    "session.archive": Method(SessionParams, SessionStopResult, "Put an idle session away; nothing is deleted."),
     "session.unarchive": Method(SessionParams, SessionResult, "Take it back."),
     "session.delete": Method(SessionDeleteParams, Done, "Delete it and all that it holds."),
     "session.stderr": Method(SessionStderrParams, SessionStderrResult, "What its children wrote to stderr."),

@@ -1,4 +1,4 @@
-"""``roost stop`` where a state cannot be saved: what is lost is said, and counts."""
+"""``roost stop`` and ``archive`` where a state cannot be saved: what is lost is said, and counts."""
 
 import json
 from collections.abc import Generator
@@ -31,20 +31,23 @@ def ran(roost: Roost, name: str, prompt: str, engine: str = "lossy") -> str:
     return session
 
 
+@pytest.mark.parametrize(("verb", "becomes"), [("stop", "idle"), ("archive", "archived")])
 @pytest.mark.parametrize(
     ("engine", "prompt", "why"),
     [("lossy", "nothing", "the state is lost"), ("odd", f"hoard {MOST_STATE}", "bytes and may have")],
 )
-def test_a_state_that_cannot_be_saved_is_said_and_counts(roost: Roost, engine: str, prompt: str, why: str) -> None:
+def test_a_state_that_cannot_be_saved_is_said_and_counts(
+    roost: Roost, engine: str, prompt: str, why: str, verb: str, becomes: str
+) -> None:
     session = ran(roost, "lossy", prompt, engine)
-    done = roost("stop", "lossy")
-    assert (done.status, done.out) == (1, f"{session} idle\n")
+    done = roost(verb, "lossy")
+    assert (done.status, done.out) == (1, f"{session} {becomes}\n")
     assert f"the state of {session} could not be saved and is lost: " in done.err and why in done.err
     (note,) = [
         line for line in roost("log", "lossy").out.splitlines() if line.startswith("its state could not be saved")
     ]
     assert why in note
-    assert roost("stop", "lossy").status == 0, "there is nothing more to lose"
+    assert roost(verb, "lossy").status == 0, "there is nothing more to lose"
 
 
 def test_each_loss_is_said_and_nobody_elses(roost: Roost) -> None:

@@ -108,10 +108,10 @@ async def session_checkpoints(client: "Connection", params: SessionParams) -> Ch
     return CheckpointListResult(checkpoints=await client.read(lambda conn: checkpoints.listing(conn, session.id)))
 
 
-async def session_archive(client: "Connection", params: SessionParams) -> SessionResult:
+async def session_archive(client: "Connection", params: SessionParams) -> SessionStopResult:
     supervisor = client.server.supervisor
     session = await supervisor.find(params.session)
-    return SessionResult(session=await supervisor.archive(session.id))
+    return await supervisor.archive(session.id)
 
 
 async def session_unarchive(client: "Connection", params: SessionParams) -> SessionResult:
