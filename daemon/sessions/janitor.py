@@ -17,8 +17,6 @@ class Janitor:
     """Sweeps at once on start and then on period (S0.W4). What breaks one sweep does not end the next."""
 
     def __init__(self, registry: Registry) -> None:
-        self.unloaded = 0
-        self.deferred = 0
         self._registry = registry
 
     async def run(self) -> None:
@@ -36,15 +34,15 @@ class Janitor:
 
     async def sweep_idle(self) -> None:
         """Unload what was idle too long; what cannot be saved stays and is tried again (S0.W1, S0.W6)."""
+        unloaded: list[bool] = []
         async with trio.open_nursery() as nursery:  # one that hangs keeps no other waiting
             for session_id in self._registry.idle_too_long(self._registry.settings.sessions.idle_unload):
-                nursery.start_soon(guarded, f"unload of {session_id}", self._unload, session_id)
+                nursery.start_soon(guarded, f"unload of {session_id}", self._unload, session_id, unloaded)
+        if unloaded:
+            log.info("idle sweep: %d unloaded, %d deferred", unloaded.count(True), unloaded.count(False))
 
-    async def _unload(self, session_id: str) -> None:
-        if await self._registry.unload(session_id, "idle"):
-            self.unloaded += 1
-        else:
-            self.deferred += 1
+    async def _unload(self, session_id: str, unloaded: list[bool]) -> None:
+        unloaded.append(await self._registry.unload(session_id, "idle"))
 
     async def sweep_failed(self) -> None:
         """Let those be tried again that failed long ago."""
