@@ -1,5 +1,6 @@
 """``roostd``: settings, logging, the state directory, then Trio."""
 
+import errno
 import logging
 import os
 import signal
@@ -7,17 +8,27 @@ import sys
 from contextlib import suppress
 
 from .. import __version__
-from ..protocol.errors import DaemonRunning, RoostError
+from ..protocol.errors import (
+    DaemonRunning,
+    InvalidSettings,
+    RoostError,
+    SocketInUse,
+    SocketPathTooLong,
+    StateDirectoryUnusable,
+)
 from .app import serve
 from .current import Current
 from .log import Log
 from .memory import save_memory
+from .process.proc import DAEMON_MARK, SESSION_MARK
 from .process.trees import DAEMON
 from .settings import Settings, at, load
 from .systemd import listen_socket
 
-WRONG, LOCKED = 2, 11
-"""Exit statuses: the configuration or its directories are wrong; another daemon holds the lock."""
+FAILED, WRONG, LOCKED = 1, 2, 11
+"""Exit statuses: what may pass; the configuration or its directories are wrong; another daemon holds the lock."""
+_CORRECTED_BY_HAND = (InvalidSettings, StateDirectoryUnusable, SocketInUse, SocketPathTooLong)
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM}
 
 
 def run() -> int:
@@ -40,13 +51,22 @@ def run() -> int:
         return serve(settings, handed)
     except RoostError as exc:
         print(f"roostd: {exc.wire_name}: {exc.message}", file=sys.stderr, flush=True)
-        return LOCKED if isinstance(exc, DaemonRunning) else WRONG
+        return _status(exc)
+
+
+def _status(exc: RoostError) -> int:
+    """systemd tries again after what may pass, and not after what somebody has to correct."""
+    if isinstance(exc, DaemonRunning):
+        return LOCKED
+    passing = isinstance(exc.__cause__, OSError) and exc.__cause__.errno in _PASSING
+    return WRONG if isinstance(exc, _CORRECTED_BY_HAND) and not passing else FAILED
 
 
 def main() -> None:
     """The command. It ends by ``os._exit``: a thread that is stuck in a dead mount must not hold the report back."""
     if sys.argv[1:]:
         _explain()
+    _drop_marks()
     with suppress(OSError):  # a roostd that finds another one by this name leaves it, and its children, alone
         with open("/proc/self/comm", "wb") as name:
             name.write(DAEMON)
@@ -56,6 +76,16 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _drop_marks() -> None:
+    """Begin anew without them if an agent started this: what bears the mark of a session ends with it.
+
+    Others see the environment that ``exec`` was given. The pid stays, and with it what systemd has handed over.
+    """
+    environ = {name: value for name, value in os.environb.items() if name + b"=" not in (SESSION_MARK, DAEMON_MARK)}
+    if len(environ) < len(os.environb):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
 
 
 def _explain() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from helpers.daemon import Daemon, alive, pids_with, wait_until
 from roost.client.connection import Connection
+from roost.protocol.errors import DaemonUnreachable
 
 
 @pytest.fixture
@@ -94,6 +95,32 @@ def test_a_daemon_that_an_agent_started_outlives_the_session_and_its_daemon(daem
         assert other.session(theirs)["state"] == "ready"
         client.call("daemon.shutdown", {})
     wait_until(lambda: not alive(inner) and not alive(hidden), "it stops as any other")
+
+
+@pytest.mark.parametrize("command", ["roost.daemon", "roost.client daemon run"])
+def test_a_daemon_that_an_agent_started_by_hand_is_left_alone(daemon: Daemon, other: Daemon, command: str) -> None:
+    """No cleaned environment was made for it, so it drops the marks itself."""
+    session = daemon.create(env={**os.environ, "ROOST_STATE_DIRECTORY": str(other.state)})
+    started = f"setsid {shlex.quote(sys.executable)} -m {command} </dev/null >/dev/null 2>&1 &"
+    assert daemon.run(session, started)["state"] == "completed"
+    inner = wait_until(lambda: pid_of(other), "it serves")
+    try:
+        theirs = other.create()
+        hidden = slept(other, theirs, "exec setsid sleep 600")
+        again(daemon)
+        assert alive(inner) and alive(hidden), "by the start after a kill -9"
+        assert daemon.stop() == 0
+        assert alive(inner) and other.session(theirs)["state"] == "ready", "by the stop of the daemon"
+    finally:
+        os.kill(inner, signal.SIGKILL)
+
+
+def pid_of(daemon: Daemon) -> int:
+    """0: it does not serve yet."""
+    try:
+        return int(daemon.call("daemon.status")["pid"])
+    except DaemonUnreachable:
+        return 0
 
 
 def test_somebodys_log_in_shell_is_left_alone(daemon: Daemon) -> None:
