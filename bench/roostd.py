@@ -62,6 +62,13 @@ class Roostd:
         command = [sys.executable, "-P", "-m", "roost.daemon"]
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen(command, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            self._wait_serving()
+        except Exception as exc:
+            exc.add_note(f"the log of roostd:\n{(self.directory / 'log').read_text()}")
+            raise
+
+    def _wait_serving(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not os.path.exists(self.socket):
             if self.process.poll() is not None or time.monotonic() > deadline:

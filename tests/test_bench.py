@@ -68,6 +68,16 @@ def test_many_workers_start_answer_and_end() -> None:
     assert "10 live workers of 10 sessions" in done.stdout and "exit status 0" in done.stdout
 
 
+def test_a_daemon_that_dies_at_its_start_shows_its_log(tmp_path: Path) -> None:
+    start = "import sys, pathlib, bench.roostd as b; b.Roostd(pathlib.Path(sys.argv[1]), 'no_such = 1').__enter__()"
+    done = subprocess.run(
+        [sys.executable, "-c", start, str(tmp_path / "s")], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert "RuntimeError: roostd did not start: " in done.stderr
+    _, told, log = done.stderr.partition("the log of roostd:\n")
+    assert told and log == (tmp_path / "s" / "log").read_text() + "\n"
+
+
 def test_a_measurement_that_breaks_is_said_and_the_others_are_made(tmp_path: Path) -> None:
     (tmp_path / "roost").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "roost").chmod(0o755)
