@@ -100,7 +100,10 @@ class LimitSettings(Section):
 
 
 class SessionSettings(Section):
-    """``stop_grace`` lies between asking a child to end and closing its stdin, ``term_grace`` between the signals."""
+    """``stop_grace`` lies between asking a child to end and SIGTERM, ``term_grace`` between that and SIGKILL.
+
+    Its stdin is closed when it has answered, or after half of ``stop_grace``.
+    """
 
     default_engine: str = "shell"
     idle_unload: Seconds = 1800.0

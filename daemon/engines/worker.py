@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -137,8 +138,7 @@ class WorkerEngine:
                 return False
             await self._closed("stdout")
         except WorkerViolation as exc:
-            self._refuse(exc)
-            self.kill()
+            self._broken(exc)
         except RoostError:
             pass  # it is gone, or it cannot be answered any more
         return True
@@ -153,10 +153,8 @@ class WorkerEngine:
         with trio.move_on_after(NEAR_END):
             await child.wait()
             return
-        if not self._asked_to_end:
-            text = f"the session's child closed its {pipe} and did not end; a worker must keep its pipes"
-            self._refuse(WorkerViolation(text, pid=child.pid))
-            self.kill()
+        text = f"the session's child closed its {pipe} and did not end; a worker must keep its pipes"
+        self._broken(WorkerViolation(text, pid=child.pid))
 
     def _refuse(self, exc: RoostError) -> None:
         """The child said what it must not: it is not spoken with again."""
@@ -164,8 +162,10 @@ class WorkerEngine:
             self.problem = problem(exc, stderr=self._stderr.text())
 
     def _broken(self, breach: WorkerViolation) -> None:
-        self._refuse(breach)
-        self.kill()
+        """It is killed; one that was asked to end keeps the time that it was given."""
+        if not self._asked_to_end:
+            self._refuse(breach)
+            self.kill()
 
     async def _told(self, method: str, params: dict[str, Any]) -> None:
         if self._translator is None:
@@ -261,12 +261,10 @@ class WorkerEngine:
         child = self._child
         if child is not None and self._ready and not self.gone.is_set():
             with trio.move_on_after(self._grace.stop):
-                try:
-                    await self._line.call("shutdown", {}, self._grace.stop)
-                    await child.stdin.aclose()
-                    await self.gone.wait()
-                except RoostError:
-                    pass  # it is gone, or does not answer: the next step does not ask
+                with suppress(RoostError):  # whatever it answers, and if it does not: next its stdin ends
+                    await self._line.call("shutdown", {}, self._grace.stop / 2)
+                child.stdin.close()
+                await self.gone.wait()
         if child is not None and not self.gone.is_set():
             await child.end(self._grace.term)
         await self.gone.wait()

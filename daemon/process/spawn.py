@@ -131,6 +131,7 @@ class Child:
     async def end(self, term_grace: float) -> int:
         """Close stdin, SIGTERM to the group, after ``term_grace`` seconds SIGKILL to its whole tree; the returncode.
 
+        Nothing is waited for between the first two: a child that ends with its stdin has had its time before this.
         It returns when a full look finds nothing of the tree. Cancelled, it kills at once. May be repeated.
 
         Raises:

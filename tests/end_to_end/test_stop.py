@@ -1,5 +1,6 @@
 """SIGTERM: states saved in batches, the truth about what was lost, and the same by every way to stop."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.daemon import Daemon, alive, pids_with, wait_until
-from helpers.engines import engines
+from helpers.engines import diary, engines
 
 FAST = "[checkpoints]\nbatch_timeout = '3s'\n[sessions]\ncancel_grace = '500ms'\nterm_grace = '500ms'\n"
 
@@ -146,3 +147,37 @@ def test_a_child_that_died_before_it_could_be_asked_is_a_loss(odd: Daemon) -> No
     assert odd.stop(deadline=60) == 9
     assert stopped(odd.start())["timed_out"] == [session]
     assert not alive(pid)
+
+
+def keeping_a_diary(folder: Path, answer: str, last: str, settings: str) -> tuple[Daemon, Path]:
+    met = folder / "diary"
+    met.touch()
+    engine = f"[engines.diary]\ncommand = {json.dumps(diary(met, answer, last))}\n"
+    return Daemon(folder / "s", f"{settings}\n{engine}"), met
+
+
+def test_a_worker_is_asked_to_end_by_each_way_to_stop(tmp_path: Path) -> None:
+    daemon, met = keeping_a_diary(tmp_path, "yes", "shutdown", "[sessions]\nstop_grace = '60s'")
+    try:
+        session = daemon.start().create("diary")
+        daemon.call("session.start", session=session)
+        daemon.call("session.stop", session=session)
+        assert met.read_text().split() == ["initialize", "shutdown"]
+        daemon.call("session.start", session=session)
+        assert daemon.stop() == 0
+        assert met.read_text().split() == ["initialize", "shutdown"] * 2
+    finally:
+        daemon.close()
+
+
+def test_the_deadline_of_the_stop_cuts_longer_graces_short(tmp_path: Path) -> None:
+    settings = "[daemon]\nstop_deadline = '2s'\n[sessions]\nstop_grace = '1h'\nterm_grace = '1h'"
+    daemon, met = keeping_a_diary(tmp_path, "silence", "never", settings)
+    try:
+        session = daemon.start().create("diary")
+        daemon.call("session.start", session=session)
+        pid = daemon.session(session)["pid"]
+        assert daemon.stop(deadline=60) == 0
+        assert not alive(pid) and set(met.read_text().split()) <= {"initialize", "shutdown"}, "it was killed"
+    finally:
+        daemon.close()

@@ -5,7 +5,13 @@ import sys
 from pathlib import Path
 
 ODD = Path(__file__).parent / "odd_worker.py"
+DIARY = Path(__file__).parent / "diary_worker.py"
 MODES = ("well", "rubbish", "exit", "mute", "old", "lazy", "stubborn")
+
+
+def diary(file: Path, answer: str, last: str) -> list[str]:
+    """The command of a worker that writes to ``file`` what it meets; see there."""
+    return [sys.executable, str(DIARY), str(file), answer, last]
 
 
 def engines(extra: str = "") -> str:
