@@ -229,3 +229,18 @@ async def test_how_long_each_drive_is_under_way_can_be_asked(
     nursery.start_soon(host.runner.run)
     await trio.sleep(5)
     assert host.runner.drives.in_flight == {"s-a": begin}
+
+
+async def test_sessions_that_fail_together_do_not_come_back_together(
+    nursery: trio.Nursery, autojump_clock: trio.abc.Clock
+) -> None:
+    """Half of each wait is left to chance."""
+    host = Host()
+    host.bad = {f"s-{n}" for n in range(50)}
+    for session in host.bad:
+        host.queue(session, 1, poke=False)
+    nursery.start_soon(host.runner.run)
+    await trio.sleep(60)
+    tries = {session: [when for one, when in host.began if one == session] for session in host.bad}
+    assert len({whens[0] for whens in tries.values()}) == 1
+    assert len({whens[7] for whens in tries.values()}) > 5
