@@ -18,6 +18,17 @@ MOST_DATA = 128 * 1024
 MOST_STATE = 15 * 1024 * 1024
 """Bytes of a packed state: it is restored by one message, and beside it stand the history and what was cut off."""
 
+NESTING = 24
+"""How many arrays and maps of a worker's message may stand in one another. All others read 32 (``rpc.Limits``): what it
+says goes on to clients inside a few more, as data of a problem of a turn of an event, and its state comes back to it.
+"""
+
+MOST_FAILURE = 16 * 1024
+"""Bytes of the packed data of an error, or of a turn that failed: it is told together with the turn's prompt."""
+
+LONGEST_MESSAGE = 4096
+"""Bytes of an error's message in UTF-8."""
+
 Shape = dict[str, tuple[type, ...]]
 
 ANY: tuple[type, ...] = (object,)
@@ -82,6 +93,14 @@ TO_DAEMON: dict[str, Shape] = {
 TURN_STATUSES = ("completed", "failed", "cancelled")
 ITEM_KINDS = ("agent_message", "thought", "tool_call", "command", "file_change", "plan", "status", "error")
 ITEM_STATES = ("completed", "failed", "cancelled")
+
+
+def shortened(message: str) -> str:
+    """``message`` as it is kept; "…" ends one that was too long."""
+    data = message.encode("utf-8", "replace")
+    if len(data) > LONGEST_MESSAGE:
+        return data[: LONGEST_MESSAGE - 3].decode(errors="ignore") + "…"
+    return data.decode()
 
 
 def check(table: dict[str, Shape], name: str, params: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 from ..protocol import rpc
+from ..protocol import worker as wire
 from ..protocol.errors import LocalProtocolError, ProtocolViolation
 from .ending import end
 
@@ -19,7 +20,8 @@ class Channel:
     """The connection to roostd. Several threads may send; one reads."""
 
     def __init__(self, reading: int, writing: int) -> None:
-        self.limits = rpc.Limits()
+        self.limits = rpc.Limits(nesting=wire.NESTING)
+        """What roostd takes; it takes less depth than is read here."""
         self._wire = rpc.Connection()
         self._reading = reading
         self._writing = writing

@@ -6,11 +6,16 @@ from collections.abc import Callable
 
 from ..protocol import rpc
 from ..protocol import worker as wire
-from ..protocol.errors import InternalError, LocalProtocolError, NotSupported, TurnFailed
+from ..protocol.errors import (
+    InternalError,
+    LocalProtocolError,
+    NotSupported,
+    ProtocolViolation,
+    RoostError,
+    TurnFailed,
+)
 from ..protocol.lean import Any
 from .turn import Turn, print_traceback
-
-LONGEST_MESSAGE = 4096
 
 
 class Functions:
@@ -34,14 +39,15 @@ class Functions:
         can = {"checkpoint": self._checkpoint, "clear": self._clear or self._restore}
         return [name for name, function in can.items() if function]
 
-    def run(self, turn: Turn) -> dict[str, Any]:
+    def run(self, turn: Turn, limits: rpc.Limits) -> dict[str, Any]:
         """How the turn ended. One that was cancelled before is cancelled, whatever its function made of it."""
         try:
             self._call(self._turn, turn, turn=turn)
             answer: dict[str, Any] = {"status": "completed", "exit_code": turn.exit_code}
         except TurnFailed as failure:
             code = failure.data.pop("exit_code", turn.exit_code)
-            answer = {"status": "failed", "message": failure.message, "exit_code": code, "data": failure.data}
+            told = tellable(failure, limits)
+            answer = {"status": "failed", "message": told.message, "exit_code": code, "data": told.data}
         except BaseException as error:
             if not turn.cancelled.is_set():
                 print_traceback(error)
@@ -103,6 +109,24 @@ class Functions:
         return self._runner.run(cancellable())
 
 
+def tellable(error: RoostError, limits: rpc.Limits) -> RoostError:
+    """``error`` as roostd can take it: data that cannot be carried is left out, and its message says so."""
+    error.message = wire.shortened(error.message)
+    if why := _unfit(error.data, limits):
+        error.message, error.data = f"{error.message}; its data is left out: {why}", {}
+    return error
+
+
+def _unfit(data: dict[str, Any], limits: rpc.Limits) -> str | None:
+    """Why data of an error cannot be carried; None: it can."""
+    try:
+        rpc.check_nesting(data, limits.nesting, within=2)  # it stands in an array and a map
+        size = len(rpc.pack(data))
+    except (LocalProtocolError, ProtocolViolation) as error:
+        return str(error)
+    return f"it has {size} bytes and may have {wire.MOST_FAILURE}" if size > wire.MOST_FAILURE else None
+
+
 def last_line(error: BaseException) -> str:
     """What a traceback of ``error`` ends with."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")[:LONGEST_MESSAGE]
+    return wire.shortened(f"{type(error).__name__}: {error}".removesuffix(": "))

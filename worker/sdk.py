@@ -24,7 +24,7 @@ from ..protocol.lean import TYPE_CHECKING, Any
 from ..protocol.worker import PROTOCOL, RESULTS, TO_WORKER, check
 from .channel import Channel
 from .ending import end, end_started
-from .functions import Functions, last_line
+from .functions import Functions, last_line, tellable
 from .turn import Session, Turn, print_traceback
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Worker:
             result = check(RESULTS, request.method, act(request.params))
             self._channel.answer(msgid, rpc.response(msgid, result))
         except RoostError as error:
-            self._channel.answer(msgid, rpc.failure(msgid, error))
+            self._channel.answer(msgid, rpc.failure(msgid, tellable(error, self._channel.limits)))
         except Exception as error:
             print_traceback(error)
             text = f"the worker failed in {request.method}: {last_line(error)}; its stderr says where"
@@ -192,7 +192,7 @@ class Worker:
     def _run_turn(self, params: dict[str, Any]) -> dict[str, Any]:
         turn = self._turn
         assert turn
-        answer = self._functions.run(turn)
+        answer = self._functions.run(turn, self._channel.limits)
         try:
             self._save()
         except Exception as error:

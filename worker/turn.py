@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from ..protocol import rpc
+from ..protocol.errors import LocalProtocolError, ProtocolViolation
 from ..protocol.lean import Any, NamedTuple
 from ..protocol.worker import ITEM_KINDS, ITEM_STATES, MOST_DATA, TO_DAEMON, check
 from .channel import Channel
@@ -145,9 +146,13 @@ class Turn:
 
         Raises:
             RuntimeError: the turn is over. MethodNotFound, InvalidParams: the protocol has no such notification.
-            LocalProtocolError: ``params`` cannot be encoded or are too large.
+            LocalProtocolError: ``params`` cannot be encoded, or are too large or too deep.
         """
         frame = rpc.notification(method, check(TO_DAEMON, method, params))
+        try:
+            rpc.check_nesting(params, self._channel.limits.nesting, within=2)  # they stand in two arrays
+        except ProtocolViolation as error:
+            raise LocalProtocolError(f"{method}: {error.message}") from error
         with self.reporting:
             if self._over:
                 raise RuntimeError(f"turn {self.id} is over; report before its function returns")

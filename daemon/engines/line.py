@@ -1,7 +1,7 @@
 """The line to one worker: requests that wait for their answers, whole frames in order, and what it says by itself."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -27,6 +27,8 @@ UNSENT = 100
 ITS_OWN = (NotSupported, SessionBusy, InternalError, TurnFailed)
 """Errors that a worker may answer with; every other name has a meaning of its own here."""
 
+E = TypeVar("E", bound=RoostError)
+
 
 class Line:
     """Speaks the worker protocol over two streams that somebody else opens and closes.
@@ -42,7 +44,7 @@ class Line:
         lost: Callable[[], RoostError],
         broken: Callable[[WorkerViolation], None],
     ) -> None:
-        self.limits = rpc.Limits()
+        self.limits = rpc.Limits(nesting=wire.NESTING)
         self._told = told
         self._lost = lost
         self._broken = broken
@@ -150,12 +152,18 @@ class Line:
 def violation(error: RoostError) -> WorkerViolation:
     """A breach of the worker protocol, told as one of the session's child."""
     text = f"the session's child broke the worker protocol: {error.message}"
-    return WorkerViolation(text, **{**error.data, "violation": error.wire_name})
+    return _cut(WorkerViolation(text, **{**error.data, "violation": error.wire_name}))
 
 
 def _refusal(method: str, error: RoostError) -> RoostError:
     """An error that the worker answered with, as it is told on."""
     if isinstance(error, ITS_OWN):
-        return from_wire(problem(error).to_wire())
+        return _cut(error)
     text = f"it answered {method} with {error.wire_name}, which is not an error of a worker: {error.message}"
     return InvalidParams(text, method=method)
+
+
+def _cut(error: E) -> E:
+    """What a child said may be long: as much of it as is kept is told on."""
+    kept = problem(error)
+    return type(error)(kept.message, **kept.data)

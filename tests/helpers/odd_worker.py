@@ -1,8 +1,9 @@
 """A worker that misbehaves on request. It speaks the worker protocol by itself, without the SDK.
 
 Its first argument says how it starts: ``well``, ``rubbish``, ``exit``, ``mute``, ``old`` (another protocol version),
-``refuses NAME`` (initialize is answered with that error), ``lazy`` (it has no checkpoint and no clear), ``stubborn``
-(it hears neither shutdown nor SIGTERM). A prompt says what it does in a turn; its state is the list of prompts seen.
+``refuses NAME DEPTH`` (initialize is answered with that error, with data nested so deep), ``lazy`` (it has no
+checkpoint and no clear), ``stubborn`` (it hears neither shutdown nor SIGTERM). A prompt says what it does in a turn;
+its state is the list of prompts seen.
 """
 
 import os
@@ -13,6 +14,11 @@ from typing import Any
 
 from roost.protocol import rpc
 from roost.protocol.errors import ERRORS
+from roost.protocol.worker import MOST_DATA, MOST_FAILURE
+
+
+def nested(depth: int) -> Any:
+    return {"x": nested(depth - 1)} if depth else None
 
 
 class Odd:
@@ -44,7 +50,8 @@ class Odd:
         answer: Any = {}
         match message.method:
             case "initialize" if self.mode == "refuses":
-                return self.write(rpc.failure(message.msgid, ERRORS[sys.argv[2]]("this worker refuses")))
+                name, depth, *_ = *sys.argv[2:], 0
+                return self.write(rpc.failure(message.msgid, ERRORS[name]("this worker refuses", x=nested(int(depth)))))
             case "initialize":
                 answer = self.initialize(message.params)
             case "turn.run":
@@ -118,6 +125,10 @@ class Odd:
                 return self.write(rpc.failure(msgid, ERRORS[rest]("the worker says so")))
             case "data":
                 self.data(*map(int, rest.split()))
+            case "deep":
+                self.write(rpc.notification("item.start", {"item": "m", "kind": "status", "data": nested(int(rest))}))
+            case "most":
+                result = self.most()
             case "hoard":
                 self.seen.append("x" * int(rest))
             case "hush":
@@ -137,6 +148,16 @@ class Odd:
             case _:
                 pass
         self.write(rpc.response(msgid, result))
+
+    def most(self) -> dict[str, Any]:
+        """The longest title, the most data of an item and of a failure, the longest message."""
+        wide = "\N{GRINNING FACE}" * 5000
+        start, end = ({name: "x" * (MOST_DATA - 20)} for name in ("start", "end"))
+        self.write(
+            rpc.notification("item.start", {"item": "m", "kind": "status", "title": wide, "data": start})
+            + rpc.notification("item.end", {"item": "m", "state": "completed", "data": end})
+        )
+        return {"status": "failed", "message": wide, "data": {"most": "x" * (MOST_FAILURE - 10)}}
 
     def data(self, start: int, text: int = 0) -> None:
         """An item with ``start`` bytes of data and ``text`` bytes of content, left open."""

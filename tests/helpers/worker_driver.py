@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from roost.protocol import rpc
 from roost.protocol.errors import from_wire
-from roost.protocol.worker import PROTOCOL, RESULTS, TO_DAEMON, check
+from roost.protocol.worker import NESTING, PROTOCOL, RESULTS, TO_DAEMON, check
 
 WORKERS = Path(__file__).with_name("workers")
 SHELL = [sys.executable, "-P", "-m", "roost.worker.shell"]
@@ -140,7 +140,7 @@ class Driver:
             "session": "s-test",
             "workspace": str(self.workspace),
             "history": [],
-            "limits": {"frame": 16 * 1024 * 1024, "nesting": 32},
+            "limits": {"frame": 16 * 1024 * 1024, "nesting": NESTING},
         }
         return self.call("initialize", **given | params)
 

@@ -19,6 +19,11 @@ from roost.protocol.errors import (
     WorkerExited,
     WorkerViolation,
 )
+from roost.protocol.worker import MOST_FAILURE, NESTING
+
+
+def nested(depth: int) -> Any:
+    return {"x": nested(depth - 1)} if depth else None
 
 
 class Joined:
@@ -96,14 +101,32 @@ async def test_what_it_tells_is_checked_and_handed_on(joined: Joined, nursery: t
         rpc.notification("no.such", {}),
         rpc.notification("progress", {"message": 7}),
         rpc.notification("progress", {}),
+        rpc.notification("item.start", {"item": "m", "kind": "status", "data": nested(NESTING - 2)}),
         b"\xc1",
         b"this is text\n",
     ],
 )
 async def test_what_is_not_the_protocol_is_a_violation(joined: Joined, data: bytes) -> None:
     await joined.theirs.send_all(data)
+    await joined.theirs.send_eof()
     with pytest.raises(WorkerViolation, match="broke the worker protocol"):
         await joined.read()
+
+
+async def test_what_is_as_deep_as_it_may_be_is_taken(joined: Joined, nursery: trio.Nursery) -> None:
+    nursery.start_soon(joined.run)
+    deepest = {"item": "m", "kind": "status", "data": nested(NESTING - 3)}
+    await joined.theirs.send_all(rpc.notification("item.start", deepest))
+    await trio.testing.wait_all_tasks_blocked()
+    assert joined.told == [("item.start", deepest)]
+
+
+async def test_a_violation_quotes_no_more_of_it_than_is_kept(joined: Joined) -> None:
+    """Its error goes to whoever waits for the child, who reads messages of a bounded size."""
+    await joined.theirs.send_all(rpc.notification("progress", {"message": "", "x" * 100_000: 1}))
+    with pytest.raises(WorkerViolation, match="unknown field 'xxx") as caught:
+        await joined.read()
+    assert len(rpc.pack(caught.value.to_wire())) < 2 * MOST_FAILURE
 
 
 async def test_its_own_requests_are_refused_politely(joined: Joined, nursery: trio.Nursery) -> None:

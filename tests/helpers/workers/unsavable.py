@@ -3,6 +3,7 @@
 from typing import Any
 
 from roost import worker
+from roost.protocol.worker import NESTING
 
 state: list[Any] = [0]
 
@@ -14,9 +15,9 @@ def nested(depth: int) -> list[Any]:
 STATES: dict[str, Any] = {
     "set": {1, 2},
     "keys": {1: 2},
-    "deep": nested(31),
+    "deep": nested(NESTING),
     "large": b"x" * 16 * 1024 * 1024,
-    "fine": nested(29),
+    "fine": nested(3),
 }
 
 
