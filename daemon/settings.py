@@ -91,7 +91,7 @@ class LimitSettings(Section):
     max_live: int = Field(default=256, ge=0, le=2**53, description="0: no limit")
     max_running_turns: Count = 256
     queue: Count = 50_000
-    prompt: Count = 1_000_000
+    prompt: int = Field(default=1_000_000, ge=1, le=1_000_000)  # a turn is told whole, in a result of 1 MiB at most
     max_output: Count = 64 * 1024 * 1024
     clients: Count = 256
     start_timeout: Period = 30.0

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import trio
 
 from ...protocol import rpc
-from ...protocol.errors import EngineFailed, OutOfMemory, ProcessesLeft, RoostError, TimedOut
+from ...protocol.errors import EngineFailed, OutOfMemory, ProcessesLeft, RoostError, TimedOut, WorkerExited
 from ...protocol.model import Limits, Problem, Session, Turn, TurnState
+from ...protocol.worker import MOST_FAILURE, shortened
 from ..process import launcher
 from ..process.proc import Identity
 from ..process.spawn import Child
@@ -26,8 +27,6 @@ AGAIN, LONGEST = 1.0, 30.0
 STUCK = (ProcessesLeft, TimedOut)
 DYING = 2.0
 """Seconds that a child has to die of SIGKILL and its pipes to be drained; then it is taken for one that hangs."""
-LONGEST_MESSAGE = 4096
-MOST_DATA = 64 * 1024
 
 
 class Launch(NamedTuple):
@@ -173,11 +172,11 @@ async def _end(child: Child, listener: Listener, term_grace: float) -> None:
 
 
 def problem(error: RoostError, **more: Any) -> Problem:
-    """An error as it is kept. A child may have said any part of it: it is cut, so that it fits into an event."""
+    """An error as it is kept. A child may have said any part of it: it is cut, so that it fits beside any prompt."""
     data = {str(key): value for key, value in (error.data | more).items()}
-    if len(rpc.pack(data)) > MOST_DATA:
+    if len(rpc.pack(data)) > MOST_FAILURE:
         data = {"truncated": True, **more}
-    return Problem(name=error.wire_name, message=error.message[:LONGEST_MESSAGE], data=data)
+    return Problem(name=error.wire_name, message=shortened(error.message), data=data)
 
 
 def died(child: Child, stderr: str) -> Problem:
@@ -191,7 +190,7 @@ def died(child: Child, stderr: str) -> Problem:
     data |= {"signal": -code} if code is not None and code < 0 else {"exit_code": code}
     last = stderr.strip().splitlines()[-1:] or ["it wrote nothing to stderr"]
     message = f"the session's child {how}: {last[0]}; look at its stderr"
-    return starved(Problem(name="worker_exited", message=message, data=data), child.oom_kills())
+    return starved(problem(WorkerExited(message, **data)), child.oom_kills())
 
 
 def starved(failure: Problem, kills: int) -> Problem:

@@ -22,7 +22,8 @@ class Tail:
         self._last = (self._last + piece)[-KEPT_BYTES:]
 
     def text(self) -> str:
-        return self._last.decode("utf-8", "replace")
+        text = self._last.decode("utf-8", "replace")
+        return text.encode()[-KEPT_BYTES:].decode(errors="ignore")  # what is replaced takes three times its room
 
     async def take(self, piece: bytes) -> None:
         """Add it, and hand it on."""

@@ -132,6 +132,7 @@ def test_period_of_zero_is_refused(file: Path, key: str) -> None:
         ("[limits]\nzzz = 3", 2, "there is no setting limits.zzz; known are max_live, max_running_turns, queue, "),
         ("[limits]\nmax_live = 'ten'", 2, "limits.max_live must be a valid integer; correct it"),
         ("[limits]\nmax_live = true", 2, "limits.max_live must be a valid integer; correct it"),
+        ("[limits]\nprompt = 1000001", 2, "limits.prompt must be less than or equal to 1000000; correct it"),
         ("[limits]\nqueue = 0", 2, "limits.queue must be greater than or equal to 1; correct it"),
         ("limits = 3", 1, "limits must be a table; correct it"),
         ("daemon = 3", 1, "daemon must be a table; correct it"),

@@ -18,6 +18,7 @@ from ....protocol.methods import (
     TurnSendResult,
     TurnWaitParams,
 )
+from ....protocol.model import Item
 from ...store import reads
 from ..answer import MAX_RESULT, Packed, fitting, packed_list
 from ..deadline import in_time
@@ -45,12 +46,19 @@ def _turn_and_items(conn: sqlite3.Connection, ref: str, after: int) -> Packed:
     members = [rpc.pack(item.to_wire()) for item in items]
     count = fitting(members, room)
     if count == 0 and items:
-        # A long prompt leaves no room even for one: then it comes without its content, which item.read gives.
-        cut = items[0].model_copy(update={"content": "", "tail": "", "truncated": True})
-        members[0], count = rpc.pack(cut.to_wire()), 1
+        members[0], count = _cut(items[0], room), 1
     if count < len(items):
         following = items[count - 1].number
     return packed_list("items", members[:count], turn=record, next=following)
+
+
+def _cut(item: Item, room: int) -> bytes:
+    """An item beside a long prompt: without its content, which item.read gives, and its data as far as it fits."""
+    cut = item.model_copy(update={"content": "", "tail": "", "truncated": True})
+    packed = rpc.pack(cut.to_wire())
+    if len(packed) > room:
+        packed = rpc.pack(cut.model_copy(update={"data": {"truncated": True}}).to_wire())
+    return packed
 
 
 async def turn_list(client: "Connection", params: TurnListParams) -> TurnListResult:

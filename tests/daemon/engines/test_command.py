@@ -39,6 +39,14 @@ async def test_its_exit_status_and_its_last_words_decide(tmp_path: Path) -> None
     assert killed.exit_code == -signal.SIGKILL and listening.children == []
 
 
+async def test_its_last_words_are_cut_to_what_can_be_kept(tmp_path: Path) -> None:
+    engine, _ = program(tmp_path, "sh", "-c")
+    async with serving(engine):
+        failed = await ran(engine, "printf %07000d 7 >&2; exit 4")
+    assert failed.problem is not None and failed.problem.message.endswith("0…")
+    assert failed.problem.data["stderr"] == f"{7:07000}" and failed.exit_code == 4
+
+
 async def test_what_is_not_utf_8_is_replaced_and_a_character_is_not_cut(tmp_path: Path) -> None:
     engine, listening = program(tmp_path, "sh", "-c")
     async with serving(engine):

@@ -36,6 +36,12 @@ def test_what_is_not_utf_8_is_shown_all_the_same() -> None:
     assert tail.text() == "caf\ufffd\n"
 
 
+def test_what_is_replaced_does_not_make_it_longer() -> None:
+    tail = Tail()
+    tail.add(b"\xff" * KEPT_BYTES)
+    assert len(tail.text().encode()) <= KEPT_BYTES
+
+
 async def test_a_stream_is_read_to_its_end_or_until_it_is_closed() -> None:
     tail = Tail()
     send, receive = trio.testing.memory_stream_one_way_pair()
