@@ -254,7 +254,7 @@ class WorkerEngine:
             text = f"engine {self._engine} has no state that can be cleared; use a new session"
             raise NotSupported(text, engine=self._engine)
         result = await self._line.call("state.clear", {}, self._grace.request)
-        return rpc.pack(result["state"]) if "state" in result else None
+        return self._packed(result) if "state" in result else None
 
     async def end(self) -> None:
         self._asked_to_end = True

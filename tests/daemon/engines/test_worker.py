@@ -157,7 +157,7 @@ async def test_what_a_worker_answers_is_cut_to_what_can_be_kept(tmp_path: Path) 
     engine, _ = worker(tmp_path)
     async with serving(engine):
         shouted = await ran(engine, "shout 2000000")
-        assert shouted.problem is not None and len(shouted.problem.message) == 4096
+        assert shouted.problem is not None and shouted.problem.message == wire.shortened("x" * 2_000_000)
         assert shouted.problem.data == {"truncated": True}
         huge = await ran(engine, f"code {2**63}")
         assert huge.state is TurnState.failed and huge.exit_code is None
@@ -179,6 +179,9 @@ async def test_a_state_that_could_not_be_restored_is_not_taken(tmp_path: Path, m
         assert "the state is not saved: the state of session" in listening.text
         with pytest.raises(LimitReached, match="may have 1000"):
             await engine.state()
+        monkeypatch.setattr(wire, "MOST_STATE", 0)
+        with pytest.raises(LimitReached, match="may have 0"):
+            await engine.clear()
 
 
 async def test_a_cancel_is_asked_for(tmp_path: Path) -> None:
