@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
 from roost.daemon.sessions.janitor import Janitor, every
-from roost.daemon.store import checkpoints, reads
+from roost.daemon.store import Tx, checkpoints, reads
 from roost.protocol.model import SessionState
 
 IDLE = "[sessions]\nidle_unload = '50ms'\nrestart_intensity = 1\nrearm = '50ms'\n"
@@ -110,25 +110,24 @@ async def test_events_and_turns_beyond_the_limits_are_removed(tmp_path: Path) ->
         assert len(await house.turns(session)) == 3
 
 
-AGES = [
-    "UPDATE sessions SET created_at = 0, updated_at = 0, active_at = 0",
-    "UPDATE turns SET created_at = 0, started_at = 0, ended_at = 0",
-    "UPDATE events SET at = 0",
-]
+def age(tx: Tx) -> None:
+    """Let all that is there have happened in 1970."""
+    tx.conn.execute("UPDATE sessions SET created_at = 0, updated_at = 0, active_at = 0")
+    tx.conn.execute("UPDATE turns SET created_at = 0, started_at = 0, ended_at = 0")
+    tx.conn.execute("UPDATE events SET at = 0")
 
 
 async def test_no_session_is_ever_deleted_by_age(tmp_path: Path) -> None:
     """Only its events go, with the smallest max_age that there is: what it knew is there when it is needed again."""
-    age = IDLE + "[retention]\nmax_age = '10ms'\nturns_per_session = 1\n"
-    async with rooms(tmp_path, age) as house:
+    limits = IDLE + "[retention]\nmax_age = '10ms'\nturns_per_session = 1\n"
+    async with rooms(tmp_path, limits) as house:
         ended, archived, unused = [await house.create() for _ in range(3)]
         for session in (ended, archived):
             await house.run(session, "one")
         assert await house.registry.unload(ended, "idle")
         await house.supervisor.archive(archived)
-        for sql in AGES:
-            await house.store.write(lambda tx, sql=sql: tx.conn.execute(sql))
-    async with rooms(tmp_path, age) as house:
+        await house.store.write(age)
+    async with rooms(tmp_path, limits) as house:
         janitor = Janitor(house.registry)
         for sweep in (name for name in dir(janitor) if name.startswith("sweep_")):
             await getattr(janitor, sweep)()
