@@ -60,14 +60,38 @@ async def test_a_stop_goes_before_what_was_asked_earlier(house: Rooms) -> None:
         for name in ("first", "second", "third"):
             asking.start_soon(checkpoint, name)
             await wait_all_tasks_blocked()
-        asking.start_soon(house.supervisor.clear, session)
-        await wait_all_tasks_blocked()
         asking.start_soon(house.supervisor.stop, session)
         await wait_all_tasks_blocked()
         house.gates.pop("state").set()
     assert house.engines[session].entered == ["serve", "run", "state", "state", "end"], "one was begun; then the stop's"
     assert sorted(kept) == ["first", "second", "third"]
-    assert await house.saved(session) is None, "it is cleared without its child"
+    assert await house.saved(session) == ["one"]
+
+
+async def test_a_clear_that_a_stop_overtakes_is_done_without_the_child(house: Rooms) -> None:
+    session = await house.create()
+    await house.run(session, "one")
+    house.gates["state"] = trio.Event()
+    async with trio.open_nursery() as asking:
+        for verb in (partial(house.supervisor.checkpoint, name="first"), house.supervisor.clear, house.supervisor.stop):
+            asking.start_soon(verb, session)
+            await wait_all_tasks_blocked()
+        house.gates.pop("state").set()
+    assert "clear" not in house.engines[session].entered and await house.saved(session) is None
+
+
+@pytest.mark.parametrize("verb", ["clear", "archive", "delete"])
+async def test_what_must_be_alone_waits_for_another_within_a_limit(
+    house: Rooms, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(registry, "ANSWER", 0.05)
+    session = await house.create()
+    async with house.registry.alone(session):
+        with pytest.raises(
+            TimedOut, match=r"another request has kept session s-\w+ for 0\.05 s, and this one was not begun"
+        ):
+            await getattr(house.supervisor, verb)(session)
+    await getattr(house.supervisor, verb)(session)
 
 
 GRACES = "[limits]\nstart_timeout = '50ms'\n[sessions]\n" + "".join(
