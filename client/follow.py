@@ -28,7 +28,7 @@ class Ended(NamedTuple):
 
 
 class Typed(NamedTuple):
-    """A line from the keyboard."""
+    """A line from the keyboard, or a pipe in its place."""
 
     line: str
 
@@ -49,7 +49,8 @@ class Follower:
 
     Args:
         before_wait: called whenever there is nothing more to show for now.
-        keyboard: a descriptor to read prompts from, line by line.
+        keyboard: a descriptor to read line by line. A terminal is read only while the command is in its foreground:
+            else what is typed there is for somebody else.
     """
 
     def __init__(self, connection: Connection, before_wait: Callable[[], None], *, keyboard: int | None = None) -> None:
@@ -66,11 +67,13 @@ class Follower:
         os.set_blocking(self._waker, False)
         os.set_blocking(self._woken, False)
         self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
+        self._old_resumer = signal.signal(signal.SIGCONT, self._resume)
         self._old_waker = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(self._old_waker)
+        signal.signal(signal.SIGCONT, self._old_resumer)
         signal.signal(signal.SIGINT, self._old_handler)
         os.close(self._woken)
         os.close(self._waker)
@@ -84,6 +87,9 @@ class Follower:
         if self._heard > 1:
             raise KeyboardInterrupt
 
+    def _resume(self, signum: int, frame: FrameType | None) -> None:
+        """It has woken the wait, and that is all: the command may be in the foreground now."""
+
     def __iter__(self) -> Iterator[Happening]:
         while True:
             yield from self._arrived()
@@ -91,7 +97,7 @@ class Follower:
             ready = self._wait()
             if self._woken in ready:
                 self._drain()
-            if self._keyboard in ready:
+            if self._keyboard in ready and self._in_foreground():
                 yield from self._type()
             if self._connection.fileno() in ready:
                 self._connection.receive(0)  # what was typed made a call, and that may have read it already
@@ -111,10 +117,18 @@ class Follower:
 
     def _wait(self) -> set[int]:
         poll = select.poll()
-        for descriptor in (self._connection.fileno(), self._woken, self._keyboard):
-            if descriptor is not None:
-                poll.register(descriptor, select.POLLIN)
+        for descriptor in (self._connection.fileno(), self._woken):
+            poll.register(descriptor, select.POLLIN)
+        if self._keyboard is not None and self._in_foreground():
+            poll.register(self._keyboard, select.POLLIN)
         return {descriptor for descriptor, _event in poll.poll()}
+
+    def _in_foreground(self) -> bool:
+        assert self._keyboard is not None
+        try:
+            return os.tcgetpgrp(self._keyboard) == os.getpgrp()
+        except OSError:
+            return True  # it is a pipe, or a terminal without jobs
 
     def _drain(self) -> None:
         try:

@@ -1,9 +1,10 @@
 """Show one turn from its sending to its end; the result is the exit status."""
 
+import os
 from typing import Any
 
 from .content import final_message
-from .follow import Ended, Follower, Happened, Happening, Interrupted
+from .follow import Ended, Follower, Happened, Happening, Interrupted, KeyboardClosed, Typed
 from .invocation import Invocation
 from .parked import failed, failure, failure_after, held, stays
 from .render import clean
@@ -13,13 +14,15 @@ from .transcript import ENDS, Transcript
 Record = dict[str, Any]
 
 
-def stream(invocation: Invocation, session: Record, **prompt: Any) -> int:
+def stream(invocation: Invocation, session: Record, **prompt: Any) -> int | None:
     """Send ``prompt``, params of turn.send, to the session of this record, and follow its turn to the end.
 
-    From the sending on, Ctrl-C once cancels the turn and shows its end, twice leaves it running.
+    From the sending on, Ctrl-C once cancels the turn and shows its end, twice leaves it running; so does Ctrl-D where
+    stdin is a terminal, and then the result is None.
     """
     left = "the prompt"
-    with Follower(invocation.daemon, invocation.writer.flush) as follower:
+    keyboard = 0 if os.isatty(0) else None
+    with Follower(invocation.daemon, invocation.writer.flush, keyboard=keyboard) as follower:
         try:
             sent = invocation.call("turn.send", session=session["id"], **prompt)
             turn = sent["turn"]
@@ -29,11 +32,18 @@ def stream(invocation: Invocation, session: Record, **prompt: Any) -> int:
             invocation.call("events.subscribe", session=session["id"], after=session["seq"])
             shown = _Shown(invocation, turn, session)
             for happening in follower:
+                if isinstance(happening, KeyboardClosed):
+                    _leave(invocation, left, session, "waiting" if shown.waiting else "running")
+                    return None
                 if (status := shown.on(happening)) is not None:
                     return status
         except KeyboardInterrupt:
-            invocation.writer.advise(f"left {left} running; see it with `roost attach {session['id']}`")
+            _leave(invocation, left, session, "running")
     return INTERRUPTED
+
+
+def _leave(invocation: Invocation, left: str, session: Record, how: str) -> None:
+    invocation.writer.advise(f"left {left} {how}; see it with `roost attach {session['id']}`")
 
 
 class _Shown:
@@ -45,7 +55,7 @@ class _Shown:
         self._turn = turn
         self._transcript = Transcript(turn["id"])
         self._transcript.prompts[turn["id"]] = turn["input"]
-        self._waiting = False  # holds of before, or of what is behind it, are none of this turn's
+        self.waiting = False  # holds of before, or of what is behind it, are none of this turn's
         self._failure = failure(session)
 
     def on(self, happening: Happening) -> int | None:
@@ -57,22 +67,24 @@ class _Shown:
                 return self._ended(reason, message)
             case Interrupted():
                 self._cancel()
-            case _:
-                pass  # there is no keyboard
+            case Typed():
+                self._writer.advise(f"that is not sent; `roost attach {self._turn['session']}` takes prompts")
+            case KeyboardClosed():
+                pass  # that is for who shows it
         return None
 
     def _event(self, event: Record) -> int | None:
         self._failure = failure_after(event, self._failure)
-        if event["kind"] == "session.held" and self._waiting:
+        if event["kind"] == "session.held" and self.waiting:
             return _held(self._invocation, self._turn, event["data"]["reason"])
         status = self._own(event) if event["turn"] == self._turn["id"] else None
-        if self._failure and self._waiting and stays(self._invocation, self._turn["id"]):
+        if self._failure and self.waiting and stays(self._invocation, self._turn["id"]):
             return _failed(self._invocation, self._turn, self._failure)
         return status
 
     def _own(self, event: Record) -> int | None:
         if event["kind"] in ("turn.queued", "turn.started", *ENDS):
-            self._waiting = event["kind"] == "turn.queued"
+            self.waiting = event["kind"] == "turn.queued"
         if self._writer.json:
             self._writer.record(event)
         elif not self._writer.quiet:

@@ -1,7 +1,7 @@
 """Send a prompt to a new session, show what comes and exit with its status (session.create, turn.send).
 
-Ctrl-C once cancels the turn, twice leaves it running. Exit status: 0 completed, 1 failed, 3 timed out,
-6 cancelled or interrupted, 8 on hold or the session has failed.
+Ctrl-C once cancels the turn, twice leaves it running, and so does Ctrl-D. Exit status: 0 completed or left by Ctrl-D,
+1 failed, 3 timed out, 6 cancelled or interrupted, 8 on hold or the session has failed.
 """
 
 from ...protocol.errors import InvalidParams
@@ -39,9 +39,9 @@ def run(invocation: Invocation) -> int:
     sending: Record = {"input": prompt, "timeout": args.timeout, "idle_timeout": args.idle_timeout}
     if not args.detach:
         status = stream(invocation, session, **sending)
-        if invocation.writer.err_terminal and not args.session and status != INTERRUPTED:
+        if invocation.writer.err_terminal and not args.session and status not in (None, INTERRUPTED):
             invocation.writer.advise(f"go on in it with `roost attach {session['name'] or session['id']}`")
-        return status
+        return status or OK
     sent = invocation.call("turn.send", session=session["id"], **sending)
     if args.json:
         invocation.writer.record({"session": session["id"], "turn": sent["turn"]["id"]})

@@ -28,7 +28,7 @@ def run(invocation: Invocation) -> int:
         "retry_of": retried and retried["id"],
     }
     if args.wait:
-        return stream(invocation, session, **sending)
+        return stream(invocation, session, **sending) or OK
     sent = invocation.call("turn.send", session=session["id"], **sending)
     if args.json:
         invocation.writer.record(sent)

@@ -53,8 +53,11 @@ class Roost:
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     @contextlib.contextmanager
-    def started(self, *argv: str, terminal: bool = False, **environ: str) -> Generator["Started"]:
-        started = Started([*argv], terminal, self.environ | environ, str(self.daemon.workspace))
+    def started(
+        self, *argv: str, terminal: bool = False, program: str = _ON_TERMINAL, **environ: str
+    ) -> Generator["Started"]:
+        """``program``: what is run on a terminal, in Python."""
+        started = Started([*argv], program if terminal else "", self.environ | environ, str(self.daemon.workspace))
         try:
             yield started
         finally:
@@ -68,13 +71,13 @@ class Started:
         out: what it printed so far; on a terminal, stderr too.
     """
 
-    def __init__(self, argv: list[str], terminal: bool, environ: dict[str, str], cwd: str) -> None:
+    def __init__(self, argv: list[str], program: str, environ: dict[str, str], cwd: str) -> None:
         self.out = ""
         self._err = tempfile.TemporaryFile("w+")
-        if terminal:
+        if program:
             self._reads, inner = pty.openpty()
             self._writes = self._reads
-            command, streams = [sys.executable, "-c", _ON_TERMINAL, *argv], (inner, inner, inner)
+            command, streams = [sys.executable, "-c", program, *argv], (inner, inner, inner)
         else:
             self._reads, out = os.pipe()
             into, self._writes = os.pipe()
