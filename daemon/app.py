@@ -153,8 +153,7 @@ class App:
             log.info("roostd %s serves %s", __version__, self.settings.daemon.socket)
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
-            with trio.move_on_after(STRAYS):
-                await guarded("end of strays", processes.end_strays)
+            await guarded("end of strays", self._end_strays, processes, store)
             watching.set()
             nursery.cancel_scope.cancel()
         return report
@@ -353,6 +352,10 @@ class App:
         self.notifier.status(report.line())
         await server.close(self._reason)
         return report
+
+    async def _end_strays(self, processes: Processes, store: Store) -> None:
+        if left := await processes.end_strays(STRAYS):
+            await self._record(store, "daemon.processes_left", {"pids": left})
 
     async def _record(self, store: Store, kind: str, data: Mapping[str, Any]) -> None:
         """An event of the daemon's own. It happened, whether or not the disk takes it."""

@@ -51,6 +51,13 @@ class DaemonStopped(TypedDict):
     duration: int
 
 
+@_kind("daemon.processes_left")
+class DaemonProcessesLeft(TypedDict):
+    """Processes of no live session that did not end although they were killed when roostd stopped: they outlive it."""
+
+    pids: list[int]
+
+
 @_kind("daemon.reloaded")
 class DaemonReloaded(TypedDict):
     """The settings were read again. ``restart`` names those that changed and hold only after a restart."""

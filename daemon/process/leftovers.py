@@ -7,8 +7,9 @@ from typing import NamedTuple
 import trio
 
 from . import proc
-from .look import Looker
-from .trees import Root
+from .look import Looker, Search
+from .proc import Stat
+from .trees import Census, Root
 
 LOOK = 0.02
 """Seconds between two looks at /proc."""
@@ -45,7 +46,12 @@ async def end_leftovers(
     """
     roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
     doomed: set[str] = set()
-    looker = Looker(lambda: roots, sockets, lambda: frozenset(doomed), spare_people=True, predecessor=predecessor)
+
+    def condemned(found: Census) -> list[Stat]:
+        return [process for session in doomed.copy() for process in found.members.get(session, [])]
+
+    looker = Looker(lambda: roots, sockets, condemned, spare_people=True, predecessor=predecessor)
+    search = Search()
     killed: set[int] = set()
     known = {root.session for root in roots}
     begin = killing = trio.current_time()
@@ -55,7 +61,7 @@ async def end_leftovers(
         left = {session: [p.pid for p in members] for session, members in found.members.items() if session in known}
         killed |= {pid for session in doomed for pid in left.get(session, [])}
         now = trio.current_time()
-        if not left or (doomed and now - killing >= LAST_PATIENCE):
+        if search.over(left, whole=found.whole) or (left and doomed and now - killing >= LAST_PATIENCE):
             break
         if now - begin >= patience:
             killing = killing if doomed else now

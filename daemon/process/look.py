@@ -19,8 +19,28 @@ TRIES = 5
 LISTS = 2
 """Lists of pids that are read, one after the other."""
 
-KTHREADD = 2
-"""The parent of the kernel's own threads, which have no environment."""
+DOUBTS, DOUBTING = 3, 0.5
+"""Looks that found nothing, and seconds, until they are believed: where some end all the time, no look is whole."""
+
+
+class Search:
+    """Looks for the same processes, until one that finds none is to be believed."""
+
+    def __init__(self) -> None:
+        self._doubts, self._sure = DOUBTS, trio.current_time() + DOUBTING
+
+    def over(self, left: Collection[object], *, whole: bool) -> bool:
+        """Nothing is left: a whole look has found nothing, or several in a row that were not.
+
+        Args:
+            left: what a look has found. whole: see :class:`Census`.
+        """
+        now = trio.current_time()
+        if left:
+            self._doubts, self._sure = DOUBTS, now + DOUBTING
+            return False
+        self._doubts -= 1
+        return whole or (self._doubts < 0 and now > self._sure)
 
 
 class Looker:
@@ -28,7 +48,7 @@ class Looker:
 
     Args:
         roots: the children there are, asked at each look. sockets: those whose marks are ours.
-        doomed: the sessions of which whatever is found is killed at once.
+        doomed: what of that which was found is killed at once, in the thread that found it.
         moved: a number that changes when an orphan of ours has ended: what forks and ends again and again might be
             in no list long enough to be read, and shows itself by that alone.
         spare_people: a log-in shell, and what somebody runs in it, is no session's.
@@ -39,7 +59,7 @@ class Looker:
         self,
         roots: Callable[[], list[Root]],
         sockets: frozenset[str],
-        doomed: Callable[[], frozenset[str]],
+        doomed: Callable[[Census], list[Stat]],
         *,
         moved: Callable[[], int] = lambda: 0,
         spare_people: bool = False,
@@ -83,7 +103,7 @@ class Looker:
             walk = _Walk(self._stuck, self._spare_people, self._census)
             before = self._moved()
             if found := await self._walked(walk):
-                return found._replace(whole=before == self._moved())
+                return found._replace(whole=found.whole and before == self._moved())
             if walk.reading is None:
                 break
             self._stuck.add(walk.reading)
@@ -122,7 +142,7 @@ class _Look:
 
 
 class _Walk:
-    """One walk in a thread. ``reading``: whose environment it reads now, by pid and start time; ``steps``: made yet."""
+    """One walk in a thread. ``reading``: whose memory it reads now, by pid and start time; ``steps``: made yet."""
 
     def __init__(self, stuck: set[tuple[int, int]], spare_people: bool, sort: Callable[..., Census]) -> None:
         self.reading: tuple[int, int] | None = None
@@ -130,39 +150,43 @@ class _Walk:
         self._stuck = stuck
         self._spare_people = spare_people
         self._sort = sort
+        self._there: dict[int, Stat] = {}
+        self._marks: dict[int, Mark] = {}
+        self._people: list[int] = []
+        self._whole = True
 
-    def take(self, roots: list[Root], doomed: Callable[[], frozenset[str]]) -> Census:
-        there = self._everything()
-        people = [one.pid for one in there.values() if self._spare_people and proc.is_login_shell(one)]
-        found = self._sort(there, self._marks(there), roots, private=people)
-        for session in doomed():  # now: who asked for a slow look may have gone, and the session have its next child
-            kill(found.members.get(session, []), there)
-        return found
-
-    def _everything(self) -> dict[int, Stat]:
-        """All processes by pid, and those that began while they were read."""
-        there: dict[int, Stat] = {}
+    def take(self, roots: list[Root], doomed: Callable[[Census], list[Stat]]) -> Census:
+        """All processes, those that began while they were read too, by whose they are."""
         seen: set[int] = set()
         for _ in range(LISTS):
             fresh = proc.pids() - seen
             seen |= fresh
-            for pid in fresh:
+            for pid in sorted(fresh, reverse=True):  # the youngest may be gone soonest
                 self.steps += 1
-                if found := proc.stat(pid):
-                    there[pid] = found
-        return there
+                if process := proc.stat(pid):
+                    self._there[pid] = process
+                    self._identify(process)
+                elif proc.gone(pid):
+                    self._whole = False
+        found = self._sort(self._there, self._marks, roots, private=self._people)._replace(whole=self._whole)
+        # Now: who asked for a slow look may have gone, and the session have its next child.
+        kill(doomed(found), self._there)
+        return found
 
-    def _marks(self, there: dict[int, Stat]) -> dict[int, Mark]:
-        marks: dict[int, Mark] = {}
-        for process in there.values():
-            self.steps += 1
-            key = (process.pid, process.start_time)
-            if process.alive and process.ppid != KTHREADD and key not in self._stuck:
-                self.reading = key
-                if mark := proc.mark(process):
-                    marks[process.pid] = mark
+    def _identify(self, process: Stat) -> None:
+        key = (process.pid, process.start_time)
+        # What is about to end, and the kernel's own threads, have no memory.
+        if not process.alive or not (process.size or process.threads > 1) or key in self._stuck:
+            return
+        self.reading = key
+        try:
+            if self._spare_people and proc.is_login_shell(process):
+                self._people.append(process.pid)
+            if mark := proc.mark(process):
+                self._marks[process.pid] = mark
+        except proc.Unread:
+            self._whole = False
         self.reading = None
-        return marks
 
 
 def kill(doomed: Collection[Stat], there: Mapping[int, Stat]) -> None:

@@ -12,12 +12,21 @@ SESSION_MARK = b"ROOST_SESSION="
 DAEMON_MARK = b"ROOST_DAEMON="
 
 
-TRIES, PAUSE = 2, 0.0005
-"""How often an empty environment is read again, and seconds in between: it is empty in the middle of an exec."""
+TRIES, PAUSE = 3, 0.0005
+"""How often an environment is read that is empty in the middle of an exec, and seconds in between."""
+
+
+class Unread(Exception):
+    """Whose a process is cannot be read now: it has just ended, or it is in the middle of an exec."""
 
 
 class Stat(NamedTuple):
-    """A process as one line of /proc/PID/stat tells it. ``start_time`` in clock ticks since boot."""
+    """A process as one line of /proc/PID/stat tells it.
+
+    Attributes:
+        start_time: in clock ticks since boot.
+        size: bytes of its memory; 0 if its first thread has ended, and for a thread of the kernel's own.
+    """
 
     pid: int
     comm: bytes
@@ -28,6 +37,7 @@ class Stat(NamedTuple):
     tty: int
     threads: int
     start_time: int
+    size: int
 
     @property
     def alive(self) -> bool:
@@ -60,16 +70,12 @@ class Mark(NamedTuple):
 def stat(pid: int) -> Stat | None:
     """None: there is no such process, or it is hidden from us."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            line = file.read()
+        name, field = _stat(f"/proc/{pid}")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    # The name between the parentheses is the program's own choice: it may hold blanks and parentheses.
-    begin, end = line.index(b"(") + 1, line.rindex(b")")
-    field = line[end + 2 :].split(maxsplit=20)
     return Stat(
         pid,
-        line[begin:end],
+        name,
         field[0].decode(),
         int(field[1]),
         int(field[2]),
@@ -77,7 +83,22 @@ def stat(pid: int) -> Stat | None:
         int(field[4]),
         int(field[17]),
         int(field[19]),
+        int(field[20]),
     )
+
+
+def _stat(folder: str) -> tuple[bytes, list[bytes]]:
+    """The name, and the fields behind it (proc_pid_stat(5), where the first of them is the third)."""
+    with open(f"{folder}/stat", "rb", buffering=0) as file:
+        line = file.read()
+    # The name between the parentheses is the program's own choice: it may hold blanks and parentheses.
+    begin, end = line.index(b"(") + 1, line.rindex(b")")
+    return line[begin:end], line[end + 2 :].split()
+
+
+def gone(pid: int) -> bool:
+    """There is no such process any more; one that is only hidden from us is there."""
+    return not os.path.exists(f"/proc/{pid}")
 
 
 def pids() -> set[int]:
@@ -96,19 +117,41 @@ def mark(process: Stat) -> Mark | None:
     """The mark in a process's environment; None if it has none, or if that is not ours to read.
 
     Blocking, for ever where the process hangs in the kernel while it changes its memory.
+
+    Raises:
+        Unread: nobody can tell now.
     """
     try:
-        # The first thread, once it has ended, has no memory any more that could be read.
-        place = f"task/{max(os.listdir(f'/proc/{process.pid}/task'), key=int)}/" if process.state == "Z" else ""
-        with open(f"/proc/{process.pid}/{place}environ", "rb", buffering=0) as file:
-            environment = file.readall()
-            for _ in range(TRIES):
-                if environment:
-                    break
-                time.sleep(PAUSE)
+        folder = _folder(process)
+        for _ in range(TRIES):
+            # Opened again each time: what was opened is the memory of before the exec.
+            with open(f"{folder}/environ", "rb", buffering=0) as file:
                 environment = file.readall()
-    except OSError:
+            if environment or _bare(folder):
+                return _marked(environment)
+            time.sleep(PAUSE)
+    except PermissionError:
         return None
+    except OSError as exc:
+        raise Unread from exc
+    raise Unread
+
+
+def _folder(process: Stat) -> str:
+    """Where its memory is read: the first thread, once it has ended, has none any more, and the others have."""
+    folder = f"/proc/{process.pid}"
+    threads = map(int, os.listdir(f"{folder}/task")) if not process.size else ()
+    last = max(threads, default=0)  # none are listed when it goes in that moment
+    return f"{folder}/task/{last}" if last else folder
+
+
+def _bare(folder: str) -> bool:
+    """Its environment is empty for good: its exec is over, after which its code has a place (``startcode``)."""
+    field = _stat(folder)[1]
+    return field[23] != b"0" and field[47] == field[48]
+
+
+def _marked(environment: bytes) -> Mark | None:
     if SESSION_MARK not in environment:
         return None
     variables = environment.split(b"\0")

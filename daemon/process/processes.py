@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 
 import trio
 
@@ -14,10 +15,9 @@ from ...protocol.errors import LimitUnenforceable, ProcessesLeft, TimedOut
 from ...protocol.model import Limits
 from ..core.limits import unenforced
 from ..guard import guarded
-from . import proc
 from .cgroup import PREDECESSOR, Cgroup, Found, lowered
 from .launcher import launcher, resolved
-from .look import Looker
+from .look import Looker, Search
 from .patience import Patience
 from .proc import Stat
 from .reaper import Reaper, become_subreaper
@@ -31,8 +31,6 @@ AT_ONCE = 8
 """Children that are started at the same moment."""
 FIRST, LONGEST = 0.002, 0.2
 """Seconds between two looks at what was killed: doubling from the first to the longest."""
-DOUBTS, DOUBTING = 3, 0.5
-"""Looks that found nothing, and seconds, until they are believed: where orphans end all the time, no look is whole."""
 CLEARING = 5.0
 """Seconds within which what was killed is expected to be gone."""
 MOMENT = 0.05
@@ -58,6 +56,7 @@ class Processes:
         self.inherited: dict[str, list[Root]] = {}
         """Session → children of a dead predecessor that do not end. Nobody here reaps them."""
         self._clearing = Counter[str]()
+        self._leaving = False
         self._late: list[tuple[str, trio.Event]] = []
         """Sessions of which a start was given up, until nothing of it is left."""
         self._reaper = Reaper(self.children)
@@ -68,7 +67,7 @@ class Processes:
         self._looker = Looker(
             self._roots,
             frozenset({socket}),
-            lambda: frozenset(self._clearing),
+            self._doomed,
             moved=self._reaper.count,
         )
 
@@ -135,14 +134,14 @@ class Processes:
         late[1].set()
 
     def _roots(self) -> list[Root]:
-        return [*self.children.values(), *(root for roots in self.inherited.values() for root in roots)]
+        return [*self.children.values(), *chain.from_iterable(self.inherited.values())]
 
     async def look(self) -> Census:
         """Whose what is there is, read after this was called; see :class:`Looker`."""
         return await self._looker.look()
 
     async def clear(self, session: str, cgroup: Cgroup | None = None) -> None:
-        """Kill what lives of the session's trees, and what its cgroup holds, again until a full look finds none.
+        """Kill what lives of the session's trees, and what its cgroup holds, again until nothing is left of either.
 
         Raises:
             ProcessesLeft: names what does not end within :data:`CLEARING` seconds.
@@ -150,13 +149,12 @@ class Processes:
         """
         self._clearing[session] += 1
         try:
-            killed, pause, doubts, sure = math.inf, FIRST, DOUBTS, trio.current_time() + DOUBTING
+            killed, pause, search = math.inf, FIRST, Search()
             while True:
                 held = await trio.to_thread.run_sync(_killed, cgroup, limiter=self.ending) if cgroup else []
                 found = await self.look()
                 left = sorted({*held, *(process.pid for process in found.members.get(session, []))})
-                doubts -= not found.whole
-                if not left and (found.whole or (doubts < 0 and trio.current_time() > sure)):
+                if search.over(left, whole=found.whole):
                     return
                 # The first look kills; how long it took says nothing of what it killed.
                 killed = min(killed, trio.current_time())
@@ -182,18 +180,36 @@ class Processes:
         theirs = [cgroup for cgroup in left if cgroup.folder.name in known]
         return await trio.to_thread.run_sync(_ended, theirs, limiter=self.ending)
 
-    async def end_strays(self) -> None:
-        """Kill what descends from this daemon, or is a session's that has no child any more.
+    async def end_strays(self, within: float) -> list[int]:
+        """Kill what descends from this daemon, or is a session's that has no child any more, before the daemon ends.
 
-        Cancel it to stop waiting for what does not die.
+        Starts that were given up are waited for. What does not end is said in the log.
+
+        Args:
+            within: seconds that all of it may take.
+
+        Returns the pids of what does not end.
         """
-        for _, buried in tuple(self._late):
-            await buried.wait()
-        pause = FIRST
-        while left := self._ownerless(await self.look()):
-            await trio.to_thread.run_sync(_kill, left)
-            await trio.sleep(pause)
-            pause = min(2 * pause, LONGEST)
+        self._leaving, left = True, list[int]()
+        with trio.move_on_after(within) as waiting:
+            search, pause = Search(), FIRST
+            while True:
+                found = await self.look()
+                left = sorted(process.pid for process in self._ownerless(found))
+                if search.over(left, whole=found.whole) and not self._late:
+                    break
+                await trio.sleep(pause)
+                pause = min(2 * pause, LONGEST)
+        if waiting.cancelled_caught:
+            late = sorted({session for session, _ in self._late})
+            text = "not all has ended within %g s: left are processes %s, killed, and starts of sessions %s, given up"
+            log.error(f"{text}; look at what hangs", within, left, late)
+        return left
+
+    def _doomed(self, found: Census) -> list[Stat]:
+        """Called in the thread of a look."""
+        theirs = [one for session in self._clearing.copy() for one in found.members.get(session, [])]
+        return theirs + self._ownerless(found) if self._leaving else theirs
 
     def _ownerless(self, found: Census) -> list[Stat]:
         said = {root.session for root in self._roots()}
@@ -205,11 +221,6 @@ def _touch(program: str, cwd: str, env: Mapping[str, str]) -> None:
     with suppress(OSError, ValueError):
         os.stat(cwd)
         resolved(program, cwd, env)
-
-
-def _kill(strays: list[Stat]) -> None:
-    for process in strays:
-        proc.kill(process)
 
 
 def _killed(cgroup: Cgroup) -> list[int]:

@@ -31,7 +31,8 @@ class Census(NamedTuple):
     Attributes:
         members: session → what lives of its children's trees.
         strays: what descends from this daemon and of which nobody can tell whose it is.
-        whole: no orphan of ours ended while it was taken; else one that it started may be there and not in it.
+        whole: all that was listed could be read, and no orphan of ours ended meanwhile; else one of ours, or what it
+            started, may be there and not in it.
     """
 
     members: dict[str, list[Stat]]

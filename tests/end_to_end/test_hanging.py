@@ -243,3 +243,19 @@ def test_a_fork_bomb_ends_with_its_session(patient: Daemon, bomb: str, kind: str
     wait_until(lambda: patient.session(session)["state"] == "idle", "it has ended")
     assert pids_with(f"ROOST_SESSION={session}") == set()
     assert patient.run(other, "echo hello")["state"] == "completed"
+
+
+def test_what_hid_and_hangs_is_said_when_the_daemon_ends(dead: Hanging, patient: Daemon) -> None:
+    """Its session cannot know of it; the daemon does, for it has come to it as an orphan."""
+    session = patient.create()
+    dead.deaf()
+    patient.run(session, f"env -i setsid cat {dead.path}/one & true")
+    wait_until(lambda: dead.asked() == 1, "it waits for the file system")
+    patient.call("session.stop", session=session)
+    assert patient.session(session)["state"] == "idle"
+    assert patient.stop() == 0
+    dead.well()
+    patient.start(*impatient.COMMAND)
+    (said,) = (event["data"] for event in patient.events() if event["kind"] == "daemon.processes_left")
+    (pid,) = said["pids"]
+    assert f"left are processes [{pid}], killed" in patient.log.read_text()

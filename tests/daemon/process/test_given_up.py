@@ -73,7 +73,7 @@ async def test_the_daemons_end_waits_for_starts_that_were_given_up(monkeypatch: 
     monkeypatch.setattr(module, "PARTING", 0.0)
     processes = Processes(SOCKET)
     await _given_up(processes)
-    await processes.end_strays()
+    await processes.end_strays(20)
     assert not list(marked(f"ROOST_SESSION={OWN}")) and not processes.children
 
 
@@ -83,5 +83,16 @@ async def test_what_lost_its_child_is_ended_with_the_daemon() -> None:
     env = {**ENV, "ROOST_SESSION": OWN, "ROOST_DAEMON": processes.socket}
     await trio.run_process(["setsid", "-f", "sleep", "4321"], env=env)
     await until(lambda: any(marked(f"ROOST_SESSION={OWN}")))
-    await processes.end_strays()
+    await processes.end_strays(20)
     assert not list(marked(f"ROOST_SESSION={OWN}"))
+
+
+async def test_a_chain_of_forks_that_lost_its_child_is_ended_with_the_daemon() -> None:
+    """A look between two links finds nothing, and is not to be believed."""
+    processes = Processes(SOCKET)
+    env = {**ENV, "ROOST_SESSION": OWN, "ROOST_DAEMON": processes.socket}
+    await trio.run_process(["setsid", "-f", "sh", "-c", "f() { sleep 0.02; f & }; f"], env=env)
+    await until(lambda: any(marked(f"ROOST_SESSION={OWN}")))
+    await processes.end_strays(20)
+    for _ in range(20):
+        assert not list(marked(f"ROOST_SESSION={OWN}"))

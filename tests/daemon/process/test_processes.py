@@ -143,14 +143,14 @@ async def test_a_look_that_gets_on_is_waited_for_however_slow(monkeypatch: pytes
     monkeypatch.setattr(proc, "stat", stat)
     with trio.fail_after(20):
         await Processes(SOCKET).look()
-    assert read == list(range(1, 9)), "it was not begun again"
+    assert read == list(range(8, 0, -1)), "it was not begun again"
 
 
 async def test_a_proc_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look, "DEADLINE", 0.05)
     release, hold = os.pipe()
     monkeypatch.setattr(proc, "pids", lambda: {int(os.read(release, 1))})
-    looker = Looker(lambda: [], frozenset(), frozenset[str])
+    looker = Looker(lambda: [], frozenset(), lambda found: [])
     with pytest.raises(TimedOut, match="/proc did not answer"):
         await looker.look()
     os.write(hold, b"1")
@@ -316,7 +316,7 @@ def test_what_hid_from_its_session_is_ended_with_the_daemon() -> None:
         await child.wait()
         await until(lambda: len([p for p in proc.walk() if p.comm == b"sleep" and p.ppid == os.getpid()]) >= 1)
         await child.end(0)
-        await processes.end_strays()
+        await processes.end_strays(20)
         print(json.dumps([len((await processes.look()).strays), child.returncode]))
         await child.aclose()
     """

@@ -10,7 +10,7 @@ SELF, SOCKET = 100, "/run/roost.sock"
 
 def process(pid: int, ppid: int = 1, *, sid: int = 0, pgid: int = 0, state: str = "S", **rest: object) -> Stat:
     """Started at ``pid`` ticks, in a session and group of its own unless said otherwise."""
-    fields = {"comm": b"x", "tty": 0, "threads": 1, "start_time": pid, **rest}
+    fields = {"comm": b"x", "tty": 0, "threads": 1, "start_time": pid, "size": 1, **rest}
     return Stat(pid=pid, ppid=ppid, sid=sid or pid, pgid=pgid or sid or pid, state=state, **fields)  # type: ignore[arg-type]
 
 

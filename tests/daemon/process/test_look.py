@@ -1,0 +1,167 @@
+"""Looks at processes that come, change and go while they are looked at."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from helpers.children import ENV, SOCKET, WAITS, alive, line, start, until
+from roost.daemon.process import look, proc
+from roost.daemon.process.leftovers import end_leftovers
+from roost.daemon.process.look import Looker, Search
+from roost.daemon.process.proc import Mark, Stat, Unread
+from roost.daemon.process.trees import Census, Root
+
+MARK = Mark("s-1", SOCKET)
+MARKED = {**ENV, "ROOST_SESSION": MARK.session, "ROOST_DAEMON": MARK.daemon}
+
+
+def none_of(found: Census) -> list[Stat]:
+    """In place of what is killed."""
+    return []
+
+
+async def looked() -> Census:
+    return await Looker(lambda: [], frozenset({SOCKET}), none_of).look()
+
+
+async def s_1(ids: list[str]) -> set[str]:
+    return {MARK.session}
+
+
+def process(pid: int) -> Stat:
+    found = proc.stat(pid)
+    assert found is not None
+    return found
+
+
+@contextmanager
+def running(*command: str) -> Generator[int]:
+    """A marked process that leads a session, killed with its group in the end; its pid."""
+    one = subprocess.Popen(command, env=MARKED, start_new_session=True)
+    try:
+        yield one.pid
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGKILL)
+        one.wait()
+
+
+def test_a_zombie_that_is_reaped_while_its_threads_are_listed_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    zombie, listed = process(child.pid), os.listdir
+
+    def late(path: str) -> list[str]:
+        folder = os.open(path, os.O_RDONLY)
+        child.wait()
+        try:
+            return listed(folder)
+        finally:
+            os.close(folder)
+
+    monkeypatch.setattr(os, "listdir", late)
+    with pytest.raises(Unread):
+        proc.mark(zombie)
+
+
+def test_what_is_in_the_middle_of_an_exec_is_never_taken_for_one_without_a_mark(tmp_path: Path) -> None:
+    """Its old memory is gone, and the new one has no environment yet."""
+    again = tmp_path / "again"
+    again.write_text('#!/bin/sh\nexec "$0"\n')
+    again.chmod(0o700)
+    seen: set[Mark | None] = set()
+    with running(str(again)) as pid:
+        for _ in range(5000):
+            with suppress(Unread):
+                seen.add(proc.mark(process(pid)))
+    assert seen == {MARK}
+
+
+def test_one_without_an_environment_has_no_mark() -> None:
+    """And is known at once: nobody has to look again for its sake."""
+    with running("env", "-i", "sleep", "600") as pid:
+        while Path(f"/proc/{pid}/cmdline").read_bytes() != b"sleep\x00600\x00":
+            pass
+        assert proc.mark(process(pid)) is None
+
+
+@pytest.mark.parametrize("read", ["stat", "mark"])
+async def test_a_look_is_not_whole_if_somebody_vanished_before_it_was_read(
+    monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    """What it started may have come too late for the lists."""
+    child = subprocess.Popen(["sleep", "600"])  # noqa: ASYNC220 - it is reaped in a thread
+    monkeypatch.setattr(proc, "pids", lambda: {child.pid, os.getpid()})
+    assert (await looked()).whole
+    real: Callable[[object], object] = getattr(proc, read)
+
+    def late(one: Stat | int) -> object:
+        if child.pid in (one, getattr(one, "pid", 0)):
+            child.kill()
+            child.wait()
+        return real(one)
+
+    monkeypatch.setattr(proc, read, late)
+    assert not (await looked()).whole
+
+
+async def overs(looks: Iterable[tuple[str, bool]], pause: float) -> list[bool]:
+    search, told = Search(), list[bool]()
+    for left, whole in looks:
+        told.append(search.over(left, whole=whole))
+        await trio.sleep(pause)
+    return told
+
+
+async def test_a_search_is_over_when_a_look_that_finds_nothing_is_to_be_believed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A whole one at once; else some in a row, over some time."""
+    empty, found = ("", False), ("somebody", True)
+    assert await overs([found, ("", True)], 0) == [False, True]
+    assert await overs([empty] * 5, look.DOUBTING) == [False] * look.DOUBTS + [True] * 2
+    assert await overs([empty] * 9, 0) == [False] * 9
+    assert await overs([empty, empty, empty, found, empty, empty, empty], 9) == [False] * 7
+
+
+async def test_a_log_in_shell_that_hangs_keeps_no_daemon_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its command line cannot be read, as little as its environment."""
+    monkeypatch.setattr(look, "DEADLINE", 0.2)
+    real = proc.is_login_shell
+    release, hold = os.pipe()
+    async with await start(WAITS) as child:
+        await line(child)
+
+        def is_login_shell(one: Stat) -> bool:
+            if one.pid == child.pid:
+                os.read(release, 1)
+            return real(one)
+
+        monkeypatch.setattr(proc, "is_login_shell", is_login_shell)
+        roots = [Root("s-1", child.identity)]
+        with trio.fail_after(30):
+            assert (await end_leftovers(roots, sockets=frozenset(), ours=s_1, patience=0)).ended == [child.pid]
+        os.write(hold, b".")
+    for end in (release, hold):
+        os.close(end)
+
+
+CHAIN = "f() { sleep %s; f & }; f"
+"""Each link starts the next one and ends; all are in one session and group."""
+
+
+@pytest.mark.parametrize("link", ["0.2", "0.02"])
+async def test_a_chain_of_forks_that_a_dead_daemon_left_is_ended(link: str) -> None:
+    """A look between two links finds nothing, and is not to be believed."""
+    with running("sh", "-c", CHAIN % link) as pid:
+        await until(lambda: not alive(pid))
+        found = await end_leftovers([], sockets=frozenset({SOCKET}), ours=s_1)
+        assert found.ended and not found.left
+        assert not [one for one in proc.walk() if one.sid == pid and one.alive]
