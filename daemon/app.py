@@ -19,7 +19,7 @@ from .core.batches import Report
 from .current import Current
 from .guard import guarded
 from .place import Place
-from .process.cgroup import find
+from .process.cgroup import Found, find
 from .process.host import checks
 from .process.leftovers import end_leftovers
 from .process.proc import Identity, ticks
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 LOOK = 1.0
 """Seconds between two looks at whether lock, database and socket are still the files they were."""
+FINDING = 10.0
+"""Seconds to find the cgroups: the kernel takes none, a probe in one 5 at most."""
 REPORTING = 5.0
 """Seconds a stuck disk has to take an event of the daemon's own; it stands in the log too."""
 STRAYS = 5.0
@@ -133,7 +135,7 @@ class App:
 
     async def _serve(self, store: Store, listener: socket.socket) -> Report:
         async with trio.open_nursery() as nursery:
-            self._cgroups = await trio.to_thread.run_sync(find, self.settings.daemon.cgroup)
+            self._cgroups = await self._found()
             processes = Processes(str(self.settings.daemon.socket), cgroups=self._cgroups)
             supervisor = Supervisor(self.settings, store, processes)
             registry = supervisor.registry
@@ -157,6 +159,15 @@ class App:
             watching.set()
             nursery.cancel_scope.cancel()
         return report
+
+    async def _found(self) -> Found:
+        """The cgroups that there are. The settings may name a folder on a mount that hangs."""
+        setting = self.settings.daemon.cgroup
+        with trio.move_on_after(FINDING):
+            return await trio.to_thread.run_sync(find, setting, abandon_on_cancel=True)
+        text = f'daemon.cgroup = "{setting}" was not found within {FINDING:g} s; look at its mount, or set it to "off"'
+        log.error("sessions get no cgroup: %s", text)
+        return Found(None, text)
 
     async def refuse(self, error: DatabaseRefused, listener: socket.socket) -> int:
         """Stay up on a socket that systemd holds, and answer each call with why nothing can be done.

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers import impatient
 from helpers.daemon import DEADLINE, Daemon
+from helpers.fuse import hanging
 from helpers.handed import handed
 
 
@@ -41,3 +43,19 @@ def test_a_daemon_drops_the_marks_of_a_session_and_keeps_what_systemd_handed_ove
         environ = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
         names = {entry.partition(b"=")[0] for entry in environ}
         assert b"KEPT" in names and not {b"ROOST_SESSION", b"ROOST_DAEMON"} & names
+
+
+def test_a_cgroup_that_is_named_on_a_mount_that_hangs_does_not_keep_the_daemon_from_serving(tmp_path: Path) -> None:
+    with hanging(tmp_path / "mount") as mount:
+        group = mount.path / "group"
+        daemon = Daemon(tmp_path / "s", f"[daemon]\ncgroup = '{group}'\n")
+        try:
+            mount.stop()
+            daemon.start(*impatient.COMMAND)
+            assert daemon.run(daemon.create(), "echo hello")["state"] == "completed"
+            checks = {check["name"]: check for check in daemon.call("daemon.status")["checks"]}
+            assert not checks["cgroup"]["ok"] and str(group) in checks["cgroup"]["message"]
+            assert daemon.stop() == 0
+        finally:
+            mount.abort()
+            daemon.close()

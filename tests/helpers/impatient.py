@@ -6,6 +6,7 @@
 import sys
 
 from roost.daemon import __main__ as program
+from roost.daemon import app
 from roost.daemon.engines import engine
 from roost.daemon.process import leftovers, processes
 from roost.daemon.sessions import checkpoint, house, launch, supervisor
@@ -27,6 +28,7 @@ batch_timeout = '1s'
 def main() -> None:
     for module in (house, launch, supervisor):
         module.FILE_DEADLINE = 1.0  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateImportUsage]
+    app.FINDING = 2.0
     processes.CLEARING = 0.8
     leftovers.LAST_PATIENCE = 0.5
     checkpoint.ENDING, checkpoint.SETTLING = 2.0, 0.5
