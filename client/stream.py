@@ -33,17 +33,17 @@ def stream(invocation: Invocation, session: Record, **prompt: Any) -> int | None
             shown = _Shown(invocation, turn, session)
             for happening in follower:
                 if isinstance(happening, KeyboardClosed):
-                    _leave(invocation, left, session, "waiting" if shown.waiting else "running")
+                    _leave(invocation, left, session)
                     return None
                 if (status := shown.on(happening)) is not None:
                     return status
         except KeyboardInterrupt:
-            _leave(invocation, left, session, "running")
+            _leave(invocation, left, session)
     return INTERRUPTED
 
 
-def _leave(invocation: Invocation, left: str, session: Record, how: str) -> None:
-    invocation.writer.advise(f"left {left} {how}; see it with `roost attach {session['id']}`")
+def _leave(invocation: Invocation, left: str, session: Record) -> None:
+    invocation.writer.advise(f"left {left}, which goes on; see it with `roost attach {session['id']}`")
 
 
 class _Shown:
@@ -55,7 +55,7 @@ class _Shown:
         self._turn = turn
         self._transcript = Transcript(turn["id"])
         self._transcript.prompts[turn["id"]] = turn["input"]
-        self.waiting = False  # holds of before, or of what is behind it, are none of this turn's
+        self._waiting = False  # holds of before, or of what is behind it, are none of this turn's
         self._failure = failure(session)
 
     def on(self, happening: Happening) -> int | None:
@@ -75,16 +75,16 @@ class _Shown:
 
     def _event(self, event: Record) -> int | None:
         self._failure = failure_after(event, self._failure)
-        if event["kind"] == "session.held" and self.waiting:
+        if event["kind"] == "session.held" and self._waiting:
             return _held(self._invocation, self._turn, event["data"]["reason"])
         status = self._own(event) if event["turn"] == self._turn["id"] else None
-        if self._failure and self.waiting and stays(self._invocation, self._turn["id"]):
+        if self._failure and self._waiting and stays(self._invocation, self._turn["id"]):
             return _failed(self._invocation, self._turn, self._failure)
         return status
 
     def _own(self, event: Record) -> int | None:
         if event["kind"] in ("turn.queued", "turn.started", *ENDS):
-            self.waiting = event["kind"] == "turn.queued"
+            self._waiting = event["kind"] == "turn.queued"
         if self._writer.json:
             self._writer.record(event)
         elif not self._writer.quiet:

@@ -98,7 +98,7 @@ def test_twice_while_the_prompt_is_sent_it_leaves_and_says_where(roost: Roost, t
         wait_until(lambda: heard(command), "the first is heard")
         command.interrupt()
         assert command.wait() == 130
-        assert command.err() == f"left the prompt running; see it with `roost attach {session}`\n"
+        assert command.err() == f"left the prompt, which goes on; see it with `roost attach {session}`\n"
     assert json.loads(roost("show", session, "--json").out)["turn"] is not None
 
 

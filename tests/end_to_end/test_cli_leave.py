@@ -51,7 +51,7 @@ def test_ctrl_d_leaves_the_turn_running_and_says_where(roost: Roost, verb: list[
         command.type("\x04")
         said = command.rest()
         assert command.wait() == 0
-    assert re.fullmatch(r"\S*left t-\w+ running; see it with `roost attach s-\w+`\S*\s*", said), said
+    assert re.fullmatch(r"\S*left t-\w+, which goes on; see it with `roost attach s-\w+`\S*\s*", said), said
     ends(roost, name, name)
 
 
@@ -60,7 +60,7 @@ def test_ctrl_d_leaves_a_prompt_that_waits(roost: Roost) -> None:
     with roost.started("run", "-s", "busy", "true", terminal=True) as run:
         wait_until(lambda: len(roost("queue", "busy", "-q").out.split()) == 1, "the prompt is queued")
         run.type("\x04")
-        assert re.search(r"left t-\w+ waiting; see it with `roost attach s-", run.rest())
+        assert re.search(r"left t-\w+, which goes on; see it with `roost attach s-", run.rest())
         assert run.wait() == 0
     assert len(roost("queue", "busy", "-q").out.split()) == 1
     ends(roost, "busy", "go-busy")
@@ -97,6 +97,6 @@ def test_in_the_background_it_leaves_the_terminal_to_others(roost: Roost, tmp_pa
         (tmp_path / "hold").write_text("")
         shell.expect("the shell reads words\r\n")
         shell.type("\x04")
-        shell.expect("running; see it with `roost attach s-")
+        shell.expect("which goes on; see it with `roost attach s-")
         assert shell.wait() == 0
     ends(roost, "behind", "go-end")
