@@ -28,6 +28,12 @@ def _cancel(invocation: Invocation, turn: str) -> int:
         invocation.writer.record(result)
     else:
         invocation.writer.say(f"{known} {result['outcome']}")
-    if result["outcome"] == "requested":
-        invocation.writer.advise(f"it ends when its engine has answered; `roost wait {known}` waits for that")
+    invocation.writer.advise(_NEXT[result["outcome"]].format(known=known, session=result["turn"]["session"]))
     return OK
+
+
+_NEXT = {
+    "requested": "it ends when its engine has answered; `roost wait {known}` waits for that",
+    "cancelled": "it will not run; `roost queue {session}` lists what still waits",
+    "ended": "it had ended before; `roost show {known}` tells how",
+}

@@ -81,10 +81,17 @@ def _start(invocation: Invocation) -> int:
         invocation.writer.record(found)
     else:
         invocation.writer.say(f"roostd runs: pid {found['pid']}, socket {found['socket']}")
+    invocation.writer.advise("`roost ls` lists the sessions; `roost run PROMPT` begins a new one")
     return OK
 
 
 def _stop(invocation: Invocation) -> int:
+    status = _stopped(invocation)
+    invocation.writer.advise("`roost daemon start` starts it again")
+    return status
+
+
+def _stopped(invocation: Invocation) -> int:
     invocation.args.no_start = True
     try:
         return stop(invocation)
@@ -104,6 +111,9 @@ def _reload(invocation: Invocation) -> int:
     invocation.writer.say(f"changed: {', '.join(found['changed']) or 'nothing'}")
     if found["restart"]:
         invocation.writer.warn(f"roost: {', '.join(found['restart'])} change after `roost daemon restart`")
+    if found["changed"]:
+        text = "what changed of an engine holds for a session's next child"
+        invocation.writer.advise(f"{text}; `roost stop S` ends the one it has")
     return OK
 
 
@@ -120,7 +130,7 @@ def _uninstall(invocation: Invocation) -> int:
 
 
 def _restart(invocation: Invocation) -> int:
-    status = _stop(invocation)
+    status = _stopped(invocation)
     invocation.close()
     return _start(invocation) or status
 

@@ -1,7 +1,7 @@
 """Delete a session and all that it holds (session.delete). There is no way back."""
 
 from ..arguments import Parser, add_sessions
-from ..invocation import Invocation
+from ..invocation import Invocation, Record
 from ..sessions import PATIENCE_SECONDS
 
 
@@ -13,4 +13,8 @@ def arguments(parser: Parser) -> None:
 def run(invocation: Invocation) -> int:
     args = invocation.args
     force = {"force": True} if args.force else {}
-    return invocation.each(args.sessions, "session.delete", PATIENCE_SECONDS, lambda _: None, **force)
+    deleted: list[Record] = []
+    status = invocation.each(args.sessions, "session.delete", PATIENCE_SECONDS, deleted.append, **force)
+    if deleted:
+        invocation.writer.advise(f"{len(deleted)} deleted; `roost ls` lists the others")
+    return status

@@ -148,10 +148,12 @@ def test_start_stop_and_restart(roost: Roost) -> None:
     started = roost("daemon", "start")
     first = pid_of(roost)
     assert started.out == f"roostd runs: pid {first}, socket {roost.daemon.socket}\n"
+    assert "`roost run PROMPT`" in started.err and roost("daemon", "start", "-q").err == ""
     assert roost("daemon", "start").out == started.out
     roost("run", "--name", "dirty", "export A=1")
     restarted = roost("daemon", "restart")
     assert restarted.status == 0, restarted.err
+    assert "`roost ls`" in restarted.err and "daemon start" not in restarted.err
     assert restarted.out.startswith("stopped: 1 sessions, ") and " 0 failed, 0 timed out" in restarted.out
     second = pid_of(roost)
     assert second != first and not alive(first)
@@ -161,6 +163,7 @@ def test_start_stop_and_restart(roost: Roost) -> None:
     assert not alive(second)
     again = roost("daemon", "stop")
     assert (again.status, again.out) == (0, "") and "no daemon runs" in again.err
+    assert again.err.endswith("\n`roost daemon start` starts it again\n")
 
 
 def test_status_and_stats_start_nothing(roost: Roost) -> None:

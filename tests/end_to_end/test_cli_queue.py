@@ -134,11 +134,14 @@ def test_a_failure_holds_the_queue_until_it_is_released(roost: Roost) -> None:
 def test_cancel_takes_a_session_or_a_turn_and_twice_is_once(roost: Roost) -> None:
     """S1.S4, S1.S5: the first reason stays, and a turn that has ended is left as it is."""
     busy = Busy(roost, "cancelled")
-    assert roost("cancel", busy.waiting[0]).out == f"{busy.waiting[0]} cancelled\n"
+    withdrawn = roost("cancel", busy.waiting[0])
+    assert withdrawn.out == f"{busy.waiting[0]} cancelled\n" and "it will not run; `roost queue s-" in withdrawn.err
+    assert roost("cancel", "-q", busy.waiting[1]).err == ""
     first = roost("cancel", "cancelled")
     assert first.out == f"{busy.running} requested\n" and "roost wait" in first.err
     assert roost("wait", busy.running).status == 6
-    assert roost("cancel", busy.running).out == f"{busy.running} ended\n"
+    ended = roost("cancel", busy.running)
+    assert ended.out == f"{busy.running} ended\n" and f"`roost show {busy.running}`" in ended.err
     assert json.loads(roost("cancel", busy.running, "--json").out)["turn"]["reason"] == "user"
     nothing = roost("cancel", "cancelled")
     assert (nothing.status, nothing.out) == (0, "") and "runs nothing" in nothing.err

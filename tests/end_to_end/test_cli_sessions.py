@@ -190,6 +190,10 @@ def test_rm_deletes_and_refuses_what_runs_unless_forced(roost: Roost) -> None:
         run.expect("on\n")
         refused = roost("rm", "gone")
         assert refused.status == 8 and refused.err.endswith("(session_busy)\n")
-        assert roost("rm", "--force", "gone") == (0, "", "")
+        assert roost("rm", "--force", "gone") == (0, "", "1 deleted; `roost ls` lists the others\n")
         assert run.wait() == 6
     assert session not in roost("ls", "-a").out
+    one, two, three = [new(roost, f"gone-{n}") for n in range(3)]
+    done = roost("rm", one, "nobody", two)
+    assert (done.status, done.out) == (4, "") and done.err.endswith("\n2 deleted; `roost ls` lists the others\n")
+    assert roost("rm", "-q", three) == (0, "", "")

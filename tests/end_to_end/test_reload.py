@@ -74,6 +74,7 @@ def test_the_command_reads_the_settings_again_and_sessions_go_on(daemon: Daemon,
     done = roost("daemon", "reload")
     assert (done.status, done.out) == (0, "changed: engines.new, limits.queue\n")
     assert "daemon.allowed_uids" in done.err and "roost daemon restart" in done.err
+    assert "next child; `roost stop S` ends the one it has" in done.err
     heard = systemd.hear_until("STATUS=")
     assert [*map(first_word, heard)] == ["RELOADING", "MONOTONIC_USEC", "READY", "STATUS"]
     assert heard[-1].endswith("; restart for daemon.allowed_uids")
@@ -82,7 +83,8 @@ def test_the_command_reads_the_settings_again_and_sessions_go_on(daemon: Daemon,
     told = {"changed": ["engines.new", "limits.queue"], "restart": ["daemon.allowed_uids"]}
     assert reloads(daemon) == [told]
     assert json.loads(roost("daemon", "reload", "--json").out) == {**told, "changed": []}
-    assert roost("daemon", "reload").out == "changed: nothing\n"
+    again = roost("daemon", "reload")
+    assert again.out == "changed: nothing\n" and "roost stop" not in again.err
     assert (daemon.session(session)["pid"], daemon.session(session)["turn"]) == (child, turn)
     assert daemon.call("daemon.status")["pid"] == daemon.pid
 
