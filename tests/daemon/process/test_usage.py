@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,16 +64,19 @@ def of(told: list[ProcessStats], session: str | None) -> ProcessStats:
 
 
 async def test_of_each_child_all_that_it_started_is_told_and_first_of_all_the_daemon(tmp_path: Path) -> None:
+    before = time.monotonic()
     async with processes(tmp_path, one=TREE, two="print(flush=True); input()") as made:
         told = await Usage(made).measured()
+        oldest = (time.monotonic() - before) * 1000 + 20  # the kernel counts starts in hundredths of a second
         assert [one.session for one in told] == [None, "one", "two"]
         pids = {root.session: pid for pid, root in made.children.items()}
         tree, single, itself = of(told, "one"), of(told, "two"), told[0]
         assert tree.pid == tree.pids[0] == pids["one"] and tree.processes == len(tree.pids) == 3
         assert set(tree.pids[1:]) == {child.pid for child in psutil.Process(tree.pid).children()}
         assert tree.threads == 3 and 30 + 3 <= tree.descriptors < 60
-        assert 30_000_000 <= tree.memory < 200_000_000 and tree.cpu >= 100 and tree.age < 600_000
-        assert (single.pids, single.processes) == ([pids["two"]], 1) and single.age <= tree.age
+        assert 30_000_000 <= tree.memory < 200_000_000 and tree.cpu >= 100
+        assert 50 <= tree.age <= oldest and 0 <= single.age <= oldest, "one of them has worked for 100 ms"
+        assert (single.pids, single.processes) == ([pids["two"]], 1)
         assert (itself.pid, itself.processes) == (os.getpid(), 1)
         assert itself.threads >= threading.active_count() - 1 and itself.memory > 10_000_000
 
