@@ -193,7 +193,7 @@ def kill(doomed: Collection[Stat], there: Mapping[int, Stat]) -> None:
     """SIGKILL to each: by whole groups where nobody else is in them, for a group cannot fork while it is killed."""
     pids = {process.pid for process in doomed}
     shared = {process.pgid for process in there.values() if process.alive and process.pid not in pids}
-    groups = {process.pgid for process in doomed} - shared
+    groups = {process.pgid for process in doomed} - shared - {0}  # 0: outside this pid namespace; to kill(2) our own
     for pgid in groups:
         proc.kill_group(pgid, there.get(pgid))
     for process in doomed:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from helpers.children import ENV, SOCKET, descriptors, line, marked, python, spawn, until
-from roost.daemon.process import look
+from roost.daemon.process import look, proc
 from roost.daemon.process import spawn as module
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.trees import Census
@@ -87,12 +87,21 @@ async def test_what_lost_its_child_is_ended_with_the_daemon() -> None:
     assert not list(marked(f"ROOST_SESSION={OWN}"))
 
 
-async def test_a_chain_of_forks_that_lost_its_child_is_ended_with_the_daemon() -> None:
-    """A look between two links finds nothing, and is not to be believed."""
+async def test_a_chain_of_forks_that_lost_its_child_is_ended_with_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look reads its lists so late that every link in them has gone: it is not to be believed."""
+    listed, lists = proc.pids, [0.1, 0.1]
+
+    def late() -> set[int]:
+        found = listed()
+        if lists:
+            threading.Event().wait(lists.pop())
+        return found
+
     processes = Processes(SOCKET)
     env = {**ENV, "ROOST_SESSION": OWN, "ROOST_DAEMON": processes.socket}
     await trio.run_process(["setsid", "-f", "sh", "-c", "f() { sleep 0.02; f & }; f"], env=env)
     await until(lambda: any(marked(f"ROOST_SESSION={OWN}")))
+    monkeypatch.setattr(proc, "pids", late)
     await processes.end_strays(20)
     for _ in range(20):
         assert not list(marked(f"ROOST_SESSION={OWN}"))

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -165,3 +166,37 @@ async def test_a_chain_of_forks_that_a_dead_daemon_left_is_ended(link: str) -> N
         found = await end_leftovers([], sockets=frozenset({SOCKET}), ours=s_1)
         assert found.ended and not found.left
         assert not [one for one in proc.walk() if one.sid == pid and one.alive]
+
+
+def test_process_2_is_not_everywhere_the_kernels_own() -> None:
+    """In a container it may be the daemon, and those with its number as their parent its children."""
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no pid namespace may be made here")
+    code = (
+        "import os, subprocess, trio\n"
+        "from roost.daemon.process.look import Looker\n"
+        "sockets = frozenset({os.environ['ROOST_DAEMON']})\n"
+        "async def look(): return await Looker(lambda: [], sockets, lambda _: []).look()\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        "[theirs] = trio.run(look).members.values()\n"
+        "print(os.getpid(), child.pid in [one.pid for one in theirs])\n"
+    )
+    command = [*apart, "sh", "-c", '"$@" & wait', "sh", sys.executable, "-c", code]
+    ran = subprocess.run(command, env=MARKED, capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "2 True\n", ran.stderr
+
+
+def test_a_group_that_has_no_number_here_is_not_killed_as_one() -> None:
+    """Its leader is outside this pid namespace; to kill(2) 0 is the caller's own group."""
+    code = (
+        "import subprocess\n"
+        "from roost.daemon.process import look, proc\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        "there = {child.pid: proc.stat(child.pid)._replace(pgid=0)}\n"
+        "look.kill(there.values(), there)\n"
+        "print(child.wait())\n"
+    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=60, start_new_session=True)
+    assert (ran.returncode, ran.stdout) == (0, "-9\n"), ran.stderr
