@@ -18,6 +18,7 @@ from roost.daemon.process.leftovers import end_leftovers
 from roost.daemon.process.look import Looker, Search
 from roost.daemon.process.proc import Mark, Stat, Unread
 from roost.daemon.process.trees import Census, Root
+from roost.protocol.errors import TimedOut
 
 MARK = Mark("s-1", SOCKET)
 MARKED = {**ENV, "ROOST_SESSION": MARK.session, "ROOST_DAEMON": MARK.daemon}
@@ -200,3 +201,14 @@ def test_a_group_that_has_no_number_here_is_not_killed_as_one() -> None:
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=60, start_new_session=True)
     assert (ran.returncode, ran.stdout) == (0, "-9\n"), ran.stderr
+
+
+async def test_a_proc_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "DEADLINE", 0.05)
+    release, hold = os.pipe()
+    monkeypatch.setattr(proc, "pids", lambda: {int(os.read(release, 1))})
+    looker = Looker(lambda: [], frozenset(), none_of)
+    with pytest.raises(TimedOut, match="/proc did not answer"):
+        await looker.look()
+    os.write(hold, b"1")
+    os.close(hold)
