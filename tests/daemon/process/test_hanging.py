@@ -27,7 +27,7 @@ def dead(tmp_path: Path) -> Generator[Hanging]:
 
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
-    monkeypatch.setattr(module, "CLEARING", 0.2)
+    monkeypatch.setattr(module, "CLEARING", 1)
     return Processes(SOCKET)
 
 

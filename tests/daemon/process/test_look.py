@@ -135,7 +135,7 @@ async def test_a_search_is_over_when_a_look_that_finds_nothing_is_to_be_believed
 
 async def test_a_log_in_shell_that_hangs_keeps_no_daemon_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its command line cannot be read, as little as its environment."""
-    monkeypatch.setattr(look, "DEADLINE", 0.2)
+    monkeypatch.setattr(look, "DEADLINE", 1)
     real = proc.is_login_shell
     release, hold = os.pipe()
     async with await start(WAITS) as child:

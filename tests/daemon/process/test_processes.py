@@ -107,7 +107,7 @@ async def test_a_look_that_was_given_up_is_taken_by_the_next() -> None:
 
 async def test_a_process_whose_environment_cannot_be_read_stops_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading it waits for ever while the process hangs in the kernel; what /proc/PID/stat tells is still known."""
-    monkeypatch.setattr(look, "DEADLINE", 0.2)
+    monkeypatch.setattr(look, "DEADLINE", 1)
     real = proc.mark
     async with await start(WAITS) as child:
         await line(child)
@@ -130,7 +130,7 @@ async def test_a_process_whose_environment_cannot_be_read_stops_no_look(monkeypa
 
 async def test_a_look_that_gets_on_is_waited_for_however_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all compute, a walk takes long; whose environment it reads just then does not hang."""
-    monkeypatch.setattr(look, "DEADLINE", 0.2)
+    monkeypatch.setattr(look, "DEADLINE", 1)
     real, read, walks = proc.stat, list[int](), set[int]()
 
     def pids() -> set[int]:
@@ -140,7 +140,7 @@ async def test_a_look_that_gets_on_is_waited_for_however_slow(monkeypatch: pytes
     def stat(pid: int) -> Stat | None:
         if threading.get_ident() in walks:
             read.append(pid)
-            threading.Event().wait(0.1)
+            threading.Event().wait(0.3)
         return real(pid)
 
     monkeypatch.setattr(proc, "pids", pids)
@@ -163,7 +163,7 @@ async def test_what_does_not_end_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ProcessesLeft) as caught:
         await child.end(5)
     assert caught.value.data == {"session": "s-1", "pids": sorted(pids[1:])}
-    monkeypatch.setattr(look, "kill", kill)
+    monkeypatch.undo()
     await child.aclose()
     assert not any(map(alive, pids))
 
