@@ -135,7 +135,7 @@ def items(conn: sqlite3.Connection, turn: str, after: int = 0) -> tuple[list[Ite
         item = ITEMS.load(row)
         if item.state is ItemState.in_progress:
             item = content.grown(conn, item)
-        size += len(item.content.encode()) + len(item.tail.encode()) + 500
+        size += len(item.content.encode()) + len(item.tail.encode()) + len(pack(item.data)) + 500
         if page and size > MAX_BYTES:
             return page, page[-1].number
         page.append(item)

@@ -53,6 +53,16 @@ def test_an_item_starts_grows_and_ends(ledger: Ledger) -> None:
     assert whole(ledger, id) == "grün\nrot\n".encode()
 
 
+def test_a_page_of_items_is_bounded_by_their_data_too(ledger: Ledger) -> None:
+    _, turn = ledger.running()
+    ids = [new_id("i") for _ in range(30)]
+    record(ledger, turn, *[Start(id, ItemKind.status, "", {"x": "x" * 100_000}) for id in ids])
+    first, following = ledger.read(reads.items, turn.id)
+    assert following is not None and len(first) <= reads.MAX_BYTES // 100_000
+    rest, _ = ledger.read(reads.items, turn.id, following)
+    assert [item.id for item in first + rest] == ids[: len(first) + len(rest)]
+
+
 def test_an_item_in_one_batch(ledger: Ledger) -> None:
     _, turn = ledger.running()
     one, two = new_id("i"), new_id("i")
