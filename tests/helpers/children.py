@@ -70,7 +70,7 @@ async def everything(child: Child) -> bytes:
     return got
 
 
-async def until(condition: Callable[[], object], *, within: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *, within: float = 30.0) -> None:
     """Return as soon as ``condition()`` is true."""
     with trio.fail_after(within):
         while not condition():  # noqa: ASYNC110 - no event tells of a process of another parent

@@ -209,7 +209,7 @@ async def fails(command: Sequence[str], cwd: Path | str = "/", env: dict[str, st
     before = descriptors()
     with pytest.raises(EngineFailed) as caught:
         await spawn(command, cwd=cwd, env=env)
-    assert descriptors() == before
+    assert descriptors() <= before
     assert caught.value.data["program"] == command[0]
     return caught.value
 
@@ -265,7 +265,7 @@ async def test_descriptors_that_run_out_leave_nothing() -> None:
             else:
                 await child.aclose()
         assert list(marked(mark)) == []
-        assert descriptors() == before
+        assert descriptors() <= before
     assert 3 < failed < 20
 
 
@@ -291,7 +291,7 @@ async def test_process_that_cannot_be_known_is_killed(monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(proc, "stat", none_left)
         assert "raise the limits" in (await fails(["sleep", "600"], env={**ENV, "MARK": mark})).message
-    assert list(marked(mark)) == [] and descriptors() == before
+    assert list(marked(mark)) == [] and descriptors() <= before
 
 
 async def test_cancelled_spawn_leaves_nothing() -> None:
@@ -305,7 +305,7 @@ async def test_cancelled_spawn_leaves_nothing() -> None:
                 for _ in range(20):
                     nursery.start_soon(_held, mark, processes)
     await until(lambda: not list(marked(mark)))
-    await until(lambda: descriptors() == before)
+    await until(lambda: descriptors() <= before)
 
 
 async def _held(mark: str, processes: Processes) -> None:
