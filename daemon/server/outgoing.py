@@ -1,12 +1,17 @@
 """Bytes on their way to one client: sent at once if the socket takes them, kept in bounds if not."""
 
+import logging
 import socket
 from collections.abc import Callable
 
 import trio
 
+log = logging.getLogger(__name__)
+
 UNSENT = 1024 * 1024
 """Bytes a client may leave unread before nothing more is done for it."""
+STALLED = 86400.0
+"""Seconds in which a client may take nothing of what waits for it: it may be stopped, not keep its place for ever."""
 
 
 class Outgoing:
@@ -48,8 +53,7 @@ class Outgoing:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._forget()
-            self._on_broken()
+            self._lose()
             return True
         if sent == len(data):
             self._forget()
@@ -58,15 +62,23 @@ class Outgoing:
         self.size = len(data) - sent
         return False
 
+    def _lose(self) -> None:
+        self._forget()
+        self._on_broken()
+
     def _forget(self) -> None:
         self._chunks = []
         self.size = 0
 
     async def write(self) -> None:
-        """Send the rest as the client takes it; wake who waits for room."""
+        """Send the rest as the client takes it; wake who waits for room. A client that takes nothing is cut off."""
         while self.blocked:
-            await trio.lowlevel.wait_writable(self._sock)
-            self.blocked = not self._send()
+            with trio.move_on_after(STALLED) as waiting:
+                await trio.lowlevel.wait_writable(self._sock)
+            if waiting.cancelled_caught:
+                log.warning("a client has taken nothing of %d bytes for %g s and is cut off", self.size, STALLED)
+                self._lose()
+            self.blocked = not (waiting.cancelled_caught or self._send())
             self._waiting.unpark_all()
 
     async def wait_room(self) -> None:

@@ -155,7 +155,7 @@ def test_whatever_is_awaited_is_seen() -> None:
     assert found == [*one_by_one.split(), "nursery.start()", "one.aclose()", "self.jobs.get()", "self.thread.join()"]
 
 
-BOUNDS = r"\d|its purpose|at once|as (that|these|what|above)|caller|client|turn's|memory of|Watchdog"
+BOUNDS = r"\d|its purpose|at once|as (that|these|what|above)|caller|client's|turn's|memory of|Watchdog"
 
 
 def test_every_line_says_what_bounds_it_and_what_then() -> None:

@@ -4,9 +4,11 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 import trio.testing
 
+from roost.daemon.server import outgoing
 from roost.daemon.server.outgoing import UNSENT, Outgoing
 
 
@@ -108,3 +110,19 @@ async def test_a_client_that_leaves_while_the_writer_waits_is_told_of() -> None:
         p.theirs.close()
         await p.out.wait_sent()
         assert (p.out.size, p.breaks) == (0, 1)
+
+
+async def test_a_client_that_takes_nothing_for_a_day_is_cut_off_and_one_that_takes_a_little_is_not(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    monkeypatch.setattr(outgoing, "STALLED", 4.0)
+    async with pair() as p:
+        p.out.put(bytes(4 * 1024 * 1024))
+        p.out.flush()
+        await trio.sleep(3)
+        assert len(p.theirs.recv(256 * 1024)) > 0
+        await trio.sleep(3)
+        assert (p.breaks, p.out.blocked) == (0, True)
+        await trio.sleep(2)
+        assert (p.breaks, p.out.blocked, p.out.size) == (1, False, 0)
+        await p.out.wait_sent()
