@@ -8,8 +8,7 @@ import trio
 
 from . import proc
 from .look import Looker, Search
-from .proc import Stat
-from .trees import Census, Root
+from .trees import Root
 
 LOOK = 0.02
 """Seconds between two looks at /proc."""
@@ -47,10 +46,9 @@ async def end_leftovers(
     roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
     doomed: set[str] = set()
 
-    def condemned(found: Census) -> list[Stat]:
-        return [process for session in doomed.copy() for process in found.members.get(session, [])]
-
-    looker = Looker(lambda: roots, sockets, condemned, spare_people=True, predecessor=predecessor)
+    looker = Looker(
+        lambda: roots, sockets, lambda found: found.of(tuple(doomed)), spare_people=True, predecessor=predecessor
+    )
     search = Search()
     killed: set[int] = set()
     known = {root.session for root in roots}

@@ -153,7 +153,7 @@ class Processes:
             while True:
                 held = await trio.to_thread.run_sync(_killed, cgroup, limiter=self.ending) if cgroup else []
                 found = await self.look()
-                left = sorted({*held, *(process.pid for process in found.members.get(session, []))})
+                left = sorted({*held, *(process.pid for process in found.of([session]))})
                 if search.over(left, whole=found.whole):
                     return
                 # The first look kills; how long it took says nothing of what it killed.
@@ -208,7 +208,7 @@ class Processes:
 
     def _doomed(self, found: Census) -> list[Stat]:
         """Called in the thread of a look."""
-        theirs = [one for session in self._clearing.copy() for one in found.members.get(session, [])]
+        theirs = found.of(tuple(self._clearing))
         return theirs + self._ownerless(found) if self._leaving else theirs
 
     def _ownerless(self, found: Census) -> list[Stat]:

@@ -39,6 +39,10 @@ class Census(NamedTuple):
     strays: list[Stat]
     whole: bool = True
 
+    def of(self, sessions: Iterable[str]) -> list[Stat]:
+        """What lives of these sessions' trees."""
+        return [process for session in sessions for process in self.members.get(session, [])]
+
 
 def census(
     there: Mapping[int, Stat],
