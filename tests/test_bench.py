@@ -87,8 +87,25 @@ def test_a_measurement_that_breaks_is_said_and_the_others_are_made(tmp_path: Pat
     assert "daemon.stats of" in done.stdout
 
 
-def test_a_peer_that_cannot_be_installed_is_not_run_and_no_failure(tmp_path: Path) -> None:
-    done = bench("--only", "peers", "--environments", str(tmp_path), PIP_NO_INDEX="1", PIP_FIND_LINKS="")
+def test_peers_that_cannot_be_installed_are_not_run_and_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = bench("--only", "peers", "--environments", str(tmp_path / "file"))
     assert done.returncode == 0, done.stderr
     for peer in ("circus", "supervisord", "tractor"):
-        assert f"{peer}: not run: ERROR: " in done.stdout
+        assert f"{peer}: not run: " in done.stdout
+
+
+def test_a_peer_that_pip_refuses_says_why(tmp_path: Path) -> None:
+    install = "import pathlib, sys; from bench import peers, scale; path = pathlib.Path(sys.argv[1]);"
+    install += "peers.measured(peers.PEERS[0], path, path, scale.SMALL)"
+    done = subprocess.run(
+        [sys.executable, "-c", install, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stderr.splitlines()[-1].startswith(
+        "bench.peers.NotRun: ERROR: No matching distribution found for circus"
+    )
