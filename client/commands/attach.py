@@ -92,7 +92,7 @@ class _Attached:
                 self._writer.piece(piece, notes_in_line=True)
 
     def _follow(self, event: Record) -> bool:
-        """Keep track of what runs and of our own turns; True if a turn ended."""
+        """Keep track of what runs and of our own turns; True if what ran has ended."""
         self._seen = event["seq"]
         self._failure = failure_after(event, self._failure)
         kind, turn = event["kind"], event["turn"]
@@ -104,7 +104,6 @@ class _Attached:
         elif kind == "session.held" and self._waiting:  # holds of before are none of theirs
             self._park()
         elif kind in ENDS:
-            self._running = None
             self._waiting.discard(turn)
             if turn in self._sent:
                 self._sent.discard(turn)
@@ -112,7 +111,9 @@ class _Attached:
         if self._failure and self._waiting and stays(self._invocation, next(iter(self._waiting))):
             self._writer.advise(failed(self._failure, self._known))
             self._park()
-        return kind in ENDS
+        if ended := kind in ENDS and turn == self._running:  # and not one that was cancelled while it waited
+            self._running = None
+        return ended
 
     def _park(self) -> None:
         """Those that wait are not waited for."""

@@ -152,3 +152,16 @@ def test_a_hold_while_its_own_turn_runs_does_not_end_it_before_that(roost: Roost
 def test_a_prompt_that_is_refused_does_not_end_it(roost: Roost, session: str) -> None:
     done = roost("attach", session, stdin="x" * 1_500_000 + "\necho after\n")
     assert "after\n" in done.out and "the prompt has 1500000 bytes" in done.err
+
+
+def test_ctrl_c_cancels_what_runs_also_when_another_turn_has_ended_meanwhile(roost: Roost, session: str) -> None:
+    with roost.started("attach", session, terminal=True) as attach:
+        attach.expect("second\r\n")
+        attach.type("echo on-$((1+1)); sleep 60\n")
+        attach.expect("on-2\r\n")
+        queued = roost("send", "-q", session, "true").out.strip()
+        assert roost("cancel", queued).status == 0
+        attach.expect(f"{queued} cancelled")
+        attach.type("\x03")
+        attach.expect("cancelling")
+        attach.expect("cancelled (user)")
