@@ -22,12 +22,22 @@ _STYLES = {
 }
 
 
+_YIELDING = ("NAME", "WORKSPACE", "NOTE", "PROMPT", "COMMAND", "FOUND")
+"""Columns that a narrow terminal may cut, or wrap."""
+_WRAPPED = ("NOTE", "FOUND")
+
+
 def draw(table: Table, stream: TextIO, *, colour: bool) -> None:
     """Print ``table`` in the stream's width."""
     drawn = Drawn(box=None, pad_edge=False, header_style="dim")
     for name in table.header:
-        drawn.add_column(name, overflow="fold" if name in ("SESSION", "TURN") else "ellipsis", no_wrap=name != "NOTE")
+        # What may not be wrapped is narrowed last; the cells themselves say whether they are.
+        drawn.add_column(name, no_wrap=name not in _YIELDING, overflow="ellipsis")
     for row in table.rows:
-        # Text and not str: brackets in a title are no markup.
-        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        drawn.add_row(*(_cell(cell, wrapped=name in _WRAPPED) for name, cell in zip(table.header, row, strict=True)))
     Console(file=stream, color_system="auto" if colour else None).print(drawn)
+
+
+def _cell(text: str, *, wrapped: bool) -> Text:
+    # Text and not str: brackets in a title are no markup.
+    return Text(text, style=_STYLES.get(text, ""), no_wrap=not wrapped, overflow="ellipsis")
