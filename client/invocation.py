@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 
 from .. import __version__
 from ..protocol.errors import DaemonUnreachable, RoostError
@@ -29,9 +30,18 @@ class Invocation:
 
     def __init__(self, args: argparse.Namespace, environ: Mapping[str, str]) -> None:
         self.args = args
-        self.environ = paths.with_options(environ, state=args.state, socket=args.socket)
+        self._environ = environ
         self.writer = Writer(quiet=args.quiet, json=args.json, colour=not environ.get("NO_COLOR"))
         self._daemon: Connection | None = None
+
+    @cached_property
+    def environ(self) -> dict[str, str]:
+        """With what the options name.
+
+        Raises:
+            InvalidSettings: a path is relative to a working directory that is gone.
+        """
+        return paths.with_options(self._environ, state=self.args.state, socket=self.args.socket)
 
     @property
     def daemon(self) -> Connection:

@@ -3,18 +3,27 @@
 import os
 from collections.abc import Mapping
 
-from ..protocol.paths import SOCKET_VARIABLE, STATE_VARIABLE, Paths, resolve
+from ..protocol.errors import InvalidSettings
+from ..protocol.paths import SOCKET_VARIABLE, STATE_VARIABLE, Paths, at_home, resolve
 
 DAEMON_VARIABLE = "ROOST_DAEMON"
 """The socket of the daemon that a session belongs to, in the environment of its child."""
 
 
 def with_options(environ: Mapping[str, str], *, state: str | None, socket: str | None) -> dict[str, str]:
-    """``environ`` with what was named by options, as absolute paths: a daemon started from it sees the same."""
+    """``environ`` with what was named by options, as absolute paths: a daemon started from it sees the same.
+
+    Raises:
+        InvalidSettings: one is relative, and the working directory is gone.
+    """
     named = dict(environ)
     for variable, option in ((STATE_VARIABLE, state), (SOCKET_VARIABLE, socket)):
         if path := option or environ.get(variable):
-            named[variable] = os.path.abspath(path)
+            try:
+                named[variable] = os.path.abspath(at_home(path, environ))
+            except FileNotFoundError as exc:
+                text = f"{path} is relative, and the working directory is gone; name an absolute path"
+                raise InvalidSettings(text, variable=variable, path=path) from exc
     return named
 
 

@@ -216,8 +216,8 @@ def _complete(table: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Add what has no constant default: the paths and the built-in engines."""
     daemon = configuration.section(table, "daemon")
     for name in ("state_directory", "socket"):
-        if isinstance(value := daemon.get(name), str) and value.startswith("~/"):
-            daemon[name] = environ.get("HOME", "") + value[1:]
+        if isinstance(value := daemon.get(name), str):
+            daemon[name] = paths.at_home(value, environ)
     socket = daemon.get("socket")
     # A directory that only the file names leaves the socket where clients, who do not read the file, look for it.
     resolved = paths.resolve(environ, socket=socket if isinstance(socket, str) else None, service=True)

@@ -41,11 +41,11 @@ def resolve(
         service: this is the daemon itself: systemd's STATE_DIRECTORY and RUNTIME_DIRECTORY are meant for it.
 
     Raises:
-        InvalidSettings: neither HOME nor any variable says where the state directory is.
+        InvalidSettings: neither HOME nor any variable says where the state directory is, or a path is not UTF-8.
         SocketPathTooLong: the kernel does not take the socket's path.
     """
-    named_state = state or environ.get(STATE_VARIABLE)
-    named_socket = socket or environ.get(SOCKET_VARIABLE)
+    named_state = state or at_home(environ.get(STATE_VARIABLE, ""), environ)
+    named_socket = socket or at_home(environ.get(SOCKET_VARIABLE, ""), environ)
     # A client that was told the socket needs no state directory, and may have no HOME: beside the socket will do.
     beside = named_socket.rpartition("/")[0] if named_socket and not service else ""
     directory = named_state or _state(environ, service) or beside
@@ -53,10 +53,25 @@ def resolve(
         raise InvalidSettings(f"HOME is not set; name a state directory in {STATE_VARIABLE}", variable="HOME")
     directory = directory.rstrip("/") or "/"
     path = named_socket or _socket(environ, directory, inside=bool(named_state), service=service)
-    if len(path.encode("utf-8", "surrogateescape")) > SOCKET_BYTES:
+    for given, variable in ((directory, STATE_VARIABLE), (path, SOCKET_VARIABLE)):
+        _check(given, variable)
+    if len(path.encode()) > SOCKET_BYTES:
         text = f"the socket path {path} is longer than {SOCKET_BYTES} bytes; name a shorter one in {SOCKET_VARIABLE}"
         raise SocketPathTooLong(text, path=path, limit=SOCKET_BYTES)
     return Paths(directory, path, f"{directory}/lock", bool(named_socket))
+
+
+def at_home(path: str, environ: Mapping[str, str]) -> str:
+    """``path``, with a ``~`` that no shell has put in place."""
+    return environ.get("HOME", "") + path[1:] if path.startswith("~/") else path
+
+
+def _check(path: str, variable: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        text = f"the path {path!a} is not UTF-8, so no message can name it; name another in {variable}"
+        raise InvalidSettings(text, variable=variable) from None
 
 
 def _state(environ: Mapping[str, str], service: bool) -> str:

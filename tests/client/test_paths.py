@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from roost.client.paths import elsewhere, find, with_options
+from roost.protocol.errors import InvalidSettings
 
 
 def test_an_option_wins_and_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -44,3 +45,19 @@ def test_a_lock_that_tells_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_text(text)
     assert elsewhere(find({"ROOST_STATE_DIRECTORY": str(tmp_path)})[0]) is None
     assert elsewhere(find({"ROOST_STATE_DIRECTORY": str(tmp_path / "none")})[0]) is None
+
+
+def test_a_tilde_is_the_home_and_not_a_folder_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {"HOME": "/h", "ROOST_STATE_DIRECTORY": "~/x"}
+    assert with_options(environ, state=None, socket=None)["ROOST_STATE_DIRECTORY"] == "/h/x"
+
+
+def test_a_relative_path_where_the_working_directory_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InvalidSettings, match="relative") as caught:
+        with_options({}, state="mine", socket=None)
+    assert caught.value.data == {"variable": "ROOST_STATE_DIRECTORY", "path": "mine"}
+    assert with_options({}, state="/mine", socket=None) == {"ROOST_STATE_DIRECTORY": "/mine"}

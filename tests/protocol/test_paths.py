@@ -57,3 +57,16 @@ def test_a_client_that_was_told_the_socket_needs_no_home() -> None:
     assert resolve({}, socket="/run/roost/roost.sock").socket == "/run/roost/roost.sock"
     with pytest.raises(InvalidSettings):
         resolve({"ROOST_SOCKET": "/run/roost/roost.sock"}, service=True)
+
+
+@pytest.mark.parametrize("variable", ["ROOST_STATE_DIRECTORY", "ROOST_SOCKET"])
+def test_a_path_that_is_not_utf_8_is_refused(variable: str) -> None:
+    with pytest.raises(InvalidSettings, match="not UTF-8") as caught:
+        resolve({"HOME": "/h", variable: "/x/\udcff"})
+    assert caught.value.data == {"variable": variable}
+    caught.value.message.encode()
+
+
+def test_a_tilde_that_no_shell_has_put_in_place_is_the_home() -> None:
+    assert resolve({"HOME": "/h", "ROOST_STATE_DIRECTORY": "~/x"})[:2] == ("/h/x", "/h/x/run/roost.sock")
+    assert resolve({"HOME": "/h", "ROOST_SOCKET": "~/x.sock"}).socket == "/h/x.sock"
