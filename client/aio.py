@@ -320,6 +320,9 @@ class _Link:
             except ProtocolMismatch as exc:
                 link.close()
                 raise frames.mismatched(exc) from exc
+            except ConnectionLost as exc:
+                link.close()
+                raise frames.departed(path) from exc
             except BaseException:
                 link.close()
                 raise

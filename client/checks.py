@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import __version__
 from ..protocol.errors import DaemonUnreachable, RoostError
 from ..protocol.paths import Paths
+from .frames import nobody
 from .invocation import Record
 from .launch import connect
 from .paths import find
@@ -46,7 +47,7 @@ def _daemon(paths: Paths) -> Iterator[Record]:
         with connect(paths) as daemon:
             status = daemon.call("daemon.status", {})
     except DaemonUnreachable as exc:
-        if "errno" in exc.data:
+        if nobody(exc):
             text = "none runs; the first command starts one. What it can enforce here is told when it runs"
             yield check("daemon", True, f"{text}: `roost daemon start`")
         else:

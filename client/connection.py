@@ -151,8 +151,10 @@ class Connection:
     def _greet(self, name: str, timeout: float) -> dict[str, Any]:
         try:
             return frames.greeted(self.call("hello", frames.hello(name), max(timeout, 0.001)))
-        except (TimedOut, ConnectionLost) as exc:
+        except TimedOut as exc:
             raise frames.silent(self.path) from exc
+        except ConnectionLost as exc:
+            raise frames.departed(self.path) from exc
         except ProtocolMismatch as exc:
             raise frames.mismatched(exc) from exc
 

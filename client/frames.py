@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 from .. import __version__
@@ -19,6 +20,7 @@ from ..protocol.lean import Any
 
 PROTOCOL = 1
 """The version of the protocol that this side speaks."""
+_NOBODY = (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ECONNRESET)
 
 
 def request(msgid: int, method: str, params: dict[str, Any], limits: Mapping[str, int]) -> bytes:
@@ -78,8 +80,9 @@ def greeted(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def mismatched(error: ProtocolMismatch) -> ProtocolMismatch:
-    """``error``, and what to do."""
-    return ProtocolMismatch(f"{error.message}; run `roost daemon restart`", **error.data)
+    """``error``, and what to do, if a daemon has not said it already."""
+    advice = "run `roost daemon restart`"
+    return error if advice in error.message else ProtocolMismatch(f"{error.message}; {advice}", **error.data)
 
 
 def silent(path: str) -> DaemonUnreachable:
@@ -89,11 +92,23 @@ def silent(path: str) -> DaemonUnreachable:
 
 
 def unreachable(path: str, cause: OSError) -> DaemonUnreachable:
-    """``errno`` in its data says that nobody listens at ``path``, or that it may not be used."""
-    text = f"no daemon can be reached at {path} ({cause.strerror}); `roost daemon start` starts one"
-    return DaemonUnreachable(text, path=path, errno=cause.errno)
+    """Nobody listens at ``path`` (:func:`nobody`), or it may not be used."""
+    text = f"no daemon can be reached at {path} ({cause.strerror})"
+    advice = "`roost daemon start` starts one" if cause.errno in _NOBODY else "see whose it is, or name another"
+    return DaemonUnreachable(f"{text}; {advice}", path=path, errno=cause.errno)
+
+
+def nobody(error: DaemonUnreachable) -> bool:
+    """No daemon runs there: nobody listens, or who did has just ended."""
+    return error.data.get("errno") in _NOBODY
+
+
+def departed(path: str) -> DaemonUnreachable:
+    """The daemon at ``path`` ended before it greeted."""
+    return unreachable(path, ConnectionResetError(errno.ECONNRESET, "it has just ended"))
 
 
 def lost(path: str) -> ConnectionLost:
     """The daemon closed the connection before it answered."""
-    return ConnectionLost(f"the daemon at {path} closed the connection; ask again", path=path)
+    text = f"the daemon at {path} closed the connection; see what came of the request before you ask again"
+    return ConnectionLost(text, path=path)

@@ -1,6 +1,5 @@
 """Reach the daemon, and start one, fully detached, where none runs. Two at once start one: the lock decides."""
 
-import errno
 import os
 import sys
 import time
@@ -10,6 +9,7 @@ from ..protocol.errors import ERRORS, DaemonUnreachable, StateDirectoryUnusable
 from ..protocol.lean import TYPE_CHECKING
 from ..protocol.paths import Paths
 from .connection import Connection
+from .frames import nobody
 from .paths import DAEMON_VARIABLE, elsewhere, find
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ START_SECONDS = 15.0
 LOCK_HELD = 11
 """The exit status of a roostd that finds the state directory locked by another."""
 
-_NOBODY = (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED)
 _POLL_SECONDS = 0.02
+_AGAIN_SECONDS = 0.5
+"""After what another one that holds the lock, and does not listen, is taken to be about to end."""
 _LOG_BYTES = 4 * 1024 * 1024
 _INHERITED_BY_CHANCE = (
     # An agent that starts a daemon must not hand it the mark that its own daemon ends strays by,
@@ -42,9 +43,12 @@ def reach(environ: Mapping[str, str], *, start: bool) -> Connection:
     try:
         return connect(paths)
     except DaemonUnreachable as exc:
-        if not (start and startable and exc.data.get("errno") in _NOBODY):
+        if not (start and startable and nobody(exc)):
             raise
-    return _start(paths, environ)
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        if (connection := _start(paths, environ, deadline)) is not None:
+            return connection
 
 
 def connect(paths: Paths) -> Connection:
@@ -68,7 +72,8 @@ def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in _INHERITED_BY_CHANCE}
 
 
-def _start(paths: Paths, environ: Mapping[str, str]) -> Connection:
+def _start(paths: Paths, environ: Mapping[str, str], deadline: float) -> Connection | None:
+    """Start one; None: another one has held the lock for a while, and may have ended since."""
     import subprocess  # 2 ms, and most calls find a daemon
 
     log = f"{paths.state}/roostd.log"
@@ -85,13 +90,15 @@ def _start(paths: Paths, environ: Mapping[str, str]) -> Connection:
             start_new_session=True,
         )
     try:
-        return _greeted(paths, process, log, begin)
+        return _greeted(paths, process, deadline, log, begin)
     finally:
         process.returncode = process.returncode or 0  # it is not ours to wait for
 
 
-def _greeted(paths: Paths, process: "subprocess.Popen[bytes]", log: str, begin: int) -> Connection:
-    deadline = time.monotonic() + START_SECONDS
+def _greeted(
+    paths: Paths, process: "subprocess.Popen[bytes]", deadline: float, log: str, begin: int
+) -> Connection | None:
+    again = deadline
     while True:
         status = process.poll()
         try:
@@ -100,6 +107,10 @@ def _greeted(paths: Paths, process: "subprocess.Popen[bytes]", log: str, begin: 
             # 11 is no failure yet: the winner of the lock may be about to listen.
             if status not in (None, LOCK_HELD) or time.monotonic() > deadline:
                 raise _not_started(paths, status, _last_line(log, begin), log) from exc
+            if status is not None:
+                again = min(again, time.monotonic() + _AGAIN_SECONDS)
+            if time.monotonic() > again:
+                return None
         time.sleep(_POLL_SECONDS)
 
 

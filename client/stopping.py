@@ -1,10 +1,15 @@
 """Stop the daemon, wait until its process is gone, and show the report of what was saved."""
 
+import json
 import os
 import select
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 
-from ..protocol.errors import ConnectionLost
+from ..protocol.errors import ConnectionLost, DaemonUnreachable
 from .invocation import Invocation, Record
+from .paths import find
 from .status import FAILED, OK
 
 
@@ -14,17 +19,11 @@ def stop(invocation: Invocation) -> int:
     Raises:
         DaemonUnreachable: none runs.
     """
-    process = _opened(invocation.call("daemon.status")["pid"])
-    try:
+    with _opened(invocation.call("daemon.status")["pid"]) as process:
         invocation.call("events.subscribe", all=True, kinds=["daemon."])
         invocation.call("daemon.shutdown", reason="user")
         report = _report(invocation)
-        if process is not None:
-            while not select.select([process], [], [], 1.0)[0]:
-                pass  # a Ctrl-C right before the wait is noticed now
-    finally:
-        if process is not None:
-            os.close(process)
+        _wait(process)
     if report is None:
         invocation.writer.warn("roost: the daemon ended without a report; see its log")
         return FAILED
@@ -32,12 +31,48 @@ def stop(invocation: Invocation) -> int:
     return OK if report["status"] == 0 else FAILED
 
 
-def _opened(pid: int) -> int | None:
+def stop_unheard(invocation: Invocation) -> None:
+    """Stop one whose protocol we do not speak: SIGTERM to who holds the lock. Its log has the report.
+
+    Raises:
+        DaemonUnreachable: the lock does not tell who that is, or it may not be signalled.
+    """
+    paths, _ = find(invocation.environ)
+    try:
+        with open(paths.lock, "rb") as lock:
+            pid = int(json.loads(lock.readline())["pid"])
+        with _opened(pid) as process:
+            os.kill(pid, signal.SIGTERM)
+            _wait(process)
+    except (OSError, ValueError, TypeError, KeyError) as exc:
+        text = f"the daemon speaks another protocol, and {paths.lock} does not tell how to end it ({exc})"
+        raise DaemonUnreachable(f"{text}; send its process SIGTERM", path=paths.lock) from exc
+    invocation.writer.say(f"stopped: roostd (pid {pid}), which speaks another protocol; its log has the report")
+
+
+def ended(pid: int) -> None:
+    """Wait for the process's end."""
+    with _opened(pid) as process:
+        _wait(process)
+
+
+@contextmanager
+def _opened(pid: int) -> Generator[int | None]:
     """A descriptor that is readable when the process has ended; None where its pid means nothing here."""
     try:
-        return os.pidfd_open(pid)
+        process = os.pidfd_open(pid)
     except OSError:
-        return None
+        yield None
+        return
+    try:
+        yield process
+    finally:
+        os.close(process)
+
+
+def _wait(process: int | None) -> None:
+    while process is not None and not select.select([process], [], [], 1.0)[0]:
+        pass  # a Ctrl-C right before the wait is noticed now
 
 
 def _report(invocation: Invocation) -> Record | None:

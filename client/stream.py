@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from ..protocol.errors import ConnectionLost
 from .content import final_message
 from .follow import Ended, Follower, Happened, Happening, Interrupted, KeyboardClosed, Typed
 from .invocation import Invocation
@@ -39,6 +40,9 @@ def stream(invocation: Invocation, session: Record, **prompt: Any) -> int | None
                     return status
         except KeyboardInterrupt:
             _leave(invocation, left, session)
+        except ConnectionLost as exc:
+            text = f"{exc.message}: {left} of {session['id']}; `roost show {session['id']}`"
+            raise ConnectionLost(text, **exc.data, session=session["id"]) from exc
     return INTERRUPTED
 
 

@@ -12,12 +12,13 @@ uninstall stop the daemon, and take these units away
 import os
 import sys
 
-from ...protocol.errors import DaemonUnreachable, InvalidParams
+from ...protocol.errors import DaemonUnreachable, InvalidParams, ProtocolMismatch
 from ..arguments import Parser
+from ..frames import nobody
 from ..invocation import Invocation
 from ..render import age, duration, engines, fields
 from ..status import OK
-from ..stopping import stop
+from ..stopping import ended, stop, stop_unheard
 
 
 def arguments(parser: Parser) -> None:
@@ -76,7 +77,13 @@ def _engines(invocation: Invocation) -> int:
 
 def _start(invocation: Invocation) -> int:
     invocation.args.no_start = False
+    invocation.environ.pop("ROOST_NO_START", None)  # here it is asked for
     found = invocation.call("daemon.status")
+    if found["phase"] == "stopping":
+        invocation.writer.advise(f"roostd (pid {found['pid']}) is stopping; waiting for its end")
+        ended(found["pid"])
+        invocation.close()
+        found = invocation.call("daemon.status")
     if invocation.writer.json:
         invocation.writer.record(found)
     else:
@@ -95,8 +102,11 @@ def _stopped(invocation: Invocation) -> int:
     invocation.args.no_start = True
     try:
         return stop(invocation)
+    except ProtocolMismatch:
+        stop_unheard(invocation)
+        return OK
     except DaemonUnreachable as exc:
-        if "errno" not in exc.data:
+        if not nobody(exc):
             raise
         invocation.writer.advise(f"no daemon runs at {exc.data.get('path')}")
         return OK

@@ -168,6 +168,21 @@ def test_somebody_listens_who_does_not_answer(path: Path) -> None:
     assert "errno" not in caught.value.data, "another daemon must not be started beside it"
 
 
+def test_one_that_ends_before_it_greets_is_nobody(path: Path) -> None:
+    with peer(path) as daemon:
+        daemon.answers["hello"] = lambda _: daemon.hang_up()
+        with pytest.raises(DaemonUnreachable, match="just ended") as caught:
+            Connection(str(path))
+    assert frames.nobody(caught.value), "one may be started in its place"
+
+
+def test_a_socket_that_may_not_be_used_is_somebodys(path: Path) -> None:
+    path.parent.joinpath("loop").symlink_to("loop")
+    with pytest.raises(DaemonUnreachable, match="see whose it is") as caught:
+        Connection(str(path.parent / "loop" / "s"))
+    assert not frames.nobody(caught.value)
+
+
 def test_a_full_queue_of_connections_does_not_wait_for_ever(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
         listener.bind(str(path))

@@ -54,3 +54,13 @@ def test_a_log_that_grew_long_is_put_aside(monkeypatch: pytest.MonkeyPatch, tmp_
     reach(monkeypatch, tmp_path, "raise SystemExit('why')")
     assert (tmp_path / "roostd.log").read_text() == "why\n"
     assert (tmp_path / "roostd.log.1").stat().st_size == 5_000_000
+
+
+def test_where_the_holder_of_the_lock_has_ended_another_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(launch, "_AGAIN_SECONDS", 0.0)
+    first = "import os, sys; path = sys.argv[1]; sys.exit(3) if os.path.exists(path) else open(path, 'w'); sys.exit(11)"
+    monkeypatch.setattr(launch, "command", lambda: [sys.executable, "-c", first, str(tmp_path / "once")])
+    with pytest.raises(DaemonUnreachable, match="roostd ended with exit status 3"):
+        launch.reach({"ROOST_STATE_DIRECTORY": str(tmp_path)}, start=True)

@@ -226,3 +226,61 @@ def test_it_runs_from_a_virtual_environment_without_a_path() -> None:
         environ = {"ROOST_STATE_DIRECTORY": str(daemon.state)}
         command = [str(Path(sys.executable).parent / "roost"), "ls"]
         assert subprocess.run(command, env=environ, capture_output=True).returncode == 0
+
+
+def test_a_socket_that_may_not_be_used_is_not_taken_for_no_daemon(roost: Roost, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for verb in ("stop", "restart", "start"):
+        done = roost("--socket", str(tmp_path / "loop" / "s"), "daemon", verb)
+        assert done.status == 7 and "see whose it is" in done.err and "no daemon runs" not in done.err
+    told = json.loads(roost("--socket", str(tmp_path / "loop" / "s"), "--json", "doctor").out.splitlines()[0])
+    assert (told["name"], told["ok"]) == ("daemon", False)
+
+
+def test_start_waits_for_the_end_of_one_that_is_stopping(roost: Roost, tmp_path: Path) -> None:
+    slow = '[checkpoints]\nbatch_timeout = "60s"\n[sessions]\ncancel_grace = "60s"\n'
+    (tmp_path / "slow.toml").write_text(slow)
+    roost.environ["ROOST_CONFIG"] = str(tmp_path / "slow.toml")
+    roost("run", "--name", "stuck", "true")
+    first, child = pid_of(roost), json.loads(roost("show", "stuck", "--json").out)["pid"]
+    os.kill(child, signal.SIGSTOP)
+    roost("send", "stuck", "true")
+    wait_until(lambda: roost.daemon.session("stuck")["state"] == "busy", "a turn runs")
+    os.kill(first, signal.SIGTERM)
+    wait_until(lambda: roost.daemon.call("daemon.status")["phase"] == "stopping", "it stops")
+    with roost.started("daemon", "start") as start:
+        wait_until(lambda: "waiting for its end" in start.err(), "it waits")
+        os.kill(child, signal.SIGCONT)
+        start.expect("roostd runs: pid ")
+        assert start.wait() == 0
+    assert not alive(first) and alive(pid_of(roost))
+
+
+def test_by_hand_it_is_started_even_where_commands_are_told_to_start_none(roost: Roost) -> None:
+    assert roost("daemon", "start", ROOST_NO_START="1").status == 0
+    first = pid_of(roost)
+    assert roost("daemon", "restart", ROOST_NO_START="1").status == 0
+    assert pid_of(roost) != first
+
+
+def test_one_that_speaks_another_protocol_is_restarted(roost: Roost) -> None:
+    roost("daemon", "start")
+    first = pid_of(roost)
+    newer = "import sys; from roost.client import cli, frames; frames.PROTOCOL = 2; sys.exit(cli.main())"
+    with roost.started("ls", program=newer, terminal=True) as ls:
+        assert ls.wait() == 7
+        assert ls.rest().count("run `roost daemon restart`") == 1
+    with roost.started("daemon", "stop", program=newer, terminal=True) as stop:
+        assert stop.wait() == 0
+        assert f"stopped: roostd (pid {first}), which speaks another protocol" in stop.rest()
+    assert not alive(first)
+
+
+def test_a_daemon_killed_under_a_prompt_is_told_with_what_was_sent(roost: Roost) -> None:
+    roost("daemon", "start")
+    with roost.started("run", "--name", "cut", "echo on; sleep 60") as run:
+        run.expect("on\n")
+        os.kill(pid_of(roost), signal.SIGKILL)
+        assert run.wait() == 7
+        turn = json.loads(roost("show", "cut", "--json").out)["last_turn"]
+        assert turn in run.err() and "roost show s-" in run.err()
