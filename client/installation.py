@@ -1,8 +1,10 @@
 """``roost daemon install`` and ``uninstall``: the user's units in place and enabled, or gone; both may be repeated."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from ..protocol.errors import DaemonRunning, DaemonUnreachable
+from ..protocol.errors import DaemonRunning, DaemonUnreachable, InvalidSettings
+from ..protocol.paths import SOCKET_VARIABLE, STATE_VARIABLE
 from .invocation import Invocation
 from .launch import connect
 from .paths import find
@@ -18,11 +20,13 @@ def install(invocation: Invocation) -> int:
     """Put the units in place, start the socket, and look at lingering.
 
     Raises:
-        SystemdUnavailable, UnitInTheWay, InvalidSettings.
+        SystemdUnavailable, UnitInTheWay.
+        InvalidSettings: a state directory or a socket is named that the units do not have, or there is no place.
         DaemonRunning: one runs that systemd did not start, and it has the state.
     """
     systemctl, units, writer = Systemctl(invocation.environ), UserUnits(invocation.environ), invocation.writer
     systemctl.check()
+    _refuse_named(invocation.environ)
     units.present()
     if systemctl.show(SOCKET, "ActiveState") != "active":
         _refuse_another(invocation)
@@ -79,6 +83,14 @@ def _stopped(systemctl: Systemctl, present: list[Path]) -> bool:
     if there := [path.name for path in present if path.name in (SOCKET, SERVICE)]:
         systemctl.do("disable", *there)
     return SERVICE in running and systemctl.show(SERVICE, "ExecMainStatus") == str(LOST)
+
+
+def _refuse_named(environ: Mapping[str, str]) -> None:
+    """The socket unit listens in one place, where a command that is told another would not look."""
+    for variable in (STATE_VARIABLE, SOCKET_VARIABLE):
+        if path := environ.get(variable):
+            text = f"{variable} (or its option) names {path}, and the units are for the daemon that is found without"
+            raise InvalidSettings(f"{text}; unset it and install again", variable=variable, path=path)
 
 
 def _refuse_another(invocation: Invocation) -> None:
