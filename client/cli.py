@@ -49,7 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        return _main(sys.argv[1:] if argv is None else argv)
+        try:
+            return _main(sys.argv[1:] if argv is None else argv)
+        except SystemExit:  # argparse has printed its help
+            sys.stdout.flush()
+            raise
     except KeyboardInterrupt:
         return status.INTERRUPTED
     except BrokenPipeError:

@@ -5,7 +5,7 @@ With --stderr, what the session's children wrote there; N and LAST then count by
 
 from collections.abc import Callable
 
-from ...protocol.errors import InvalidParams
+from ...protocol.errors import InvalidParams, TurnNotFound
 from ..arguments import Parser, count
 from ..follow import Ended, Follower, Happened, Interrupted
 from ..history import after_last, prompts
@@ -33,6 +33,8 @@ def run(invocation: Invocation) -> int:
     turn = invocation.call("turn.get", turn=args.turn)["turn"] if args.turn else None
     known = args.session or (turn and turn["session"])
     session = invocation.call("session.get", session=known)["session"] if known else None
+    if turn and session and turn["session"] != session["id"]:
+        raise TurnNotFound(f"turn {turn['id']} is not of session {session['id']}", turn=turn["id"])
     after = args.after or 0
     if args.n is not None:
         after = after_last(invocation, session, args.n)

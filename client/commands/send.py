@@ -19,8 +19,9 @@ def arguments(parser: Parser) -> None:
 def run(invocation: Invocation) -> int:
     args = invocation.args
     retried = invocation.call("turn.get", turn=args.retry)["turn"] if args.retry else None
-    prompt = retried["input"] if retried and not args.prompt else read(args.prompt, args.file, invocation.environ)
     session = invocation.call("session.get", session=args.session)["session"]
+    again = retried if not (args.prompt or args.file) else None
+    prompt: str = again["input"] if again else read(args.prompt, args.file, invocation.environ)
     sending: Record = {
         "input": prompt,
         "timeout": args.timeout,

@@ -190,7 +190,8 @@ class Supervisor:
                     return made
         saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, "latest"))
         if saved is None:
-            raise _no_checkpoint(session_id, "latest")
+            text = f"session {session_id} has no state yet; a prompt gives it one: `roost send {session_id} PROMPT`"
+            raise CheckpointNotFound(text, session=session_id, checkpoint="latest")
         latest, packed = saved
         if name == "latest":
             return latest

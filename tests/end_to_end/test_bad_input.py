@@ -47,6 +47,8 @@ def test_what_is_not_there(daemon: Daemon) -> None:
     assert refused(daemon, "turn.get", turn="t-nothere").name == "turn_not_found"
     assert refused(daemon, "item.read", item="i-nothere").name == "item_not_found"
     assert refused(daemon, "session.state", session=session, name="no-such").name == "checkpoint_not_found"
+    stateless = refused(daemon, "session.checkpoint", session=daemon.create())
+    assert stateless.name == "checkpoint_not_found" and "roost send" in stateless.message
     unknown = refused(daemon, "session.create", engine="shel", workspace="/tmp")
     assert unknown.name == "engine_not_found" and "shell" in unknown.message
     verb = refused(daemon, "session.gett", session=session)

@@ -71,6 +71,14 @@ def test_without_a_session_it_is_every_event_of_the_daemon(roost: Roost) -> None
     assert len(lines) == len(roost.daemon.events())
 
 
+def test_a_turn_of_another_session_is_not_found(roost: Roost) -> None:
+    turn = json.loads(roost("show", "told", "--json").out)["last_turn"]
+    other = roost("new").out.strip()
+    for follow in ([], ["-f"]):
+        done = roost("log", other, "--turn", turn, *follow)
+        assert done.status == 4 and done.err.endswith("(turn_not_found)\n")
+
+
 def test_of_all_sessions_too_it_begins_with_the_last_turns(roost: Roost) -> None:
     roost("new", "--name", "other")
     for session in ("other", "told"):

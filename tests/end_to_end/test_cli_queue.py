@@ -56,6 +56,8 @@ def test_send_and_wait_streams_the_turn(roost: Roost) -> None:
     assert (done.status, done.out) == (1, "out\n")
     last = json.loads(roost("show", "streamed", "--json").out)["last_turn"]
     assert roost("send", "-w", "streamed", "--retry", last).out == "out\n"
+    (roost.daemon.workspace / "other").write_text("echo other")
+    assert roost("send", "-w", "streamed", "--retry", last, "--file", "other").out == "other\n"
 
 
 def test_the_queue_is_listed_in_the_order_it_runs(roost: Roost) -> None:

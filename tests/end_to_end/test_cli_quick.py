@@ -1,5 +1,6 @@
 """What a quick verb imports, and what only a person at a terminal gets."""
 
+import os
 import re
 import subprocess
 import sys
@@ -74,3 +75,20 @@ def test_what_a_command_prints_reaches_the_terminal_as_it_is(roost: Roost) -> No
 def test_an_output_that_cannot_show_a_character_is_no_crash(roost: Roost) -> None:
     done = roost("run", "printf 'caf\u00e9'", PYTHONIOENCODING="ascii")
     assert (done.status, done.out) == (0, "caf?")
+
+
+def test_help_is_quiet_where_nobody_reads_it(roost: Roost) -> None:
+    for argv in (["--help"], ["ls", "--help"], ["--version"]):
+        reads, writes = os.pipe()
+        os.close(reads)
+        command = [sys.executable, "-m", "roost.client", *argv]
+        done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, env=roost.environ)
+        os.close(writes)
+        assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_doctor_on_a_narrow_terminal_says_what_is_fine(roost: Roost) -> None:
+    with roost.started("doctor", terminal=True, COLUMNS="80", NO_COLOR="1") as doctor:
+        lines = doctor.rest().splitlines()
+    assert any(line.startswith("ok") and "  pidfd " in line for line in lines)
+    assert all(len(line) <= 80 and "…" not in line for line in lines)
