@@ -281,8 +281,8 @@ class LiveSession:
             text = f"session {self.id} runs turn {self.turn.turn.id}; wait for it or cancel it first"
             raise SessionBusy(text, session=self.id, turn=self.turn.turn.id)
         assert self.engine is not None
+        self.dirty = self.engine.saves  # it may be cleared though it does not say so in time
         empty = await self.engine.clear()
-        self.dirty = self.engine.saves
         await self.house.store.write(lambda tx: checkpoints.clear(tx, self.id, empty))
         self.dirty, self._through = False, self.house.record(self.id).through_turn
         return True

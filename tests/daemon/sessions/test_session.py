@@ -19,6 +19,7 @@ from roost.protocol.errors import (
     SessionBusy,
     SessionNotFound,
     StorageFailed,
+    TimedOut,
     TurnNotFound,
     WorkerExited,
 )
@@ -98,6 +99,19 @@ async def test_when_the_end_of_a_turn_cannot_be_written_it_waits_and_loses_nothi
     assert (await house.kinds(session)).count("turn.completed") == 2, "done twice is done once"
 
 
+async def test_the_time_that_a_turn_takes_is_no_idle_time(house: Rooms) -> None:
+    """Else one that ran for longer than ``idle_unload`` would end with its session."""
+    session, live = await house.started()
+    house.gates["run"] = trio.Event()
+    turn = await house.send(session, "say it")
+    await wait_until(lambda: live.turn)
+    live.used_at -= 3600
+    house.gates.pop("run").set()
+    await house.wait(turn)
+    await wait_until(lambda: live.turn is None)
+    assert house.registry.idle_too_long(1800) == []
+
+
 async def test_a_child_that_dies_between_turns_is_replaced(house: Rooms) -> None:
     session, live = await house.started()
     house.engines[session].kill()
@@ -175,6 +189,40 @@ async def test_a_clear_that_cannot_be_saved_leaves_a_state_to_save(house: Rooms)
     assert live.dirty and await house.saved(session) == ["keep"]
     await house.supervisor.stop(session)
     assert await house.saved(session) == []
+
+
+async def test_a_clear_that_is_not_answered_in_time_leaves_a_state_to_save(
+    house: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child may have cleared it all the same: a stop that called it unchanged would undo that."""
+    session, live = await house.started()
+    await house.run(session, "keep")
+    engine = house.engines[session]
+
+    async def late() -> None:
+        engine.seen = []
+        raise TimedOut("it did not answer in time; try again")
+
+    monkeypatch.setattr(engine, "clear", late)
+    with pytest.raises(TimedOut):
+        await house.supervisor.clear(session)
+    assert live.dirty and await house.saved(session) == ["keep"]
+    report = await Shutdown(house.registry, "test", lambda text: None).run()
+    assert (report.saved, report.unchanged) == (1, 0)
+    assert await house.saved(session) == []
+
+
+async def test_what_is_saved_after_a_clear_holds_all_turns_before_it(house: Rooms) -> None:
+    """Also one that was lost with its child, which the state did not hold until then."""
+    session, _ = await house.started()
+    one = await house.run(session, "one")
+    await house.supervisor.stop(session)
+    lost = await house.begun(session, "deaf")
+    await house.supervisor.stop(session, force=True)
+    await house.supervisor.start(session)
+    assert (await house.supervisor.checkpoint(session, "before")).through_turn == one.id
+    await house.supervisor.clear(session)
+    assert (await house.supervisor.checkpoint(session, "after")).through_turn == lost
 
 
 async def test_delete_and_start_meet(house: Rooms) -> None:
