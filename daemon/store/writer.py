@@ -1,8 +1,9 @@
 """The writer's side of the store, all on one thread: operations in groups, one commit a group.
 
 Rule 1: a job that failed leaves nothing, and its numbers are given out again. Rule 2: a job fails for its own reasons
-only: when a group is rolled back as a whole, each of its jobs runs again alone. Rule 3: after a failed COMMIT nothing
-is believed until the database was opened anew and the number of its last commit read.
+only: when a group is rolled back as a whole, each of its jobs runs again alone. A group that cannot even begin fails,
+for each of its jobs would wait as long. Rule 3: after a failed COMMIT nothing is believed until the database was opened
+anew and the number of its last commit read.
 """
 
 import logging
@@ -40,10 +41,11 @@ class Job:
 
 
 class _Undone(Exception):
-    """Nothing of the group is in the database."""
+    """Nothing of the group is in the database. ``begun``: one of its jobs may be to blame."""
 
-    def __init__(self, error: RoostError) -> None:
+    def __init__(self, error: RoostError, *, begun: bool = True) -> None:
         self.error = error
+        self.begun = begun
 
 
 class _Doubt:
@@ -99,17 +101,22 @@ class Writer:
             self._commit(conn, jobs, start)
         except _Undone as undone:
             self.counts["rollbacks"] += 1
-            if len(jobs) > 1:
+            for job in jobs:
+                job.fail(undone.error)  # until it has run again
+            if undone.begun and len(jobs) > 1:
                 for job in jobs:
                     self._group([job])
                 return
-            jobs[0].fail(undone.error)
         self._concluded += jobs
 
     def _fill(self, conn: sqlite3.Connection, jobs: list[Job], start: Counters) -> None:
         """Everything of a group up to its COMMIT."""
         try:
             conn.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as exc:
+            roll_back(conn)
+            raise _Undone(ours(exc, self.path), begun=False) from exc
+        try:
             before = conn.total_changes
             for job in jobs:
                 self._operate(conn, job)
@@ -233,7 +240,7 @@ class Writer:
             try:
                 there = self._settle(doubt)
             except RoostError as error:
-                raise _Undone(error) from error
+                raise _Undone(error, begun=False) from error
             if there:
                 self._concluded += [_late(commit) for commit in doubt.commits]
         assert self.link.conn is not None

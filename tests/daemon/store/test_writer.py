@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.ledger import Ledger, creating, emitting, sending
-from roost.daemon.store import Tx, database, reads
+from roost.daemon.store import Stored, Tx, database, reads
+from roost.daemon.store.link import Link
+from roost.daemon.store.tx import Counters
 from roost.daemon.store.writer import KNOWN_SESSIONS, Writer
 from roost.protocol.errors import InternalError, LimitReached, OutcomeUnknown, QueueFull, StorageFailed
 from roost.protocol.rpc import unpack
@@ -131,6 +134,80 @@ def test_what_changes_nothing_waits_for_no_disk(ledger: Ledger) -> None:
     marker = ledger.conn.execute("SELECT marker FROM meta").fetchone()
     ledger.group(lambda tx: tx.session(session.id), lambda tx: tx.session(session.id))
     assert ledger.conn.execute("SELECT marker FROM meta").fetchone() == marker
+
+
+def test_a_group_that_cannot_begin_fails_at_once_as_a_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for somebody else's lock waits for it once, however many others were handed in with it."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
+    with closing(Ledger(path)) as ledger, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asked: list[str] = []
+        ledger.conn.set_trace_callback(asked.append)
+        jobs = ledger.group(*[emitting("") for _ in range(5)])
+        assert [type(job.error) for job in jobs] == [StorageFailed] * 5
+        assert asked == ["BEGIN IMMEDIATE"]
+        other.execute("ROLLBACK")
+        ledger.group(*[emitting("") for _ in range(5)])
+        assert [event.seq for event in ledger.events("")] == [1, 2, 3, 4, 5]
+
+
+# --- a COMMIT that fails though it is done: what is in the database then, and nothing else, is delivered ---
+
+
+class Broken:
+    """A connection whose COMMIT is done, and fails."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        done = self._conn.execute(sql, *parameters)
+        if sql == "COMMIT":
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+        return done
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
+
+
+@pytest.fixture
+def unknown(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    """Two operations of the ledger are on disk, and nobody knows. What is in the list keeps it from being looked at."""
+    errors: list[Exception] = [StorageFailed("the disk does not answer; look at it")]
+    reopen = Link.reopen
+
+    def look(link: Link) -> Counters:
+        if errors:
+            raise errors.pop()
+        return reopen(link)
+
+    monkeypatch.setattr(Link, "reopen", look)
+    monkeypatch.setattr(ledger.writer.link, "conn", Broken(ledger.conn))
+    jobs = ledger.group(emitting("", "one"), emitting("", "two"))
+    assert [type(job.error) for job in jobs] == [OutcomeUnknown] * 2 and not ledger.commits
+    return errors
+
+
+def delivered(ledger: Ledger) -> list[Stored]:
+    return [event for commit in ledger.commits for event in commit.events]
+
+
+def test_what_was_done_unknown_to_all_is_delivered_before_what_follows(
+    ledger: Ledger, unknown: list[Exception]
+) -> None:
+    ledger.do(emitting("", "three"))
+    assert [event.seq for event in delivered(ledger)] == [1, 2, 3]
+    assert delivered(ledger) == ledger.events("")
+
+
+def test_as_long_as_it_cannot_be_looked_at_a_group_fails_as_a_whole(ledger: Ledger, unknown: list[Exception]) -> None:
+    unknown.append(StorageFailed("it still does not answer; look at it"))
+    jobs = ledger.group(*[emitting("") for _ in range(5)])
+    assert [job.error and job.error.message for job in jobs] == ["it still does not answer; look at it"] * 5
+    ledger.do(emitting("", "three"))
+    assert delivered(ledger) == ledger.events("") and len(ledger.events("")) == 3
 
 
 # --- a full disk: SQLite is told how many pages there may be ---
