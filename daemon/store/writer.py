@@ -67,6 +67,8 @@ class Writer:
         self._counters = self.link.stored()
         self._known: dict[str, Session] = {}
         self._doubt: _Doubt | None = None
+        self._marker = self._counters.marker
+        """Of the last commit that was begun."""
         self._concluded: list[Job] = []
 
     @property
@@ -89,14 +91,17 @@ class Writer:
         log.error("the store's writer failed by a mistake in it", exc_info=exc)
         left = [job for job in jobs if job not in self._concluded]
         self.link.drop()
-        self._doubt = _Doubt(left, self._counters.marker, InternalError(f"the daemon made a mistake: {exc!r}"))
-        self._leave_open(left, self._doubt.error)
+        error = InternalError(f"the daemon made a mistake: {exc!r}")
+        # What is in doubt already stays so: these are part of it, or were not begun.
+        self._doubt = self._doubt or _Doubt(left, self._marker, error)
+        self._leave_open(left, error)
         self._concluded += left
 
     def _group(self, jobs: list[Job]) -> None:
         try:
             conn = self._opened()
             start = self._counters.copy()
+            self._marker = start.marker + 1
             self._fill(conn, jobs, start)
             self._commit(conn, jobs, start)
         except _Undone as undone:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.ledger import Ledger, creating, emitting, sending
-from roost.daemon.store import Stored, Tx, database, reads
+from roost.daemon.store import Commit, Stored, Tx, database, reads
 from roost.daemon.store.link import Link
 from roost.daemon.store.tx import Counters
 from roost.daemon.store.writer import KNOWN_SESSIONS, Writer
@@ -94,6 +94,7 @@ def test_a_mistake_of_the_writer_itself_lets_nobody_wait_for_ever(
     assert "ZeroDivisionError" in caplog.text
     ledger.do(emitting(""))
     assert [event.seq for event in ledger.events("")] == [1]
+    assert delivered(ledger) == ledger.events(""), "what is in no database was never so"
 
 
 def test_wrong_sql_is_a_mistake_of_ours(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,6 +211,14 @@ def test_as_long_as_it_cannot_be_looked_at_a_group_fails_as_a_whole(ledger: Ledg
     assert delivered(ledger) == ledger.events("") and len(ledger.events("")) == 3
 
 
+def test_a_mistake_while_it_is_looked_at_does_not_forget_it(ledger: Ledger, unknown: list[Exception]) -> None:
+    unknown.append(MemoryError())
+    (job,) = ledger.group(emitting("", "never"))
+    assert isinstance(job.error, OutcomeUnknown)
+    ledger.do(emitting("", "three"))
+    assert delivered(ledger) == ledger.events("") and len(ledger.events("")) == 3
+
+
 # --- a full disk: SQLite is told how many pages there may be ---
 
 
@@ -256,6 +265,25 @@ def test_an_operation_that_swallows_the_full_disk_fails_all_the_same(full: Ledge
     assert isinstance(second.error, StorageFailed)
     assert full.session(session).name is None
     assert [event.seq for event in full.events(session)] == [1, 2, 3]
+
+
+def test_a_mistake_among_those_that_run_again_alone_delivers_what_is_there(
+    full: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[object] = []
+
+    def count(writer: Writer, commits: list[Commit]) -> None:
+        counted.append(commits)
+        if len(counted) == 2:
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_count", count)
+        jobs = full.group(emitting("", "one"), emitting("", "two"), greedy(""), emitting("", "four"))
+    assert [type(job.error) for job in jobs] == [type(None), OutcomeUnknown, StorageFailed, StorageFailed]
+    full.do(emitting("", "five"))
+    assert [unpack(event.packed)["data"]["message"] for event in full.events("")] == ["one", "two", "five"]
+    assert delivered(full) == full.events("")
 
 
 def test_a_full_disk_is_over_when_there_is_room_again(full: Ledger) -> None:
