@@ -2,12 +2,14 @@
 
 many     twenty tasks send prompts for ever; each that was acknowledged is said
 single   ARG operations one after another; what became of each is said
+crash    the same, and there is no orderly end
 last     the same, without another connection: what fails is looked into after a recovery of the WAL
 """
 
 import os
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -41,7 +43,7 @@ async def many(path: Path) -> None:
             nursery.start_soon(send_for_ever)
 
 
-async def single(path: Path, count: int) -> None:
+async def single(path: Path, count: int, *, crash: bool = False) -> None:
     """Each line: begin or end, the operation, what became of it, the last offset that was delivered."""
     store = Store.open(path, used=True)
     async with trio.open_nursery() as nursery:
@@ -54,6 +56,8 @@ async def single(path: Path, count: int) -> None:
                 say("end", number, exc.name, store.offset)
             else:
                 say("end", number, "ok", store.offset)
+        if crash:
+            os._exit(0)
         store.close()
 
 
@@ -71,7 +75,7 @@ if __name__ == "__main__":
     database, mode = Path(sys.argv[1]), sys.argv[2]
     if mode == "many":
         trio.run(many, database)
-    elif mode == "single":
-        trio.run(single, database, int(sys.argv[3]))
+    elif mode in ("single", "crash"):
+        trio.run(partial(single, database, int(sys.argv[3]), crash=mode == "crash"))
     else:
         last(database, int(sys.argv[3]))

@@ -101,6 +101,13 @@ def test_a_commit_that_fails_leaves_nothing_and_the_next_one_is_well(path: Path)
 
 
 @traced
+def test_a_commit_that_failed_is_not_brought_back_by_a_crash(path: Path) -> None:
+    """All of it stands in the WAL, which is read again then."""
+    assert names(run(path, "crash", 3, *sync_fails("5"))) == ["ok", "ok", "storage_failed"]
+    assert messages(path) == ["0", "1"]
+
+
+@traced
 def test_the_first_commit_of_all_fails(path: Path) -> None:
     assert names(run(path, "single", 3, *sync_fails("1"))) == ["storage_failed", "ok", "ok"]
     assert messages(path) == ["1", "2"]
