@@ -39,7 +39,7 @@ LOOK = 1.0
 """Seconds between two looks at whether lock, database and socket are still the files they were."""
 FINDING = 10.0
 """Seconds to find the cgroups: the kernel takes none, a probe in one 5 at most."""
-REPORTING = 5.0
+REPORTING = 3.0
 """Seconds a stuck disk has to take an event of the daemon's own; it stands in the log too."""
 STRAYS = 5.0
 """Seconds within which what no session's tree holds is ended at the stop."""
@@ -365,8 +365,8 @@ class App:
         return report
 
     async def _end_strays(self, processes: Processes, store: Store) -> None:
-        if left := await processes.end_strays(STRAYS):
-            await self._record(store, "daemon.processes_left", {"pids": left})
+        if (left := await processes.end_strays(STRAYS)) and store.gone is None:  # it stands in the log too
+            store.write_nowait(lambda tx: tx.emit("", "daemon.processes_left", {"pids": left}))  # the store's end waits
 
     async def _record(self, store: Store, kind: str, data: Mapping[str, Any]) -> None:
         """An event of the daemon's own. It happened, whether or not the disk takes it."""

@@ -24,7 +24,7 @@ GROUP = 1000
 """Operations of one commit, at most."""
 WRITING = 30.0
 """Seconds that the disk has to take a write; then nobody waits for it any longer, and it may still be done."""
-END_SECONDS = 10.0
+END_SECONDS = 5.0
 """How long the end waits for the writer's thread; one that is stuck in a disk must not hold the daemon."""
 
 
@@ -52,6 +52,7 @@ class Store:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._closed = False
         self._thread: Thread | None = None
+        self._given_up = False
         self._ended = trio.Event()
 
     @classmethod
@@ -85,8 +86,9 @@ class Store:
         finally:
             if not self._ended.is_set():
                 self._end()
-                with trio.move_on_after(END_SECONDS, shield=True):
+                with trio.move_on_after(END_SECONDS, shield=True) as waiting:
                     await self._ended.wait()
+                self._given_up = waiting.cancelled_caught
 
     async def write(self, operation: Callable[[Tx], T]) -> T:
         """The operation's result, once its commit is durable and delivered. To be cancelled ends only the waiting.
@@ -132,11 +134,14 @@ class Store:
             raise
 
     def close(self) -> None:
-        """End, once all that was handed in is committed. Blocking; only the first call does anything."""
+        """End, once all that was handed in is committed. Blocking; only the first call does anything.
+
+        A thread that ``run`` has waited for in vain is not waited for again.
+        """
         self._end()
         if self._thread is None:
             self._writer.link.close()
-        else:
+        elif not self._given_up:
             self._thread.join(END_SECONDS)
 
     def _end(self) -> None:

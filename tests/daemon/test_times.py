@@ -14,6 +14,7 @@ from roost.daemon.settings import Settings, load
 from roost.daemon.store import store
 
 UNITS = Path(__file__).parents[2] / "systemd"
+DEADLINES = Path(__file__).parents[2] / "docs" / "deadlines.md"
 
 
 @pytest.fixture
@@ -35,5 +36,8 @@ def test_saving_and_ending_are_within_the_deadline_of_the_stop(defaults: Setting
 @pytest.mark.parametrize("name", ["roost.service", "roost@.service"])
 def test_the_stop_is_over_before_systemd_ends_it(defaults: Settings, name: str) -> None:
     [told] = re.findall(r"^TimeoutStopSec=(\d+)$", (UNITS / name).read_text(), re.MULTILINE)
-    behind = [checkpoint.SETTLING, app.REPORTING, server.CLOSING, app.STRAYS, engine.PARTING, store.END_SECONDS]
-    assert defaults.daemon.stop_deadline + sum(behind) < int(told)
+    sessions = [checkpoint.SETTLING, app.REPORTING, server.CLOSING, app.STRAYS]
+    tasks = [spawn.PARTING, engine.PARTING]
+    behind = sum([*sessions, *tasks, store.END_SECONDS, app.LEAVING])
+    assert defaults.daemon.stop_deadline + behind < int(told)
+    assert f"at most {behind:g} s" in DEADLINES.read_text()

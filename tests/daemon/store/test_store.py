@@ -8,8 +8,10 @@ from threading import Event
 import pytest
 import trio
 
+from helpers.daemon import wait_until
 from helpers.ledger import Ledger, creating, emitting, sending
 from roost.daemon.store import Commit, Store, Tx, reads, sessions
+from roost.daemon.store import store as store_module
 from roost.daemon.store.readers import READERS
 from roost.protocol.errors import (
     DatabaseDamaged,
@@ -339,6 +341,31 @@ async def test_to_cancel_its_run_commits_what_was_handed_in(path: Path) -> None:
     ledger.close()
 
 
+def test_a_writer_that_was_waited_for_in_vain_is_not_waited_for_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a stop on a disk that hangs would take twice as long."""
+    gate, given_up = Event(), Event()
+    store = Store.open(path, used=False)
+
+    def hang(tx: Tx) -> None:
+        if not gate.wait(10):
+            given_up.set()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            store.write_nowait(hang)
+            nursery.cancel_scope.cancel()
+
+    monkeypatch.setattr(store_module, "END_SECONDS", 0.01)
+    trio.run(main)
+    monkeypatch.setattr(store_module, "END_SECONDS", 60.0)
+    store.close()
+    assert not given_up.is_set()
+    gate.set()
+
+
 def test_one_that_never_ran_closes(path: Path) -> None:
     Store.open(path, used=False).close()
     with pytest.raises(DatabaseMissing):
@@ -360,9 +387,9 @@ def test_commits_that_nobody_is_left_to_hear_of(path: Path, caplog: pytest.LogCa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("roost.daemon.store.store.END_SECONDS", 0.01)
         trio.run(main)
-    gate.set()
     store.close()
-    assert "loop ended" in caplog.text
+    gate.set()
+    wait_until(lambda: "loop ended" in caplog.text, "the end of what the writer does")
     ledger = Ledger(path, used=True)
     assert len(ledger.events("")) == 1
     ledger.close()
