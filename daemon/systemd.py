@@ -28,6 +28,8 @@ def listen_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
     if len(fitting) != 1:
         text = f"systemd handed over {count} descriptors, {len(fitting)} of them listening Unix stream sockets"
         raise InvalidSettings(f"{text}; roost.socket must have one ListenStream=", descriptors=int(count))
+    if not isinstance(fitting[0].getsockname(), str):  # an abstract one: whoever is in this network may connect to it
+        raise InvalidSettings("systemd handed over a socket without a path; ListenStream= must name one, and no @name")
     return fitting[0]
 
 

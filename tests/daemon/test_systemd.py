@@ -159,6 +159,16 @@ def test_socket_that_was_handed_over(listener: socket.socket) -> None:
     assert handed(listener) == [str((3, False, listener.getsockname()))]
 
 
+def test_a_socket_without_a_path_is_refused() -> None:
+    """No directory guards who may connect to an abstract one, and no other roost finds it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as abstract:
+        abstract.bind(f"\0roost-test-{os.getpid()}")
+        abstract.listen()
+        assert handed(abstract) == [
+            "invalid_settings systemd handed over a socket without a path; ListenStream= must name one, and no @name"
+        ]
+
+
 def test_socket_for_another_process(listener: socket.socket) -> None:
     assert handed(listener, LISTEN_PID="1") == ["None"]
 
