@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from ...protocol.errors import (
@@ -126,13 +127,21 @@ def _inspect(conn: sqlite3.Connection, path: Path, used: bool) -> None:
     if version > newest():
         text = f"{path} has format {version}, this roost knows {newest()} at most; install a newer roost"
         raise DatabaseNewer(text, path=str(path), version=version, known=newest())
-    if missing := _TABLES - tables:
+    if version < 1:
+        raise damaged(path, f"its format is {version}, and there is none of that number")
+    if missing := _tables(version) - tables:
         raise damaged(path, f"without the tables {', '.join(sorted(missing))}")
     if conn.execute("SELECT count(*) FROM meta").fetchone() != (1,):
         raise damaged(path, "its counters are missing")
 
 
-_TABLES = {"meta", "sessions", "turns", "items", "chunks", "checkpoints", "events", "keys"}
+def _tables(version: int) -> set[str]:
+    """What a database of this version has."""
+    with closing(sqlite3.connect(":memory:")) as conn:
+        for file in sorted(MIGRATIONS.glob("*.sql")):
+            if int(file.stem) <= version:
+                conn.executescript(file.read_text(encoding="utf-8"))
+        return {name for (name,) in conn.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
 
 
 def newest() -> int:

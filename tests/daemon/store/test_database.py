@@ -1,5 +1,6 @@
 """Opening: what is made anew, what is refused and left as it is, and what is migrated."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -141,6 +142,35 @@ def test_one_without_its_tables_or_counters_is_damaged(filled: Path) -> None:
     with closing(sqlite3.connect(filled)) as conn:
         conn.executescript("DROP TABLE chunks")
     assert "chunks" in refuse(filled, DatabaseDamaged)
+
+
+@pytest.mark.parametrize(
+    "table", ["environments", "turns", "items", "checkpoints", "events", "gaps", "deleted", "keys", "children"]
+)
+def test_one_without_any_of_its_tables_is_damaged(filled: Path, table: str) -> None:
+    with closing(sqlite3.connect(filled)) as conn:
+        conn.executescript(f"DROP TABLE {table}")
+    assert f"without the tables {table}" in refuse(filled, DatabaseDamaged)
+
+
+def test_a_table_that_came_later_is_not_missed_in_an_older_one(
+    filled: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("migrations")
+    shutil.copytree(database.MIGRATIONS, folder, dirs_exist_ok=True)
+    monkeypatch.setattr(database, "MIGRATIONS", folder)
+    (folder / f"{database_version(filled) + 1:04}.sql").write_text("CREATE TABLE extra (id TEXT)")
+    Ledger(filled, used=True).close()
+    with closing(sqlite3.connect(filled)) as conn:
+        conn.executescript("DROP TABLE extra")
+    assert "without the tables extra" in refuse(filled, DatabaseDamaged)
+
+
+def test_one_that_has_tables_and_no_format_is_damaged(filled: Path) -> None:
+    """Else the first migration would meet its own tables, at each start."""
+    with closing(sqlite3.connect(filled)) as conn:
+        conn.executescript("PRAGMA user_version = 0")
+    assert "its format is 0" in refuse(filled, DatabaseDamaged)
 
 
 def test_one_of_another_program_is_refused(path: Path) -> None:
