@@ -1,11 +1,15 @@
 """The command ``roostd`` before it is a daemon."""
 
+import errno
+import os
 import subprocess
 import sys
 
 import pytest
 
 from roost import __version__
+from roost.daemon.__main__ import FAILED, WRONG, _status  # pyright: ignore[reportPrivateUsage]
+from roost.protocol.errors import StateDirectoryUnusable
 
 
 def roostd(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,6 +29,24 @@ def test_it_refuses_what_it_does_not_know() -> None:
     refused = roostd("--fast")
     assert refused.returncode == 2
     assert "unrecognized arguments: --fast" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (errno.ENOSPC, FAILED),
+        (errno.EDQUOT, FAILED),
+        (errno.EIO, FAILED),
+        (errno.ENOMEM, FAILED),
+        (errno.EACCES, WRONG),
+        (errno.ENOTDIR, WRONG),
+    ],
+)
+def test_a_start_that_may_do_better_later_is_tried_again(number: int, status: int) -> None:
+    """systemd does not start it again where somebody has to correct something first."""
+    error = StateDirectoryUnusable("the state directory cannot be used; name another")
+    error.__cause__ = OSError(number, os.strerror(number))
+    assert _status(error) == status
 
 
 @pytest.mark.parametrize("module", ["argparse", "difflib"])

@@ -2,13 +2,15 @@
 
 import json
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.daemon import Daemon, alive, pids_with, wait_until
+from helpers.daemon import DEADLINE, Daemon, alive, pids_with, wait_until
 from helpers.engines import diary, engines
+from helpers.handed import handed
 
 FAST = "[checkpoints]\nbatch_timeout = '3s'\n[sessions]\ncancel_grace = '500ms'\nterm_grace = '500ms'\n"
 
@@ -53,6 +55,28 @@ def test_nothing_live_stops_at_once(daemon: Daemon) -> None:
     """S0.D1."""
     assert daemon.stop() == 0
     assert stopped(daemon.start())["sessions"] == 0
+
+
+def test_its_own_socket_goes_with_it(daemon: Daemon) -> None:
+    assert daemon.stop() == 0
+    assert not daemon.socket.exists()
+
+
+def test_a_socket_that_is_another_daemons_by_now_stays(daemon: Daemon) -> None:
+    other = daemon.socket.with_name("other.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(other))
+        other.rename(daemon.socket)
+        daemon.stop()
+        assert daemon.socket.is_socket()
+
+
+def test_a_socket_that_systemd_handed_over_stays(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "s")
+    with handed(daemon) as process:
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+        assert daemon.socket.is_socket()
 
 
 def test_a_clean_state_is_not_saved_again(odd: Daemon) -> None:
