@@ -6,7 +6,7 @@ from functools import partial
 import trio
 
 from ...protocol.errors import OutcomeUnknown, RoostError, SessionBusy, WorkerExited, from_wire
-from ...protocol.model import Checkpoint, Limits, Problem, SessionState, Turn, TurnState
+from ...protocol.model import Checkpoint, Limits, Problem, SessionState, TurnState
 from ..core.states import SessionEvent
 from ..engines.engine import STUCK, Engine, Launch
 from ..process.proc import Identity
@@ -16,7 +16,7 @@ from .house import House, problem_of
 from .launch import prepared
 from .letter import Mailbox
 from .recorder import persist
-from .turn import RunningTurn
+from .turn import RunningTurn, claimed
 from .waiters import Waiters
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ class LiveSession:
         """Claim the first queued turn and have it run; None if there is none that may."""
         if self.turn is not None or self.stopping:
             return self.turn
-        turn = await self._claim()
+        turn = await claimed(self.house.store, self.id)
         if turn is None:
             return None
         assert self.engine is not None
@@ -227,23 +227,6 @@ class LiveSession:
             running.interrupt(self._interrupted)
         self._nursery.start_soon(self._run_turn, running)
         return running
-
-    async def _claim(self) -> Turn | None:
-        store = self.house.store
-
-        def claim(tx: Tx) -> Turn | None:
-            if turn := turns.claim(tx, self.id):
-                sessions.told(tx, self.id)  # with its first turn its engine learns what was cut off
-            return turn
-
-        def claimed(tx: Tx) -> Turn | None:
-            running = tx.session(self.id).turn
-            return tx.turn(running) if running else claim(tx)
-
-        try:
-            return await store.write(claim)
-        except OutcomeUnknown:
-            return await persist(store, claimed)  # else it might be running, and nobody would run it
 
     async def _run_turn(self, running: RunningTurn) -> None:
         await running.run()

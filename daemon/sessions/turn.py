@@ -4,14 +4,32 @@ import logging
 
 import trio
 
-from ...protocol.errors import InternalError, RoostError
+from ...protocol.errors import InternalError, OutcomeUnknown, RoostError
 from ...protocol.model import Problem, Turn, TurnState
 from ..core.states import TURN
 from ..engines.engine import Ended, Engine, problem
-from ..store import Store, Tx, turns
+from ..store import Store, Tx, sessions, turns
 from .recorder import Recorder, persist
 
 log = logging.getLogger(__name__)
+
+
+async def claimed(store: Store, session_id: str) -> Turn | None:
+    """The session's first queued turn, running from now on; None if there is none that may."""
+
+    def claim(tx: Tx) -> Turn | None:
+        if turn := turns.claim(tx, session_id):
+            sessions.told(tx, session_id)  # with its first turn its engine learns what was cut off
+        return turn
+
+    def looked_up(tx: Tx) -> Turn | None:
+        running = tx.session(session_id).turn
+        return tx.turn(running) if running else claim(tx)
+
+    try:
+        return await store.write(claim)
+    except OutcomeUnknown:
+        return await persist(store, looked_up)  # else it might be running, and nobody would run it
 
 
 class RunningTurn:
