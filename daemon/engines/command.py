@@ -11,7 +11,7 @@ from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new
 from ..process.processes import Processes
 from ..process.spawn import Child
 from ..store.items import Append, End, Start
-from .engine import DYING, Ended, Grace, Launch, Listener, died, part, problem
+from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, part, problem
 from .tail import Tail
 
 
@@ -108,7 +108,7 @@ class CommandEngine:
     async def cancel(self, turn: Turn, reason: str) -> None:
         self._signal(signal.SIGTERM)
 
-    async def state(self) -> bytes:
+    async def state(self) -> Told:
         raise self._stateless()
 
     async def clear(self) -> bytes | None:

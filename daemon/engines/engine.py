@@ -70,6 +70,13 @@ class Ended:
     engine_state: bytes | None = None
 
 
+class Told(NamedTuple):
+    """A packed copy of an engine's state. ``answered``: the last turn that the engine had answered by then, if any."""
+
+    state: bytes
+    answered: str | None
+
+
 class Listener(Protocol):
     """What an engine reports while a turn runs, and when it has a child."""
 
@@ -114,8 +121,8 @@ class Engine(Protocol):
     async def cancel(self, turn: Turn, reason: str) -> None:
         """Ask it to end the turn; returns when it was asked."""
 
-    async def state(self) -> bytes:
-        """A packed copy of its state."""
+    async def state(self) -> Told:
+        """Its state, and how far that goes."""
         ...
 
     async def clear(self) -> bytes | None:

@@ -49,20 +49,30 @@ class Line:
         self._lost = lost
         self._broken = broken
         self._wire = rpc.Connection(self.limits)
-        self._answers: dict[int, trio.MemorySendChannel[rpc.Response]] = {}
+        self._answers: dict[int, tuple[trio.MemorySendChannel[rpc.Response], Callable[[], None]]] = {}
         self._unsent = Errands[bytes](self._write, UNSENT)
         self._stream: trio.abc.SendStream
         self._deaf: Callable[[], Awaitable[None]]
 
-    async def call(self, method: str, params: dict[str, Any], within: float = float("inf")) -> dict[str, Any]:
+    async def call(
+        self,
+        method: str,
+        params: dict[str, Any],
+        within: float = float("inf"),
+        heard: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
         """Ask the worker; ``within`` in seconds.
+
+        Args:
+            heard: is called as the answer is heard, before any that the worker gave later: whoever waits for answers
+                that come together goes on in any order.
 
         Raises:
             RoostError: what ``lost`` says, or an error of the worker's own. WorkerViolation, TimedOut.
         """
         msgid = self._wire.next_msgid()
         send, receive = trio.open_memory_channel[rpc.Response](1)
-        self._answers[msgid] = send
+        self._answers[msgid] = send, heard
         try:
             with trio.fail_after(within):
                 await self._send(rpc.request(msgid, method, params))
@@ -102,7 +112,9 @@ class Line:
     async def _handle(self, message: rpc.Message) -> None:
         match message:
             case rpc.Response(msgid=msgid):
-                if channel := self._answers.pop(msgid, None):
+                if waiting := self._answers.pop(msgid, None):
+                    channel, heard = waiting
+                    heard()
                     channel.send_nowait(message)
             case rpc.Notification(method=method, params=params):
                 try:
@@ -144,7 +156,7 @@ class Line:
     def close(self) -> None:
         """Nothing is said any more: whoever waits for an answer is told."""
         self._unsent.close()
-        for channel in self._answers.values():
+        for channel, _ in self._answers.values():
             channel.close()
         self._answers.clear()
 

@@ -24,7 +24,7 @@ from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new
 from ..process.processes import Processes
 from ..process.spawn import Child
 from ..store.items import Append, End, Start
-from .engine import DYING, Ended, Grace, Launch, Listener, died, part, problem, starved
+from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, part, problem, starved
 from .heard import Translator
 from .inlet import Inlet
 from .line import Line
@@ -57,6 +57,7 @@ class WorkerEngine:
         self._attending = trio.CancelScope()
         self._asked_to_end = False
         self._ready = False
+        self._answered: str | None = None
         self._failed: RoostError | None = None
 
     @property
@@ -200,9 +201,13 @@ class WorkerEngine:
     async def run(self, turn: Turn) -> Ended:
         self._translator = Translator()
         before = self._oom_kills
+
+        def heard() -> None:
+            self._answered = turn.id
+
         try:
             params = {"turn": turn.id, "number": turn.number, "input": turn.input}
-            result = await self._line.call("turn.run", params)
+            result = await self._line.call("turn.run", params, heard=heard)
         except (WorkerExited, WorkerViolation) as exc:
             await self.gone.wait()
             return _failed(self.problem or problem(exc))
@@ -223,9 +228,16 @@ class WorkerEngine:
     async def cancel(self, turn: Turn, reason: str) -> None:
         await self._line.call("turn.cancel", {"turn": turn.id, "reason": reason}, self._grace.request)
 
-    async def state(self) -> bytes:
+    async def state(self) -> Told:
         method = "checkpoint" if self.saves else "state.get"
-        return self._packed(await self._line.call(method, {}, self._grace.request))
+        answered: str | None = None
+
+        def heard() -> None:
+            nonlocal answered
+            answered = self._answered
+
+        result = await self._line.call(method, {}, self._grace.request, heard)
+        return Told(self._packed(result), answered)
 
     def _packed(self, result: dict[str, Any]) -> bytes:
         """Raises LimitReached: it could not be restored."""

@@ -245,7 +245,10 @@ class LiveSession:
     async def told_state(self) -> tuple[bytes, str | None]:
         """A packed copy of the engine's state, and the last turn that it holds."""
         assert self.engine is not None
-        return await self.engine.state(), self._through
+        state, answered = await self.engine.state()
+        if self.turn is not None and self.turn.turn.id == answered:  # its end may not be on disk yet
+            return state, answered
+        return state, self._through
 
     async def save(self, name: str = "latest") -> Checkpoint:
         """Take the engine's state and keep it; returns when it is on disk."""

@@ -27,6 +27,7 @@ class Odd:
         self.seen: list[str] = []
         self.wire = rpc.Connection()
         self.running: int | None = None
+        self.meets: tuple[int, str] | None = None
         self.deaf = False
 
     def write(self, data: bytes) -> None:
@@ -61,6 +62,8 @@ class Odd:
                 self.write(rpc.response(self.running, {"status": "cancelled"}))
                 self.running = None
                 return
+            case "checkpoint" | "state.get" if self.meets is not None:
+                return self.meet(message.msgid, *self.meets)
             case "checkpoint" | "state.get":
                 answer = {"state": self.seen}
             case "state.clear":
@@ -105,6 +108,9 @@ class Odd:
             case "wait":
                 self.running = msgid
                 return
+            case "meet":
+                self.meets = msgid, rest
+                return
             case "deaf":
                 self.deaf = True
                 return
@@ -148,6 +154,12 @@ class Odd:
             case _:
                 pass
         self.write(rpc.response(msgid, result))
+
+    def meet(self, asked: int, msgid: int, first: str) -> None:
+        """The answers to a turn and to who asks for the state meanwhile, in one piece."""
+        self.meets = None
+        turn, state = rpc.response(msgid, {"status": "completed"}), rpc.response(asked, {"state": self.seen})
+        self.write(state + turn if first == "state" else turn + state)
 
     def most(self) -> dict[str, Any]:
         """The longest title, the most data of an item and of a failure, the longest message."""

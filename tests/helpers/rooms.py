@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from roost.daemon.current import Current
-from roost.daemon.engines.engine import Ended, Engine, Launch, Listener
+from roost.daemon.engines.engine import Ended, Engine, Launch, Listener, Told
 from roost.daemon.process.proc import Identity
 from roost.daemon.process.processes import Processes
 from roost.daemon.sessions import Supervisor
@@ -49,6 +49,7 @@ class TinyEngine:
         self.seen: list[str] = list(rpc.unpack(launch.state)) if launch.state else []
         self.gates: dict[str, trio.Event] = {}
         self.entered: list[str] = []
+        self.answered: str | None = None
         self._cancelled = trio.Event()
         self._killed = trio.Event()
 
@@ -74,6 +75,11 @@ class TinyEngine:
             self.gone.set()
 
     async def run(self, turn: Turn) -> Ended:
+        ended = await self._do(turn)
+        self.answered = turn.id
+        return ended
+
+    async def _do(self, turn: Turn) -> Ended:
         await self._enter("run")
         self.seen.append(turn.input)
         verb, _, rest = turn.input.partition(" ")
@@ -114,13 +120,13 @@ class TinyEngine:
         if turn.input != "deaf":
             self._cancelled.set()
 
-    async def state(self) -> bytes:
+    async def state(self) -> Told:
         await self._enter("state")
         if self._killed.is_set():
             raise WorkerExited("it is gone; start it again")
         if "stuck" in self.seen:
             raise TimedOut("it does not answer; it was told to be stuck")
-        return rpc.pack(self.seen)
+        return Told(rpc.pack(self.seen), self.answered)
 
     async def clear(self) -> bytes | None:
         await self._enter("clear")

@@ -36,7 +36,7 @@ async def test_a_turn_its_words_and_its_state(tmp_path: Path) -> None:
         assert listening.text == "hello" and len(listening.changes) == 3
         assert saved.engine_state is not None
         expected = ["before", "interrupted: what ran", "say hello", "save"]
-        assert rpc.unpack(saved.engine_state) == rpc.unpack(await engine.state()) == expected
+        assert rpc.unpack(saved.engine_state) == rpc.unpack((await engine.state()).state) == expected
         emptied = await engine.clear()
         assert emptied is not None and rpc.unpack(emptied) == []
     assert listening.children == [] and engine.problem is None
@@ -48,7 +48,22 @@ async def test_a_worker_without_state_says_so(tmp_path: Path) -> None:
         assert not engine.saves
         with pytest.raises(NotSupported, match="no state that can be cleared"):
             await engine.clear()
-        assert rpc.unpack(await engine.state()) == []
+        assert rpc.unpack((await engine.state()).state) == []
+
+
+@pytest.mark.parametrize(("first", "answered"), [("state", "t-1"), ("turn", "t-2")])
+async def test_a_state_says_which_turn_was_answered_before_it(tmp_path: Path, first: str, answered: str) -> None:
+    """Also when both answers come in one piece, and whoever waits for them goes on in any order."""
+    engine, _ = worker(tmp_path)
+    async with serving(engine):
+        assert (await engine.state()).answered is None
+        for _ in range(5):
+            await engine.run(turn("say it", "t-1"))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(engine.run, turn(f"meet {first}", "t-2"))
+                await trio.testing.wait_all_tasks_blocked()
+                told = await engine.state()
+            assert told.answered == answered
 
 
 @pytest.mark.parametrize(
@@ -204,7 +219,7 @@ async def test_one_that_does_not_answer_is_a_timeout(tmp_path: Path) -> None:
         with pytest.raises(TimedOut, match=r"checkpoint within 0\.2 s"):
             await engine.state()
         os.kill(engine.pid, signal.SIGCONT)
-        assert rpc.unpack(await engine.state()) == [], "its late answer is nobody's, and the next one is right"
+        assert rpc.unpack((await engine.state()).state) == [], "its late answer is nobody's, and the next one is right"
 
 
 async def test_asked_to_end_it_ends_by_itself(tmp_path: Path) -> None:

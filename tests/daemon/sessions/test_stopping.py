@@ -4,7 +4,9 @@ import pytest
 import trio
 
 from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, wait_until
+from roost.daemon.core.states import TURN
 from roost.daemon.sessions import recorder
+from roost.protocol import rpc
 from roost.protocol.errors import (
     InternalError,
     RoostError,
@@ -199,3 +201,25 @@ async def test_a_state_names_the_last_turn_that_it_holds(house: Rooms) -> None:
     assert (await house.wait(cut)).state is TurnState.interrupted
     assert (await live.told_state())[1] == one.id
     assert (await live.save()).through_turn == one.id
+
+
+async def test_a_state_holds_a_turn_that_is_answered_before_its_end_is_on_disk(
+    house: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "RETRY", 0.01)
+    session, live = await house.started()
+    one = await house.run(session, "one")
+    house.gates["run"] = trio.Event()
+    two = await house.send(session, "two")
+    await wait_until(lambda: house.engines[session].entered.count("run") == 2)
+    assert (await live.told_state())[1] == one.id
+    faults = Faults(house.store)
+    faults.fail(FULL, 1_000_000)
+    house.gates.pop("run").set()
+    await wait_until(lambda: faults.failed)
+    packed, through = await live.told_state()
+    assert (rpc.unpack(packed), through) == (["one", "two"], two)
+    assert not TURN.terminal((await house.turns(session))[-1].state)
+    faults.mend()
+    await house.wait(two)
+    assert (await live.told_state())[1] == two
