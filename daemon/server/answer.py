@@ -5,19 +5,11 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from ...protocol import rpc
-from ...protocol.errors import ResultTooLarge
 from ...protocol.model import Noun
+from ..core.result import check_size
 
-MAX_RESULT = 1024 * 1024
-"""Bytes of one result."""
 PAGE_BYTES = 900_000
 """Bytes of the records on one page: a result of them stays under MAX_RESULT."""
-
-_PAGING = {
-    "session.state": "the state itself is that big; `session.checkpoint` saves it without sending it",
-    "turn.get": "page its items with `after`, read a big one with item.read",
-    "item.read": "ask for a smaller `limit`",
-}
 
 
 class Packed(NamedTuple):
@@ -57,8 +49,5 @@ def encode(msgid: int, method: str, result: Noun | Packed) -> bytes:
         ResultTooLarge: it is over 1 MiB; names the way to get less.
     """
     data = result.data if isinstance(result, Packed) else rpc.pack(result.to_wire())
-    if len(data) > MAX_RESULT:
-        way = _PAGING.get(method, "ask for a smaller `limit` and go on with `next`")
-        text = f"the result of {method} has {len(data)} bytes and {MAX_RESULT} are allowed: {way}"
-        raise ResultTooLarge(text, method=method, bytes=len(data), limit=MAX_RESULT)
+    check_size(method, len(data))
     return rpc.result_head(msgid) + data

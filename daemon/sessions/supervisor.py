@@ -1,7 +1,7 @@
 """Every verb on sessions and turns, as its owner does it. Whoever asked may leave: the work goes on."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -26,6 +26,7 @@ from ...protocol.methods import (
     TurnSendResult,
 )
 from ...protocol.model import Author, Checkpoint, EngineKind, Problem, ProcessStats, Session, SessionState, Turn
+from ..core.result import check_size
 from ..core.states import TURN
 from ..current import Current
 from ..process.processes import Processes
@@ -150,7 +151,7 @@ class Supervisor:
             told = await self._unless_gone(live, live.ask(live.told_state, ANSWER))
             if told is not None:
                 packed, through = told
-                return SessionStateResult(source="live", through_turn=through, at=None, state=rpc.unpack(packed))
+                return SessionStateResult(source="live", through_turn=through, at=None, state=_sendable(packed))
         saved = await self.store.read(lambda conn: checkpoints.load(conn, session_id, name))
         if saved is None:
             if name != "latest":
@@ -158,7 +159,7 @@ class Supervisor:
             return SessionStateResult(source="none", through_turn=None, at=None, state=None)
         kept, packed = saved
         return SessionStateResult(
-            source="checkpoint", through_turn=kept.through_turn, at=kept.at, state=rpc.unpack(packed)
+            source="checkpoint", through_turn=kept.through_turn, at=kept.at, state=_sendable(packed)
         )
 
     async def clear(self, session_id: str) -> Session:
@@ -347,6 +348,16 @@ class Supervisor:
     async def _owned(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """Do ``work`` in the registry's nursery; being cancelled here ends only the waiting."""
         return await self.registry.owned(lambda: work(*args))
+
+
+def _sendable(packed: bytes) -> Any:
+    """A state that is told. One that is too large is not unpacked: that would hold up all others, and for nothing.
+
+    Raises:
+        ResultTooLarge.
+    """
+    check_size("session.state", len(packed))
+    return rpc.unpack(packed)
 
 
 def _no_checkpoint(session_id: str, name: str) -> CheckpointNotFound:

@@ -9,7 +9,8 @@ from ....protocol import rpc
 from ....protocol.errors import ProtocolMismatch, TimedOut
 from ....protocol.methods import PROTOCOL, CancelParams, HelloParams, HelloResult, LimitsInfo, ServerInfo
 from ....protocol.params import Done, Nothing
-from ..answer import MAX_RESULT, Packed
+from ...core.result import MAX_RESULT
+from ..answer import Packed
 
 if TYPE_CHECKING:
     from ..connection import Connection

@@ -19,8 +19,9 @@ from ....protocol.methods import (
     TurnWaitParams,
 )
 from ....protocol.model import Item
+from ...core.result import MAX_RESULT
 from ...store import reads
-from ..answer import MAX_RESULT, Packed, fitting, packed_list
+from ..answer import Packed, fitting, packed_list
 from ..deadline import in_time
 
 if TYPE_CHECKING:

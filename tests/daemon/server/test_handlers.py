@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.served import Client, Served, connected, served
-from roost.daemon.server.answer import MAX_RESULT
+from roost.daemon.core.result import MAX_RESULT
 from roost.daemon.server.handlers import ROUTES
 from roost.daemon.store import Tx, checkpoints
 from roost.daemon.store.items import Append, End, Start, record

@@ -7,11 +7,14 @@ import trio
 import trio.testing
 
 from helpers.rooms import ME, Rooms, rooms, wait_until
+from roost.daemon.core.result import MAX_RESULT
+from roost.daemon.store import checkpoints
 from roost.protocol.errors import (
     CheckpointNotFound,
     EngineNotFound,
     InvalidParams,
     NotSupported,
+    ResultTooLarge,
     SessionBusy,
     SessionNotFound,
     TurnNotFound,
@@ -35,6 +38,20 @@ async def test_the_state_is_a_copy_of_the_live_one_else_the_saved_one(house: Roo
     assert (saved.source, saved.state, saved.through_turn) == ("checkpoint", ["one", "two"], turn.id)
     with pytest.raises(CheckpointNotFound):
         await house.supervisor.state(session, "other")
+
+
+async def test_a_state_that_is_too_large_to_be_told_is_not_looked_into(house: Rooms) -> None:
+    """To unpack many small values takes long, and nobody else is served meanwhile."""
+    session = await house.create()
+    for letter in "ab":
+        await house.run(session, letter * 600_000)
+    with pytest.raises(ResultTooLarge, match=r"session\.checkpoint") as caught:
+        await house.supervisor.state(session, "latest")
+    assert caught.value.data["bytes"] > caught.value.data["limit"]
+    large = b"\xc1" * (MAX_RESULT + 1)  # no MessagePack at all
+    await house.store.write(lambda tx: checkpoints.save(tx, session, name="kept", state=large, through_turn=None))
+    with pytest.raises(ResultTooLarge):
+        await house.supervisor.state(session, "kept")
 
 
 async def test_the_state_of_one_that_is_just_unloaded_is_the_saved_one(house: Rooms) -> None:
