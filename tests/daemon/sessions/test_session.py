@@ -160,6 +160,15 @@ async def test_unload_and_send_meet_and_the_turn_runs(house: Rooms) -> None:
     assert len(state.state) == 40 and state.state[:2] == ["turn 0", "meanwhile 0"], "no update is lost"
 
 
+async def test_a_session_whose_turn_waits_is_not_unloaded(house: Rooms) -> None:
+    session, live = await house.started()
+    house.registry.runner.stop()
+    turn = await house.send(session, "say it")
+    assert not await house.registry.unload(session, "idle") and live.serving
+    await house.supervisor.remove(turn)
+    assert await house.registry.unload(session, "idle")
+
+
 async def test_clear_is_not_undone_by_a_start_that_meets_it(house: Rooms) -> None:
     session, _ = await house.started()
     for n in range(20):
