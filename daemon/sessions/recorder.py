@@ -9,7 +9,7 @@ import trio
 from ...protocol import rpc
 from ...protocol.errors import OutcomeUnknown, RoostError, StorageFailed, StorageGone
 from ..store import Store, Tx
-from ..store.items import Append, Change, End, Start, record
+from ..store.items import Append, Change, End, Progress, Start, record
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +156,7 @@ _WITH_DATA = (Start, End)
 
 
 def _weight(change: Change) -> int:
-    """About how many bytes of memory it takes."""
+    """About how many bytes of memory it takes; a character may take four."""
     data = change.data if isinstance(change, _WITH_DATA) else None
-    return 64 + (len(rpc.pack(data)) if data else 0)
+    text = change.title if isinstance(change, Start) else change.message if isinstance(change, Progress) else ""
+    return 64 + 4 * len(text) + (len(rpc.pack(data)) if data else 0)

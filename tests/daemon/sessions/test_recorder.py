@@ -7,7 +7,7 @@ from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, wait_until
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.recorder import MERGE_BYTES, MOST_UNSAVED, Recorder, persist
 from roost.daemon.store import Tx, reads
-from roost.daemon.store.items import Append, Change, End, Start
+from roost.daemon.store.items import Append, Change, End, Progress, Start
 from roost.protocol.errors import LimitReached, OutcomeUnknown, SessionNotFound, StorageFailed
 from roost.protocol.model import Item, ItemKind, ItemState
 from roost.protocol.rpc import unpack
@@ -93,6 +93,24 @@ async def test_what_is_unsaved_is_bounded(house: Rooms, nursery: trio.Nursery) -
         while not (found := await items(house, turn)) or found[0].state is ItemState.in_progress:
             pass
     assert added <= found[0].bytes <= added + 65536
+
+
+@pytest.mark.parametrize("large", [Progress("x" * 4096, None), Start("i-1", ItemKind.status, "x" * 4096, {})])
+async def test_messages_and_titles_are_part_of_what_is_unsaved(
+    house: Rooms, nursery: trio.Nursery, large: Change
+) -> None:
+    made, _ = await recording(house, nursery)
+    faults = Faults(house.store)
+    faults.fail(FULL, 10**6)
+    await made.add(start())
+    await wait_until(lambda: faults.failed)
+    added = 0
+    with trio.move_on_after(0.1):
+        while True:
+            await made.add(large)
+            added += 1
+            await trio.lowlevel.checkpoint()
+    assert 0 < added <= MOST_UNSAVED / 4096
 
 
 async def test_past_max_output_it_is_counted_and_not_kept(house: Rooms, nursery: trio.Nursery) -> None:
