@@ -25,6 +25,8 @@ from .lean import Any, NamedTuple, cast
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 MAX_MSGID = 2**32 - 1
+MOST_NAMED = 64
+"""Characters of a method that a refusal says: it may be as long as a frame, and who refuses it keeps the answer."""
 _HEAD_BYTES = 64  # enough for the array header, the type and the msgid of any frame
 
 
@@ -228,8 +230,9 @@ class Connection:
             case [2, str(method), params] if (named := _named(params)) is not None:
                 return Notification(method, named)
             case [2, str() | bytes() as method, [*_]]:
-                text = f"the params of the notification {method!r} are not an array of one map"
-                return Unheard(InvalidParams(text, method=str(method)))
+                begun = method[:MOST_NAMED]
+                text = f"the params of the notification {begun!r} are not an array of one map"
+                return Unheard(InvalidParams(text, method=str(begun)))
             case _:
                 raise InvalidRequest(_SHAPE)
 
@@ -238,7 +241,8 @@ class Connection:
             return Refused(msgid, DuplicateMsgid(f"msgid {msgid} is still in use; use another", msgid=msgid))
         named = _named(params)
         if named is None:
-            return Refused(msgid, InvalidParams("params must be an array of one map", method=method))
+            error = InvalidParams("params must be an array of one map", method=method[:MOST_NAMED])
+            return Refused(msgid, error)
         if len(self.pending) >= self.limits.pending:
             text = f"{self.limits.pending} requests wait on this connection; read their answers first"
             return Refused(msgid, TooManyRequests(text, limit=self.limits.pending))

@@ -9,6 +9,7 @@ from ...protocol.worker import ITEM_STATES, MOST_DATA
 from ..store.items import Append, Change, End, Progress, Start, UsageReport
 
 LONGEST_TITLE = 4096
+LONGEST_NAME = 256
 MOST_OPEN = 1000
 LARGEST = 2**53
 
@@ -42,6 +43,9 @@ class Translator:
         name = params["item"]
         if name in self._open:
             raise InvalidParams(f"item.start: item {name!r} is open already", field="item", item=name)
+        if len(name) > LONGEST_NAME:
+            text = f"item.start: item has {len(name)} characters and may have {LONGEST_NAME}; choose a shorter name"
+            raise InvalidParams(text, field="item", limit=LONGEST_NAME)
         if len(self._open) >= MOST_OPEN:
             raise InvalidParams(f"item.start: {MOST_OPEN} items are open already; end some", field="item")
         try:

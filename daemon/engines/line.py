@@ -123,7 +123,8 @@ class Line:
                     raise violation(exc) from exc
             case rpc.Request(msgid=msgid, method=method):
                 self._wire.answered(msgid)
-                refusal = MethodNotFound(f"roostd does not answer {method!r} to a worker", method=method)
+                named = method[: rpc.MOST_NAMED]
+                refusal = MethodNotFound(f"roostd does not answer {named!r} to a worker", method=named)
                 await self._send(rpc.failure(msgid, refusal))
             case rpc.Refused(msgid=msgid, error=error):
                 await self._send(rpc.failure(msgid, error))

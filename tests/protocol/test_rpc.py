@@ -179,6 +179,13 @@ def test_a_notification_that_is_not_ours_is_passed_over(method: Any, params: Any
     assert found[1] == rpc.Request(1, "m", {})
 
 
+@pytest.mark.parametrize("head", [[rpc.REQUEST, 3], [rpc.NOTIFICATION]])
+def test_a_refusal_says_the_beginning_of_a_long_method(head: list[Any]) -> None:
+    (found,) = received(rpc.pack([*head, "x" * 100_000, [5]]))
+    assert isinstance(found, rpc.Refused | rpc.Unheard)
+    assert found.error.data == {"method": "x" * rpc.MOST_NAMED} and len(found.error.message) < 200
+
+
 def test_a_key_that_is_no_text_is_a_violation() -> None:
     (violation,) = received(msgpack.packb([0, 3, "m", [{7: 1}]]))
     assert isinstance(violation, rpc.Violation) and violation.msgid == 3

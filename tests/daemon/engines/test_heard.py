@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from roost.daemon.engines.heard import LONGEST_TITLE, MOST_OPEN, Translator
+from roost.daemon.engines.heard import LONGEST_NAME, LONGEST_TITLE, MOST_OPEN, Translator
 from roost.daemon.store.items import Append, End, Progress, Start, UsageReport
 from roost.protocol.errors import InvalidParams
 from roost.protocol.model import ItemKind, ItemState, Usage
@@ -44,6 +44,7 @@ def test_progress_and_usage() -> None:
     ("method", "params", "field"),
     [
         ("item.start", {"item": "open", "kind": "command"}, "item"),
+        ("item.start", {"item": "m" * (LONGEST_NAME + 1), "kind": "command"}, "item"),
         ("item.start", {"item": "m", "kind": "no kind"}, "kind"),
         ("item.start", {"item": "m", "kind": "command", "data": {"x": "x" * MOST_DATA}}, "data"),
         ("item.start", {"item": "m", "kind": "command", "data": {1: "x"}}, "data"),

@@ -141,6 +141,18 @@ async def test_its_own_requests_are_refused_politely(joined: Joined, nursery: tr
     assert names == ["method_not_found", "invalid_params"]
 
 
+async def test_a_refusal_does_not_say_all_of_what_it_refuses(joined: Joined, nursery: trio.Nursery) -> None:
+    """It waits until the worker reads, as do those of 99 more."""
+    nursery.start_soon(joined.run)
+    method = "x" * 100_000
+    without_params = rpc.pack([rpc.REQUEST, 2, method, [5]])
+    for request in (rpc.request(1, method, {}), without_params):
+        await joined.theirs.send_all(request)
+        refusal = await joined.next()
+        assert isinstance(refusal, rpc.Response)
+        assert refusal.error["data"]["method"] == "x" * 64 and len(rpc.pack(refusal.error)) < 1000
+
+
 @pytest.mark.parametrize("error", [NotSupported("it cannot; use another"), SessionBusy("it runs; wait")])
 async def test_an_error_of_its_own_is_told_on(joined: Joined, nursery: trio.Nursery, error: RoostError) -> None:
     nursery.start_soon(joined.run)
