@@ -20,7 +20,7 @@ class RoostError(Exception):
     name: ClassVar[str] = "error"
     code: ClassVar[int] = 0
 
-    def __init__(self, message: str, **data: Any) -> None:
+    def __init__(self, message: str, /, **data: Any) -> None:  # data may have any name: a peer chooses it
         super().__init__(message)
         self.message = message
         self.data = data
@@ -42,7 +42,7 @@ class UnknownError(RoostError):
 
     code = 1
 
-    def __init__(self, message: str, wire_name: str, **data: Any) -> None:
+    def __init__(self, message: str, wire_name: str, /, **data: Any) -> None:
         super().__init__(message, **data)
         self._wire_name = wire_name
 
@@ -387,10 +387,10 @@ ERRORS = {name: cls for name, cls in _tree(RoostError).items() if name != "error
 def from_wire(error: object) -> RoostError:
     """The exception for an error that a peer sent; an unknown name becomes :class:`UnknownError`."""
     if not isinstance(error, dict):
-        return UnknownError(f"the peer answered with the error {error!r}", wire_name="error")
+        return UnknownError(f"the peer answered with the error {error!r}", "error")
     given = cast("dict[Any, Any]", error)
     name, message, data = str(given.get("name", "error")), str(given.get("message", "")), given.get("data")
     culprit = cast("dict[Any, Any]", data) if isinstance(data, dict) else {}
-    fields = {str(key): value for key, value in culprit.items() if key not in ("message", "wire_name")}
+    fields = {str(key): value for key, value in culprit.items()}
     known = ERRORS.get(name)
-    return known(message, **fields) if known else UnknownError(message, wire_name=name, **fields)
+    return known(message, **fields) if known else UnknownError(message, name, **fields)

@@ -31,6 +31,13 @@ def test_an_unknown_name_is_kept() -> None:
     assert error.to_wire()["name"] == "brand_new"
 
 
+@pytest.mark.parametrize("name", ["turn_failed", "brand_new"])
+def test_data_may_have_any_name(name: str) -> None:
+    data = {"self": 1, "message": 2, "wire_name": 3, "name": 4}
+    error = from_wire({"code": 1, "name": name, "message": "do this", "data": data})
+    assert (error.wire_name, error.message, error.data) == (name, "do this", data)
+
+
 @pytest.mark.parametrize("wire", ["text", 7, None, [], {"name": 3}, {"data": "no map"}, {"data": {"message": "x"}}])
 def test_whatever_another_server_sends_as_an_error_is_one(wire: object) -> None:
     assert isinstance(from_wire(wire), RoostError)
