@@ -8,6 +8,7 @@ from ..protocol import rpc
 from ..protocol import worker as wire
 from ..protocol.errors import (
     InternalError,
+    InvalidParams,
     LocalProtocolError,
     NotSupported,
     ProtocolViolation,
@@ -58,13 +59,13 @@ class Functions:
 
     def restore(self, state: Any) -> None:
         if self._restore:
-            self._call(self._restore, state)
+            self._asked(self._restore, state)
 
     def clear(self) -> None:
         if self._clear:
-            self._call(self._clear)
+            self._asked(self._clear)
         elif self._restore:
-            self._call(self._restore, None)
+            self._asked(self._restore, None)
         else:
             raise NotSupported("this worker has no state that can be cleared")
 
@@ -76,7 +77,7 @@ class Functions:
         """
         if self._checkpoint is None:
             raise NotSupported("this worker keeps no state")
-        state = self._call(self._checkpoint)
+        state = self._asked(self._checkpoint)
         try:
             frame = rpc.response(0, {"state": state})
         except LocalProtocolError as error:
@@ -91,6 +92,13 @@ class Functions:
         """End the loop of the async functions."""
         if self._runner:
             self._runner.close()
+
+    def _asked(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What ``function`` returns to a request. InvalidParams as its answer would mean that roostd asked wrongly."""
+        try:
+            return self._call(function, *args)
+        except InvalidParams as error:
+            raise InternalError(error.message, **error.data) from error
 
     def _call(self, function: Callable[..., Any], *args: Any, turn: Turn | None = None) -> Any:
         result = function(*args)

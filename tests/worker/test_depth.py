@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from helpers.worker_driver import Driver, script
-from roost.protocol.errors import InternalError, InvalidParams
+from roost.protocol.errors import InternalError
 from roost.protocol.worker import MOST_FAILURE, NESTING
 
 ITEM, FAILURE, STATE = NESTING - 4, NESTING - 3, NESTING - 2
@@ -79,7 +79,7 @@ def test_the_deepest_state_that_is_taken_is_restored(deep: Driver, tmp_path: Pat
 )
 def test_an_error_s_data_that_cannot_be_sent_is_left_out(saved: str, why: str, tmp_path: Path) -> None:
     with Driver(script("deep"), tmp_path) as worker:
-        with pytest.raises(InvalidParams, match="it is text; its data is left out: ") as caught:
+        with pytest.raises(InternalError, match="it is text; its data is left out: ") as caught:
             worker.initialize(state=saved)
         assert why in caught.value.message and caught.value.data == {}
         assert worker.call("ping") == {}

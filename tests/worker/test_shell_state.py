@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from helpers.worker_driver import SHELL, Driver
-from roost.protocol.errors import InvalidParams
+from roost.protocol.errors import InternalError
 
 
 def test_the_state_is_the_directory_and_what_was_changed(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_roost_s_own_variables_cannot_be_changed_for_later(tmp_path: Path) -> No
 )
 def test_a_state_that_is_not_its_own_is_refused_with_the_reason(state: Any, why: str, tmp_path: Path) -> None:
     with Driver(SHELL, tmp_path) as shell:
-        with pytest.raises(InvalidParams) as refused:
+        with pytest.raises(InternalError) as refused:
             shell.initialize(state=state)
         assert why in refused.value.message
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.worker_driver import THINKING, Driver
-from roost.protocol.errors import InvalidParams
+from roost.protocol.errors import InternalError
 
 
 @pytest.fixture
@@ -133,6 +133,6 @@ def test_a_new_process_goes_on_with_history_and_branches(thinking: Driver, tmp_p
 )
 def test_a_state_that_it_does_not_understand_is_refused_with_the_reason(state: Any, why: str, tmp_path: Path) -> None:
     with Driver(THINKING, tmp_path) as worker:
-        with pytest.raises(InvalidParams) as refused:
+        with pytest.raises(InternalError) as refused:
             worker.initialize(state=state)
         assert why in refused.value.message

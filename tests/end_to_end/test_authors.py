@@ -1,0 +1,50 @@
+"""What the author of a worker says, and what he does wrong, is told as it is, and costs neither child nor state."""
+
+import json
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from helpers.daemon import Daemon
+from roost.protocol.errors import InternalError
+
+WORKERS = Path(__file__).parents[1] / "helpers" / "workers"
+
+
+def engine(name: str) -> str:
+    return f"[engines.{name}]\nkind = 'worker'\ncommand = {json.dumps([sys.executable, str(WORKERS / f'{name}.py')])}\n"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Generator[Daemon]:
+    found = Daemon(tmp_path / "s", engine("refusing"))
+    yield found.start()
+    found.close()
+
+
+def test_a_refusal_is_told_in_its_author_s_words(daemon: Daemon) -> None:
+    session = daemon.create("refusing")
+    daemon.run(session, "go")
+    pid = daemon.session(session)["pid"]
+    (daemon.workspace / "no").touch()
+    for method in ("session.state", "session.clear"):
+        with pytest.raises(InternalError, match="not now") as told:
+            daemon.call(method, session=session)
+        assert told.value.data == {"field": "turns"}
+    (daemon.workspace / "no").unlink()
+    assert daemon.output(daemon.run(session, "go")["id"]) == "2" and daemon.session(session)["pid"] == pid
+
+
+def test_a_state_that_is_refused_stays_as_it_is(daemon: Daemon) -> None:
+    session = daemon.create("refusing")
+    daemon.run(session, "go")
+    daemon.call("session.stop", session=session)
+    (daemon.workspace / "no").touch()
+    with pytest.raises(InternalError, match="not now"):
+        daemon.call("session.start", session=session)
+    failure = daemon.session(session)["failure"]
+    assert failure == {"name": "internal_error", "message": "not now", "data": {"field": "turns"}}
+    (daemon.workspace / "no").unlink()
+    assert daemon.output(daemon.run(session, "go")["id"]) == "2"
