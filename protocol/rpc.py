@@ -200,8 +200,10 @@ class Connection:
     def _take(self) -> msgpack.Unpacker:
         """An unpacker is 40 KB: one that has nothing in it serves whichever connection hears something."""
         if self._unpacker is None:
-            spare = _SPARE.get(self.limits)
-            self._unpacker = spare.pop() if spare else _unpacker(self.limits)
+            try:
+                self._unpacker = _SPARE[self.limits].pop()
+            except (KeyError, IndexError):  # asked first, another thread could be quicker
+                self._unpacker = _unpacker(self.limits)
             self._start = self._fed = self._unpacker.tell()
         return self._unpacker
 

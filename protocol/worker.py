@@ -15,6 +15,12 @@ PROTOCOL = 1
 MOST_DATA = 128 * 1024
 """Bytes of an item's packed data at its start, and again at its end: with its text they must fit into one event."""
 
+MOST_OPEN = 1000
+"""Items of a turn that are open at a time."""
+
+MOST_USED = 2**53
+"""The largest number of a report of usage: every reader of JSON can tell it from the next one."""
+
 MOST_STATE = 15 * 1024 * 1024
 """Bytes of a packed state: it is restored by one message, and beside it stand the history and what was cut off."""
 

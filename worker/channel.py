@@ -11,9 +11,24 @@ from collections.abc import Iterator
 from ..protocol import rpc
 from ..protocol import worker as wire
 from ..protocol.errors import LocalProtocolError, ProtocolViolation
+from ..protocol.lean import Any
 from .ending import end
 
 PIECE = 65536
+
+
+def read_back(frame: bytes, limits: rpc.Limits) -> Any:
+    """The message as roostd will read it.
+
+    Raises:
+        LocalProtocolError: it will not: there is a map with numbers as keys, for one, which could be encoded.
+    """
+    message = next(rpc.Connection(limits).receive(frame), None)
+    if message is None:
+        raise LocalProtocolError("the message is not whole")
+    if isinstance(message, rpc.Violation):
+        raise LocalProtocolError(message.error.message.removesuffix("; reconnect"))
+    return message
 
 
 class Channel:

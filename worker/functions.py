@@ -11,11 +11,11 @@ from ..protocol.errors import (
     InvalidParams,
     LocalProtocolError,
     NotSupported,
-    ProtocolViolation,
     RoostError,
     TurnFailed,
 )
 from ..protocol.lean import Any
+from .channel import read_back
 from .turn import Turn, print_traceback
 
 
@@ -44,10 +44,14 @@ class Functions:
         """How the turn ended. One that was cancelled before is cancelled, whatever its function made of it."""
         try:
             self._call(self._turn, turn, turn=turn)
+            if why := _no_code(turn.exit_code):
+                raise ValueError(why)
             answer: dict[str, Any] = {"status": "completed", "exit_code": turn.exit_code}
         except TurnFailed as failure:
             code = failure.data.pop("exit_code", turn.exit_code)
             told = tellable(failure, limits)
+            if why := _no_code(code):
+                told.message, code = f"{told.message}; its {why}", None
             answer = {"status": "failed", "message": told.message, "exit_code": code, "data": told.data}
         except BaseException as error:
             if not turn.cancelled.is_set():
@@ -82,11 +86,10 @@ class Functions:
             frame = rpc.response(0, {"state": state})
         except LocalProtocolError as error:
             raise InternalError(f"the worker's state {error}; checkpoint must give plain data") from error
-        copy = next(rpc.Connection(limits._replace(frame=min(limits.frame, wire.MOST_STATE))).receive(frame))
-        if isinstance(copy, rpc.Response):
-            return copy.result["state"]
-        why = copy.error.message if isinstance(copy, rpc.Violation) else "its message is not whole"
-        raise InternalError(f"the worker's state cannot be carried: {why}")
+        try:
+            return read_back(frame, limits._replace(frame=min(limits.frame, wire.MOST_STATE))).result["state"]
+        except LocalProtocolError as error:
+            raise InternalError(f"the worker's state cannot be carried: {error}") from error
 
     def close(self) -> None:
         """End the loop of the async functions."""
@@ -125,14 +128,23 @@ def tellable(error: RoostError, limits: rpc.Limits) -> RoostError:
     return error
 
 
+def _no_code(code: Any) -> str | None:
+    """Why roostd would not take ``code`` as an exit code; None: it would."""
+    if code is None or (isinstance(code, int) and not isinstance(code, bool) and -(2**31) <= code < 2**31):
+        return None
+    return f"exit_code is {code!r:.100}, which is not one of a process"
+
+
 def _unfit(data: dict[str, Any], limits: rpc.Limits) -> str | None:
     """Why data of an error cannot be carried; None: it can."""
     try:
-        rpc.check_nesting(data, limits.nesting, within=2)  # it stands in an array and a map
         size = len(rpc.pack(data))
-    except (LocalProtocolError, ProtocolViolation) as error:
+        if size > wire.MOST_FAILURE:
+            return f"it has {size} bytes and may have {wire.MOST_FAILURE}"
+        read_back(rpc.response(0, {"data": data}), limits)  # in an error it stands as deep
+    except LocalProtocolError as error:
         return str(error)
-    return f"it has {size} bytes and may have {wire.MOST_FAILURE}" if size > wire.MOST_FAILURE else None
+    return None
 
 
 def last_line(error: BaseException) -> str:

@@ -197,6 +197,7 @@ class Worker:
             self._save()
         except Exception as error:
             print_traceback(error)
+            turn.end_items(answer["status"])  # as many as may be are open, perhaps
             turn.emit("error", f"the state after this turn could not be saved: {last_line(error)}")
         turn.close(answer["status"])
         self._turn = None

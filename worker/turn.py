@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 
 from ..protocol import rpc
-from ..protocol.errors import LocalProtocolError, ProtocolViolation
+from ..protocol.errors import LocalProtocolError
 from ..protocol.lean import Any, NamedTuple
-from ..protocol.worker import ITEM_KINDS, ITEM_STATES, MOST_DATA, TO_DAEMON, check
-from .channel import Channel
+from ..protocol.worker import ITEM_KINDS, ITEM_STATES, MOST_DATA, MOST_OPEN, MOST_USED, TO_DAEMON, check
+from .channel import Channel, read_back
 
 DELTA_BYTES = 65536
 """The longest piece of text in one message, in UTF-8."""
@@ -69,12 +69,15 @@ class Turn:
         """Start an item: ``with turn.item("agent_message") as item: item.write("hello")``.
 
         Raises:
-            ValueError: there is no such kind, or ``data`` is too large.
+            ValueError: there is no such kind, or ``data`` is too large. LocalProtocolError: it cannot be carried.
+            RuntimeError: 1,000 are open.
         """
         if kind not in ITEM_KINDS:
             raise ValueError(f"an item cannot be a {kind!r}; it must be one of {', '.join(ITEM_KINDS)}")
         _check_size(data)
         with self.reporting:
+            if len(self._open) >= MOST_OPEN:
+                raise RuntimeError(f"{MOST_OPEN} items are open; end some before the next one")
             self._items += 1
             item = Item(self, str(self._items))
             self.report("item.start", {"item": item.name, "kind": kind, "title": title, "data": data})
@@ -102,7 +105,7 @@ class Turn:
         """What was used since the last report.
 
         Raises:
-            ValueError: something is negative.
+            ValueError: something is negative, beyond 2**53, or no number.
         """
         used: dict[str, Any] = {
             "input_tokens": input_tokens,
@@ -111,8 +114,8 @@ class Turn:
             "cached_tokens": cached_tokens,
         }
         used |= {} if cost is None else {"cost": cost}
-        if min(used.values()) < 0:
-            raise ValueError(f"usage cannot be negative: {used}")
+        if not all(0 <= value <= MOST_USED for value in used.values()):
+            raise ValueError(f"usage is counted from 0 to 2**53: {used}")
         self.report("usage", used)
 
     def check(self) -> None:
@@ -146,23 +149,29 @@ class Turn:
 
         Raises:
             RuntimeError: the turn is over. MethodNotFound, InvalidParams: the protocol has no such notification.
-            LocalProtocolError: ``params`` cannot be encoded, or are too large or too deep.
+            LocalProtocolError: ``params`` cannot be encoded or read, or are too large or too deep.
         """
         frame = rpc.notification(method, check(TO_DAEMON, method, params))
-        try:
-            rpc.check_nesting(params, self._channel.limits.nesting, within=2)  # they stand in two arrays
-        except ProtocolViolation as error:
-            raise LocalProtocolError(f"{method}: {error.message}") from error
+        if params.get("data"):
+            try:
+                read_back(frame, self._channel.limits)
+            except LocalProtocolError as error:
+                raise LocalProtocolError(f"{method}: {error}") from error
         with self.reporting:
             if self._over:
                 raise RuntimeError(f"turn {self.id} is over; report before its function returns")
             self._channel.send(frame)
 
-    def close(self, state: str) -> None:
-        """End the items that are open, then take no more reports."""
+    def end_items(self, state: str) -> None:
+        """End the items that are open."""
         with self.reporting:
             for item in list(self._open.values()):
                 item.end(state)
+
+    def close(self, state: str) -> None:
+        """End the items that are open, then take no more reports."""
+        with self.reporting:
+            self.end_items(state)
             self._over = True
 
     def ended(self, item: Item) -> None:

@@ -5,13 +5,11 @@ from typing import Any
 from ...protocol import rpc
 from ...protocol.errors import InvalidParams
 from ...protocol.model import ItemKind, ItemState, Usage, new_id
-from ...protocol.worker import ITEM_STATES, MOST_DATA
+from ...protocol.worker import ITEM_STATES, MOST_DATA, MOST_OPEN, MOST_USED
 from ..store.items import Append, Change, End, Progress, Start, UsageReport
 
 LONGEST_TITLE = 4096
 LONGEST_NAME = 256
-MOST_OPEN = 1000
-LARGEST = 2**53
 
 
 class Translator:
@@ -91,6 +89,6 @@ def _part(fraction: float) -> float:
 
 def _usage(params: dict[str, Any]) -> Usage:
     for name, value in params.items():
-        if not 0 <= value <= LARGEST:
+        if not 0 <= value <= MOST_USED:
             raise InvalidParams(f"usage: {name} must not be negative, and not beyond 2**53", field=name)
     return Usage(**params)

@@ -19,7 +19,7 @@ def engine(name: str) -> str:
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Generator[Daemon]:
-    found = Daemon(tmp_path / "s", engine("refusing"))
+    found = Daemon(tmp_path / "s", engine("refusing") + engine("slipping"))
     yield found.start()
     found.close()
 
@@ -48,3 +48,23 @@ def test_a_state_that_is_refused_stays_as_it_is(daemon: Daemon) -> None:
     assert failure == {"name": "internal_error", "message": "not now", "data": {"field": "turns"}}
     (daemon.workspace / "no").unlink()
     assert daemon.output(daemon.run(session, "go")["id"]) == "2"
+
+
+@pytest.mark.parametrize(
+    ("slip", "told"),
+    [
+        ("begins", "LocalProtocolError: item.start: this is not MessagePack-RPC: int is not allowed for map key"),
+        ("ends", "LocalProtocolError: item.end: this is not MessagePack-RPC: int is not allowed for map key"),
+        ("costs", "ValueError: usage is counted from 0 to 2**53"),
+        ("counts", "ValueError: usage is counted from 0 to 2**53"),
+        ("exits", "ValueError: exit_code is '1', which is not one of a process"),
+        ("opens", "RuntimeError: 1000 items are open; end some before the next one"),
+        ("fails", "no luck; its data is left out: this is not MessagePack-RPC"),
+    ],
+)
+def test_a_slip_fails_its_turn_and_nothing_else(daemon: Daemon, slip: str, told: str) -> None:
+    session = daemon.create("slipping", after={"failed": "continue"})
+    pid = daemon.call("session.start", session=session)["session"]["pid"]
+    turn = daemon.run(session, slip)
+    assert turn["problem"]["name"] == "turn_failed" and turn["problem"]["message"].startswith(told)
+    assert daemon.output(daemon.run(session, "go")["id"]) == "2" and daemon.session(session)["pid"] == pid

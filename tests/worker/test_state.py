@@ -6,6 +6,7 @@ import pytest
 
 from helpers.worker_driver import Driver, script
 from roost.protocol.errors import InternalError, NotSupported
+from roost.protocol.worker import MOST_OPEN
 
 MOODS = script("moods")
 
@@ -104,3 +105,13 @@ def test_a_state_that_cannot_be_saved_is_reported_and_the_turn_stands(prompt: st
             worker.call("checkpoint")
         assert worker.turn("fine")["status"] == "completed"
         assert worker.said == []
+
+
+def test_a_state_that_cannot_be_saved_is_reported_beside_as_many_items_as_may_be(tmp_path: Path) -> None:
+    with Driver(script("unsavable"), tmp_path) as worker:
+        worker.initialize()
+        assert worker.turn("open") == {"status": "completed", "exit_code": None}
+        *opened, (kind, _) = worker.said
+        assert (len(opened), kind) == (MOST_OPEN, "error")
+        assert {item.state for item in worker.items.values()} == {"completed"}
+        assert worker.turn("fine")["status"] == "completed"

@@ -1,9 +1,9 @@
-"""A worker whose state becomes what its prompt names."""
+"""A worker whose state becomes what its prompt names; for `open` none, and as many items are open as may be."""
 
 from typing import Any
 
 from roost import worker
-from roost.protocol.worker import NESTING
+from roost.protocol.worker import MOST_OPEN, NESTING
 
 state: list[Any] = [0]
 
@@ -23,6 +23,9 @@ STATES: dict[str, Any] = {
 
 def turn(turn: worker.Turn) -> None:
     state[0] = STATES.get(turn.input)
+    if turn.input == "open":
+        for _ in range(MOST_OPEN):
+            turn.item("status")
 
 
 def checkpoint() -> Any:
