@@ -130,7 +130,7 @@ class EngineListResult(Noun):
 
 
 class SessionCreateParams(Params):
-    engine: str | None = Field(default=None, description="the default engine if left out")
+    engine: str | None = Field(default=None, max_length=64, description="the default engine if left out")
     name: Label | None = None
     workspace: str = Field(min_length=1, max_length=4096, description="an absolute path of a directory")
     env: dict[EnvName, EnvValue] = Field(default={}, description="variables for the children")

@@ -51,6 +51,8 @@ def test_what_is_not_there(daemon: Daemon) -> None:
     assert stateless.name == "checkpoint_not_found" and "roost send" in stateless.message
     unknown = refused(daemon, "session.create", engine="shel", workspace="/tmp")
     assert unknown.name == "engine_not_found" and "shell" in unknown.message
+    long = refused(daemon, "session.create", engine="x" * 1_000_000, workspace="/tmp")
+    assert long.name == "invalid_params" and len(rpc.pack(long.to_wire())) < 1000
     verb = refused(daemon, "session.gett", session=session)
     assert verb.name == "method_not_found" and "session.get" in verb.message
     field = refused(daemon, "session.get", sesion=session)
