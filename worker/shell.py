@@ -15,6 +15,7 @@ from .sdk import run
 from .turn import Turn
 
 LONGEST_TITLE = 1000
+LAST_SIGNAL = 64
 OWN = (b"PWD", b"SHLVL", b"_")
 """Exported names that a shell sets by itself."""
 
@@ -76,7 +77,7 @@ class Shell:
             item.end(state, exit_code=code)
         self._learn(turn)
         if code:
-            signal = f" (signal {code - 128})" if code > 128 else ""
+            signal = f" (signal {code - 128})" if 128 < code <= 128 + LAST_SIGNAL else ""
             raise TurnFailed(f"the command ended with status {code}{signal}", exit_code=code)
 
     def _enter(self, turn: Turn) -> None:

@@ -102,6 +102,11 @@ def test_exit_3_fails_the_turn_and_keeps_what_was_done(shell: Driver) -> None:
     assert shell.output == "1\n"
 
 
+@pytest.mark.parametrize("code", [128, 193, 255])
+def test_a_status_that_is_no_signal_s_names_none(shell: Driver, code: int) -> None:
+    assert shell.turn(f"exit {code}")["message"] == f"the command ended with status {code}"
+
+
 def test_exec_keeps_the_state_from_before_and_says_so(shell: Driver) -> None:
     shell.turn("export A=1")
     assert ending(shell.turn("export A=2; exec sh -c 'echo replaced; exit 4'")) == ("failed", 4)
