@@ -128,12 +128,19 @@ class Shell:
     def _learn(self, turn: Turn) -> None:
         """Take over directory and environment, if the shell lived to tell."""
         report = os.pread(self._report, os.fstat(self._report).st_size, 0)
-        if not report.endswith(b"\0\n"):
-            if not turn.cancelled.is_set():
-                text = "the shell did not tell its directory and environment (exec, a kill, or its own trap on EXIT)"
-                turn.emit("status", f"{text}: those from before the command stay")
-            return
-        directory, *entries = report[:-2].split(b"\0")
+        if report.endswith(b"\0\n"):
+            self._take_over(*report[:-2].split(b"\0"))
+        elif turn.cancelled.is_set():
+            pass
+        elif report.find(b"\0") == len(report) - 1 >= 0:
+            self._cwd = report[:-1].removesuffix(b"\n") or self._cwd
+            text = "/usr/bin/env cannot be run, as beside an exported variable over 128 KiB, to tell the environment"
+            turn.emit("status", f"{text}: the variables from before the command stay")
+        else:
+            text = "the shell did not tell its directory and environment (exec, a kill, or its own trap on EXIT)"
+            turn.emit("status", f"{text}: those from before the command stay")
+
+    def _take_over(self, directory: bytes, *entries: bytes) -> None:
         env = dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
         self._cwd = directory.removesuffix(b"\n") or env.get(b"PWD", self._cwd)
         names = {name for name in self._base.keys() | env.keys() if _carried(name)}

@@ -40,6 +40,17 @@ def test_half_a_report_is_not_believed(tmp_path: Path) -> None:
         assert "the shell did not tell" in shell.output
 
 
+def test_beside_a_variable_too_large_for_a_command_the_directory_is_learnt(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    with Driver(SHELL, tmp_path) as shell:
+        shell.initialize()
+        before = shell.turn("export A=1")["state"]
+        answer = shell.turn("export A=2; cd sub; printf -v LARGE %131072s; export LARGE")
+        assert (answer["status"], answer["state"]) == ("completed", before | {"cwd": f"{tmp_path}/sub"})
+        [status] = [text for kind, text in shell.said if kind == "status"]
+        assert "an exported variable over 128 KiB" in status and "the variables from before the command stay" in status
+
+
 def test_a_directory_that_is_gone_falls_back_to_the_workspace_and_says_so(tmp_path: Path) -> None:
     with Driver(SHELL, tmp_path) as shell:
         shell.initialize(state={"cwd": f"{tmp_path}/gone", "env": {}})
