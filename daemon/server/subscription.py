@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 ASIDE_SESSION, ASIDE_ALL = 256, 4096
 """Events set aside for a subscriber, at most."""
 ASIDE_BYTES = 1024 * 1024
-"""Bytes of them, at most."""
+"""Bytes of them, at most, for all subscriptions of one connection: it may have hundreds."""
 PAGE, PAGE_BYTES = 1000, 256 * 1024
 
 Reason = Literal["unsubscribed", "complete", "session_deleted", "shutting_down", "failed"]
@@ -97,8 +97,9 @@ class Subscription:
     def _set_aside(self, burst: Burst) -> None:
         assert self._aside is not None
         self._aside_bytes += burst.size
-        if len(self._aside) + len(burst.events) > self._most or self._aside_bytes > ASIDE_BYTES:
-            self._aside = None
+        kept = sum([one._aside_bytes for one in self._connection.subscriptions.values()])
+        if len(self._aside) + len(burst.events) > self._most or kept > ASIDE_BYTES:
+            self._aside, self._aside_bytes = None, 0
         else:
             self._aside += burst.events
 

@@ -16,7 +16,7 @@ from roost.daemon.server.subscription import ASIDE_BYTES, Subscription
 from roost.protocol import rpc
 
 KEPT = BURST_BYTES + 2 * ASIDE_BYTES
-"""Bytes that may wait for one subscriber: what was set aside and is being sent, and what is set aside meanwhile."""
+"""Bytes that may wait for one client: what was set aside and is being sent, and what is set aside meanwhile."""
 
 
 def only(s: Served) -> tuple[Connection, Subscription]:
@@ -26,9 +26,10 @@ def only(s: Served) -> tuple[Connection, Subscription]:
     return connection, subscription
 
 
-def kept(connection: Connection, subscription: Subscription) -> int:
-    """Bytes that wait for the subscriber now."""
-    return connection.out.size + sum(len(event.packed) for event in set_aside(subscription))
+def kept(connection: Connection) -> int:
+    """Bytes that wait for the client now."""
+    waiting = [event for subscription in connection.subscriptions.values() for event in set_aside(subscription)]
+    return connection.out.size + sum(len(event.packed) for event in waiting)
 
 
 def set_aside(subscription: Subscription) -> list[Any]:
@@ -73,7 +74,7 @@ async def test_one_that_sleeps_for_50_000_events_then_gets_each_once_byte_for_by
         most = most_aside = 0
         for _ in range(200):
             await s.emit(session, 250, size=random.randrange(40))
-            most = max(most, kept(connection, subscription))
+            most = max(most, kept(connection))
             most_aside = max(most_aside, len(set_aside(subscription)))
         assert connection.out.blocked
         assert most_aside <= (256 if feed == "session" else 4096)
@@ -84,7 +85,7 @@ async def test_one_that_sleeps_for_50_000_events_then_gets_each_once_byte_for_by
         assert len(wanted) == 50_001
         with trio.fail_after(60):
             while len(stream) < sum(map(len, wanted)):
-                most = max(most, kept(connection, subscription))
+                most = max(most, kept(connection))
                 stream += await sleeper.stream.receive_some(1 << 20)
         assert frames(bytes(stream)) == wanted
         assert most < KEPT
@@ -97,21 +98,37 @@ async def test_one_that_sleeps_for_50_000_events_then_gets_each_once_byte_for_by
 async def test_what_is_set_aside_is_bounded_in_bytes_too(tmp_path: Path) -> None:
     async with served(tmp_path) as s, connected(s.path) as client:
         await client.call("events.subscribe", all=True)
-        connection, subscription = only(s)
+        connection, _ = only(s)
         for _ in range(40):
             await s.emit("", 1, size=100_000)
             await trio.testing.wait_all_tasks_blocked()
-            assert kept(connection, subscription) < KEPT
+            assert kept(connection) < KEPT
         assert [event["seq"] for event in await client.events(40)] == list(range(1, 41))
+
+
+async def test_many_subscriptions_of_one_client_are_kept_no_more_for_than_one(tmp_path: Path) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        sessions = [await s.create(f"s{n}") for n in range(12)]
+        for session in sessions:
+            await client.call("events.subscribe", session=session)
+        (connection,) = (found for found in s.server.clients if found.subscriptions)
+        for session in sessions * 2:
+            await s.emit(session, 4, size=100_000)
+            await trio.testing.wait_all_tasks_blocked()
+            assert kept(connection) < KEPT
+        seqs: dict[str, list[int]] = {session: [] for session in sessions}
+        for event in await client.events(12 * 8):
+            seqs[event["session"]].append(event["seq"])
+        assert seqs == {session: list(range(2, 10)) for session in sessions}
 
 
 async def test_one_commit_however_large_is_sent_in_bursts(tmp_path: Path) -> None:
     async with served(tmp_path) as s, connected(s.path) as client:
         await client.call("events.subscribe", all=True)
-        connection, subscription = only(s)
+        connection, _ = only(s)
         await s.emit("", 4000, size=1000)
         await trio.testing.wait_all_tasks_blocked()
-        assert kept(connection, subscription) < KEPT
+        assert kept(connection) < KEPT
         assert [event["seq"] for event in await client.events(4000)] == list(range(1, 4001))
 
 
