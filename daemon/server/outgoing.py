@@ -1,7 +1,10 @@
 """Bytes on their way to one client: sent at once if the socket takes them, kept in bounds if not."""
 
+import fcntl
 import logging
 import socket
+import struct
+import termios
 from collections.abc import Callable
 
 import trio
@@ -11,7 +14,7 @@ log = logging.getLogger(__name__)
 UNSENT = 1024 * 1024
 """Bytes a client may leave unread before nothing more is done for it."""
 STALLED = 86400.0
-"""Seconds in which a client may take nothing of what waits for it: it may be stopped, not keep its place for ever."""
+"""Seconds in which a client may take nothing while its socket is full: it may stop, not keep its place for ever."""
 
 
 class Outgoing:
@@ -73,13 +76,21 @@ class Outgoing:
     async def write(self) -> None:
         """Send the rest as the client takes it; wake who waits for room. A client that takes nothing is cut off."""
         while self.blocked:
+            untaken = self._untaken()
             with trio.move_on_after(STALLED) as waiting:
                 await trio.lowlevel.wait_writable(self._sock)
             if waiting.cancelled_caught:
+                if self._untaken() < untaken:
+                    continue  # it takes little: a socket is writable when most of its buffer was read
                 log.warning("a client has taken nothing of %d bytes for %g s and is cut off", self.size, STALLED)
                 self._lose()
             self.blocked = not (waiting.cancelled_caught or self._send())
             self._waiting.unpark_all()
+
+    def _untaken(self) -> int:
+        """Bytes in the socket, as the kernel counts them: less once a whole buffer of it, some 36 KiB, was read."""
+        (count,) = struct.unpack("i", fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4)))
+        return int(count)
 
     async def wait_room(self) -> None:
         """Until the client has taken all but a bounded rest."""

@@ -123,6 +123,9 @@ async def test_a_client_that_takes_nothing_for_a_day_is_cut_off_and_one_that_tak
         assert len(p.theirs.recv(256 * 1024)) > 0
         await trio.sleep(3)
         assert (p.breaks, p.out.blocked) == (0, True)
-        await trio.sleep(2)
+        assert len(p.theirs.recv(64 * 1024)) == 64 * 1024, "too little for the socket to be writable"
+        await trio.sleep(3)
+        assert (p.breaks, p.out.blocked) == (0, True)
+        await trio.sleep(4)
         assert (p.breaks, p.out.blocked, p.out.size) == (1, False, 0)
         await p.out.wait_sent()
