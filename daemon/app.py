@@ -36,7 +36,7 @@ from .systemd import Notifier, watchdog_interval
 log = logging.getLogger(__name__)
 
 LOOK = 1.0
-"""Seconds between two looks at whether lock, database and socket are still the files they were."""
+"""Seconds between two looks at whether lock, database, its WAL and socket are still the files they were."""
 FINDING = 10.0
 """Seconds to find the cgroups: the kernel takes none, a probe in one 5 at most."""
 REPORTING = 3.0
@@ -78,7 +78,7 @@ def _served(app: "App", handed: socket.socket | None) -> int:
     settings, place = app.settings, app.place
     store = Store.open(place.database, used=place.used)
     place.mark_used()
-    place.watch(place.database)
+    place.watch(place.database, place.wal)
     # Whoever else may connect is told apart by SO_PEERCRED, not by the file's mode.
     mode = 0o666 if settings.daemon.allowed_uids else 0o600
     listener = handed or bind(settings.daemon.socket, mode=mode)
@@ -96,7 +96,7 @@ def _served(app: "App", handed: socket.socket | None) -> int:
 
 def _leave(settings: Current, place: Place, handed: socket.socket | None) -> None:
     # A socket that was handed over is systemd's, and one that was replaced is somebody else's: they are left.
-    if handed is None and place.changed() is None:
+    if handed is None and place.same(settings.daemon.socket):
         settings.daemon.socket.unlink(missing_ok=True)
     place.release()
 

@@ -29,13 +29,14 @@ class Place:
 
     Attributes:
         state_directory: absolute.
-        database: where the store is, whether or not it was made yet.
+        database, wal: where the store and its write-ahead log are, whether or not they were made yet.
         predecessor: the daemon that died here; None if the last one ended in order.
     """
 
     def __init__(self, state_directory: Path, lock: int, predecessor: "Predecessor | None" = None) -> None:
         self.state_directory = state_directory
         self.database = state_directory / "roost.db"
+        self.wal = state_directory / "roost.db-wal"
         self.predecessor = predecessor
         self._marker = state_directory / "used"
         self._lock = lock
@@ -79,13 +80,17 @@ class Place:
             finally:
                 os.close(directory)
 
-    def watch(self, path: Path) -> None:
-        """From now on ``path`` must stay the file that it is."""
-        self._watched[path] = _identity(path)
+    def watch(self, *paths: Path) -> None:
+        """From now on ``paths`` must stay the files that they are."""
+        self._watched |= {path: _identity(path) for path in paths}
 
     def identities(self) -> dict[Path, Identity]:
         """What the watched paths are now."""
         return {path: _identity(path) for path in self._watched}
+
+    def same(self, path: Path) -> bool:
+        """Whether a watched path is the file that it was."""
+        return _identity(path) == self._watched[path]
 
     def changed(self) -> str | None:
         """The first watched path that is gone or another file; None: all are what they were."""
@@ -100,7 +105,7 @@ class Place:
 
         def look() -> None:
             while not over.is_set():
-                if path := self.changed():
+                if (path := self.changed()) and not over.is_set():
                     return changed(path)
                 over.wait(period)
 

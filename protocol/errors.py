@@ -294,7 +294,7 @@ class StorageFailed(RoostError):
 
 
 class StorageGone(RoostError):
-    """The database, lock or socket was unlinked or replaced under the daemon."""
+    """The database, its write-ahead log, the lock or the socket was unlinked or replaced under the daemon."""
 
     name = "storage_gone"
     code = 401

@@ -84,6 +84,8 @@ def prepare(path: Path, *, used: bool) -> tuple[sqlite3.Connection, sqlite3.Conn
         _migrate(opened[-1])
         if len(opened) == 1:
             opened.insert(0, connect(path, "ro"))
+        # A connection that has read holds the WAL, so that one which is dropped and opened anew does not replace it.
+        opened[0].execute("SELECT count(*) FROM meta").fetchone()
         return opened[0], opened[1]
     except (OSError, sqlite3.Error, RoostError) as exc:
         for conn in opened:
@@ -122,6 +124,8 @@ def _inspect(conn: sqlite3.Connection, path: Path, used: bool) -> None:
     tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if not (application or version or tables) and not used:
         return  # its making was cut off
+    if not (application or version or tables):
+        raise damaged(path, f"it is empty; is {path.name}-wal missing?")
     if application != APPLICATION_ID:
         raise DatabaseRefused(f"{path} belongs to another program; use another state directory", path=str(path))
     if version > newest():
@@ -155,6 +159,8 @@ def _migrate(conn: sqlite3.Connection) -> None:
         script = (MIGRATIONS / f"{number:04}.sql").read_text(encoding="utf-8")
         marks = f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID};"
         conn.executescript(f"BEGIN IMMEDIATE; {script}; {marks} COMMIT;")
+    if version < newest():
+        conn.execute("PRAGMA wal_checkpoint")  # without its WAL it is whole, if not up to date
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from helpers.children import ENV
+from helpers.daemon import DEADLINE
 from roost.daemon.place import Place
 from roost.daemon.settings import Settings, load
 from roost.protocol.errors import DaemonRunning, StateDirectoryUnusable
@@ -173,6 +175,7 @@ def test_nothing_changed(place: Place) -> None:
     place.watch(place.database)
     place.database.write_text("more")
     assert place.changed() is None
+    assert place.same(place.database)
     assert set(place.identities()) == {place.state_directory / "lock", place.database}
 
 
@@ -180,7 +183,7 @@ def test_vanished_and_replaced_files_are_named(place: Place, state: Path) -> Non
     socket = state / "roost.sock"
     for path in (place.database, socket):
         path.touch()
-        place.watch(path)
+    place.watch(place.database, socket)
     place.database.rename(state / "aside")
     assert place.changed() == str(place.database)
     (state / "aside").rename(place.database)
@@ -188,6 +191,27 @@ def test_vanished_and_replaced_files_are_named(place: Place, state: Path) -> Non
     (state / "new").touch()
     (state / "new").rename(socket)
     assert place.changed() == str(socket)
+    assert place.same(place.database) and not place.same(socket)
+
+
+def test_a_look_that_outlasts_the_watch_tells_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is closed removes its WAL."""
+    looks, ended = threading.Event(), threading.Event()
+
+    def look() -> str:
+        looks.set()
+        ended.wait(DEADLINE)
+        return "roost.db-wal"
+
+    monkeypatch.setattr(place, "changed", look)
+    told: list[str] = []
+    over = place.watch_on(0.0, told.append)
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "roost-files")
+    assert looks.wait(DEADLINE)
+    over.set()
+    ended.set()
+    thread.join(DEADLINE)
+    assert told == [] and not thread.is_alive()
 
 
 def test_state_directory_that_is_gone(place: Place, state: Path) -> None:

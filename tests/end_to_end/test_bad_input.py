@@ -239,7 +239,7 @@ def test_a_refused_database_behind_systemds_socket_answers_each_call(roostd: Dae
         assert roostd.socket.exists(), "a socket that was handed over is not unlinked"
 
 
-@pytest.mark.parametrize("what", ["roost.db", "lock", "run/roost.sock"])
+@pytest.mark.parametrize("what", ["roost.db", "roost.db-wal", "lock", "run/roost.sock"])
 def test_storage_that_is_taken_away_is_noticed(daemon: Daemon, what: str) -> None:
     """Section 6 rule 7: writes to an unlinked database succeed, so roost looks."""
     session = daemon.create()
@@ -257,6 +257,18 @@ def test_storage_that_is_taken_away_is_noticed(daemon: Daemon, what: str) -> Non
         wait_until(gone, "writing verbs fail")
         assert connection.call("session.get", {"session": session})["session"]["id"] == session
         assert not connection.call("daemon.status", {})["storage"]["ok"]
+
+
+def test_a_restart_finds_what_was_in_a_wal_that_was_taken_away(daemon: Daemon) -> None:
+    session = daemon.create()
+    daemon.run(session, "echo hello")
+    (daemon.state / "roost.db-wal").unlink()
+    wait_until(lambda: not daemon.call("daemon.status")["storage"]["ok"], "it is noticed")
+    daemon.stop()
+    assert not daemon.socket.exists()
+    daemon.start()
+    assert daemon.session(session)["last_turn_state"] == "completed"
+    assert daemon.call("daemon.status")["storage"]["ok"]
 
 
 def fill(ballast: Path) -> None:

@@ -90,6 +90,21 @@ def test_one_whose_making_was_cut_off_is_made(path: Path) -> None:
             ledger.create()
 
 
+def test_one_that_was_just_made_is_whole_without_its_wal(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    with closing(Ledger(path)) as ledger:
+        ledger.create()
+        copy.write_bytes(path.read_bytes())
+    with closing(Ledger(copy, used=True)) as ledger:
+        ledger.create()
+
+
+def test_one_whose_making_stands_in_a_wal_that_is_not_there_says_so(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("PRAGMA journal_mode = WAL")
+    assert "is roost.db-wal missing?" in refuse(path, DatabaseDamaged)
+
+
 @pytest.mark.parametrize("used", [True, False])
 def test_garbage_is_damaged(path: Path, used: bool) -> None:
     path.write_bytes(b"to be, or not to be" * 1000)

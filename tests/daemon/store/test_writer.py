@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.ledger import Ledger, creating, emitting, sending
-from roost.daemon.store import Commit, Stored, Tx, database, reads
+from roost.daemon.store import Commit, Stored, Tx, database, identity, reads
 from roost.daemon.store.link import Link
 from roost.daemon.store.tx import Counters
 from roost.daemon.store.writer import KNOWN_SESSIONS, Writer
@@ -340,6 +340,21 @@ def test_a_wal_that_is_read_for_too_long_leaves_the_doubt(ledger: Ledger, monkey
     assert link.conn is None
     ledger.reader.execute("ROLLBACK")
     assert link.reopen().offset == 2
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_the_wal_stays_the_file_it_is_when_the_writer_opens_the_database_anew(path: Path, used: bool) -> None:
+    """Else the daemon would take it for one that was replaced."""
+    if used:
+        Ledger(path).close()
+    with closing(Ledger(path, used=used)) as ledger:
+        wal = path.with_name("roost.db-wal")
+        before = identity(wal)
+        ledger.writer.link.drop()
+        assert before is not None and identity(wal) == before
+        ledger.writer.link.reopen()
+        ledger.do(emitting(""))
+        assert identity(wal) == before
 
 
 def test_a_wal_that_was_unlinked_is_no_mistake(path: Path) -> None:
