@@ -333,10 +333,9 @@ class App:
         return self.place.watch_on(LOOK, changed)
 
     def _gone(self, store: Store, path: str) -> None:
-        store.gone = path
-        store.problem = StorageGone(f"{path} is gone or was replaced; restart roostd", path=path)
-        log.error("%s", store.problem)
-        self._status = store.problem.message
+        problem = store.lose(path)
+        log.error("%s", problem)
+        self._status = problem.message
         self.notifier.status(self._status)
 
     async def _ping(self) -> None:

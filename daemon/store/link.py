@@ -70,10 +70,14 @@ class Link:
             self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.conn.execute(f"PRAGMA busy_timeout = {patience}")
 
-    def close(self) -> None:
+    def fold(self) -> None:
+        """Bring what stands in the WAL into the database: if it was unlinked, it ends with this connection."""
         if self.conn is not None:
             with suppress(sqlite3.Error):
                 self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        self.fold()
         self.drop()
 
 

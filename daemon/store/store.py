@@ -150,6 +150,13 @@ class Store:
             self._readers.close()
             self._jobs.put(None)
 
+    def lose(self, file: str) -> StorageGone:
+        """``file`` was unlinked or replaced: nothing more is written, and what is still in the WAL is folded in."""
+        self.gone = file
+        problem = self.problem = StorageGone(f"{file} is gone or was replaced; restart roostd", path=file)
+        self._jobs.put(Job(lambda _: None, self._note))
+        return problem
+
     def _hand_in(self, operation: Callable[[Tx], Any], done: Callable[[Job], None]) -> Job:
         if self.gone is not None:
             raise StorageGone(
@@ -171,7 +178,10 @@ class Store:
         try:
             while jobs := self._next_group():
                 self._deliver_soon(token, self._writer.run(jobs))
-                self._writer.link.rest()
+                if self.gone is None:
+                    self._writer.link.rest()
+                else:
+                    self._writer.link.fold()
         finally:
             self._writer.link.close()
             self._soon(token, self._ended.set)

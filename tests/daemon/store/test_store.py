@@ -1,7 +1,9 @@
 """The store as the loop sees it: what is promised when a write returns, and when it does not."""
 
 import logging
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
@@ -10,6 +12,7 @@ import trio
 
 from helpers.daemon import wait_until
 from helpers.ledger import Ledger, creating, emitting, sending
+from helpers.served import wait_until
 from roost.daemon.store import Commit, Store, Tx, reads, sessions
 from roost.daemon.store import store as store_module
 from roost.daemon.store.readers import READERS
@@ -177,6 +180,19 @@ async def test_when_its_files_are_gone_nothing_is_written(store: Store) -> None:
     with pytest.raises(StorageGone):
         store.write_nowait(emitting(""))
     assert (await store.read(lambda conn: reads.session(conn, session.id))) == session
+
+
+async def test_what_stands_in_a_wal_that_was_unlinked_is_brought_into_the_database(store: Store) -> None:
+    """Nothing else holds it, and what is killed folds nothing in."""
+    await store.write(emitting(""))
+    wal = store.path.with_name("roost.db-wal")
+    with wal.open("rb") as held:
+        wal.unlink()
+        assert str(wal) in store.lose(str(wal)).message
+        await wait_until(lambda: os.stat(held.fileno()).st_size == 0)
+    with closing(sqlite3.connect(f"{store.path.as_uri()}?immutable=1", uri=True)) as conn:
+        assert conn.execute("SELECT count(*) FROM events").fetchone() == (1,)
+    assert isinstance(store.problem, StorageGone)
 
 
 async def test_a_write_failure_is_a_problem_until_one_succeeds(store: Store) -> None:
