@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from ...protocol.errors import EngineFailed, ProcessesLeft, RoostError, TimedOut, WorkspaceInvalid
+from ..guard import guarded
 from . import proc
 from .launcher import resolved
 from .start import start
@@ -23,7 +24,9 @@ from .watch import Watch
 DRAIN = 1.0
 """Seconds for which the pipes are still read after a child's end: what it started may hold them for ever."""
 PARTING = 1.0
-"""Seconds given to a child to vanish after SIGKILL, when nobody has the time to wait for it."""
+"""Seconds given to a child to vanish after SIGKILL, when nobody has the time to wait for it, or to one that is dead."""
+HELD = 0.2
+"""Seconds between two looks whether a debugger still keeps a dead child from us."""
 
 
 class Pipe(Protocol):
@@ -135,7 +138,8 @@ class Child:
         It returns when a full look finds nothing of the tree. Cancelled, it kills at once. May be repeated.
 
         Raises:
-            ProcessesLeft: something was killed and does not end; it is looked for again when this is repeated.
+            ProcessesLeft: something was killed and does not end, or a debugger holds the dead child; it is looked for
+                again when this is repeated.
         """
         if self._reaped:
             assert self.returncode is not None
@@ -160,6 +164,10 @@ class Child:
                 self.signal_group(signal.SIGKILL)
                 # The whole tree, and then the child: it may wait in the kernel for one that is still alive.
                 await self._owner.clear(self)
+                with trio.move_on_after(PARTING):
+                    await self.wait()
+                if _returncode(self.pid) is None:  # asked, since a loop that was late may not have heard of it
+                    raise _held_back(self.pid)
                 self.returncode = await self.wait()
                 self._reap()
         assert self.returncode is not None
@@ -194,7 +202,17 @@ class Child:
     def _has_ended(self) -> None:
         assert self._ended is not None
         self.returncode = _returncode(self.pid)
-        self._ended.set()
+        if self.returncode is None:
+            trio.lowlevel.spawn_system_task(guarded, f"the wait for child {self.pid}", self._let_go, self._ended)
+        else:
+            self._ended.set()
+
+    async def _let_go(self, ended: trio.Event) -> None:
+        # The pidfd does not tell of it: it is readable since the child is dead.
+        while self.returncode is None:
+            await trio.sleep(HELD)
+            self.returncode = _returncode(self.pid)
+        ended.set()
 
     def _reap(self) -> None:
         if self.returncode is not None and not self._reaped:
@@ -340,7 +358,14 @@ def _identity(pid: int) -> proc.Identity:
     return proc.Identity.of(found)
 
 
-def _returncode(pid: int) -> int:
-    seen = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert seen is not None, "its pidfd said that it has ended"
+def _returncode(pid: int) -> int | None:
+    """Of a child that is dead; None: the kernel does not show it to us before a debugger that traces it lets it go."""
+    seen = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    if seen is None:
+        return None
     return seen.si_status if seen.si_code == os.CLD_EXITED else -seen.si_status
+
+
+def _held_back(pid: int) -> ProcessesLeft:
+    text = f"process {pid} is dead, and a debugger holds it; end the debugger: TracerPid in /proc/{pid}/status"
+    return ProcessesLeft(text, pids=[pid])

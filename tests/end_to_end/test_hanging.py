@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Generator
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from helpers import impatient
+from helpers.children import WAITS, python
 from helpers.daemon import Daemon, alive, pids_with, wait_until
 from helpers.engines import engines
 from helpers.fuse import Hanging, hanging
+from helpers.tracer import TRACEABLE, held
 from roost.daemon.process.processes import AT_ONCE
 from roost.protocol.errors import ProcessesLeft, RoostError, WorkspaceInvalid
 
@@ -207,6 +210,22 @@ def test_a_secret_that_never_comes_stops_its_own_engine_only(patient: Daemon, tm
     (tmp_path / "secret").write_text("the word")
     patient.start(*impatient.COMMAND)
     assert patient.wait(waiting)["state"] == "completed", "what was queued is not lost"
+
+
+def test_a_dead_child_that_a_debugger_holds_stops_its_own_session_only(patient: Daemon) -> None:
+    session, other = patient.create("sh"), patient.create()
+    turn = patient.send(session, shlex.join(["exec", *python(TRACEABLE + WAITS)]))
+    wait_until(lambda: patient.output(turn), "it runs")
+    (pid,) = pids_with(f"ROOST_SESSION={session}")
+    with held(pid):
+        assert refused(patient, session) == [pid]
+        assert patient.run(other, "echo hello")["state"] == "completed"
+        assert patient.session(session)["state"] == "busy"
+    wait_until(lambda: idle(patient, session), "it ends by itself")
+    assert left(patient, session) == [[pid]]
+    assert patient.call("turn.get", turn=turn)["turn"]["state"] == "cancelled"
+    assert patient.run(session, "echo hello")["state"] == "completed"
+    assert patient.stop() == 0
 
 
 @pytest.mark.parametrize("kind", ["shell", "sh"])
