@@ -17,6 +17,7 @@ from roost.daemon.process import look, proc
 from roost.daemon.process.leftovers import end_leftovers
 from roost.daemon.process.look import Looker, Search
 from roost.daemon.process.proc import Mark, Stat, Unread
+from roost.daemon.process.processes import Processes
 from roost.daemon.process.trees import Census, Root
 from roost.protocol.errors import TimedOut
 
@@ -112,6 +113,31 @@ async def test_a_look_is_not_whole_if_somebody_vanished_before_it_was_read(
 
     monkeypatch.setattr(proc, read, late)
     assert not (await looked()).whole
+
+
+async def test_a_look_is_whole_though_somebody_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /proc is mounted with hidepid others are there, and nothing of them is to be read, at every look."""
+    real, hidden = proc.stat, 1
+
+    def stat(pid: int) -> Stat | None:
+        return None if pid == hidden else real(pid)
+
+    monkeypatch.setattr(proc, "pids", lambda: {hidden, os.getpid()})
+    monkeypatch.setattr(proc, "stat", stat)
+    assert (await looked()).whole
+
+
+async def test_a_session_does_not_end_by_a_look_that_missed_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the next look finds is waited for."""
+    processes = Processes(SOCKET)
+    looks = [Census({}, [], whole=False), Census({"s-1": [process(os.getpid())]}, []), Census({}, [])]
+
+    async def look() -> Census:
+        return looks.pop(0)
+
+    monkeypatch.setattr(processes, "look", look)
+    await processes.clear("s-1")
+    assert looks == []
 
 
 async def overs(looks: Iterable[tuple[str, bool]], pause: float) -> list[bool]:
