@@ -64,6 +64,7 @@ def _status(exc: RoostError) -> int:
 
 def main() -> None:
     """The command. It ends by ``os._exit``: a thread that is stuck in a dead mount must not hold the report back."""
+    _open_missing()
     if sys.argv[1:]:
         _explain()
     _drop_marks()
@@ -76,6 +77,17 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _open_missing() -> None:
+    """/dev/null for what was closed of stdin, stdout and stderr: else the lock has its number, and takes in the log."""
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            file = open(os.devnull, mode)  # the lowest number that is free is this one
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, file)
 
 
 def _drop_marks() -> None:

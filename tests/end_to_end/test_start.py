@@ -1,5 +1,6 @@
 """How a start fails and is told of, and what a daemon keeps of how it was started."""
 
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +34,23 @@ def test_a_disk_without_room_for_the_lock_may_have_some_soon(roostd: Daemon) -> 
         assert "No space left on device" in done.stderr and "Traceback" not in done.stderr
     finally:
         subprocess.run(["umount", str(roostd.state)], check=False)
+
+
+@pytest.mark.parametrize("closed", [[1], [2], [0, 1, 2]])
+def test_a_daemon_that_is_started_with_closed_descriptors_runs_and_ends_as_any_other(
+    tmp_path: Path, closed: list[int]
+) -> None:
+    """Its log goes nowhere: not into the lock or the database, which would have those numbers."""
+    daemon = Daemon(tmp_path / "s", "[daemon]\nlog_level = 'debug'\n")
+    try:
+        daemon.start("sh", "-c", f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}', "sh")
+        assert daemon.run(daemon.create(), "echo hello")["state"] == "completed"
+        lock = (daemon.state / "lock").read_text()
+        assert json.loads(lock) == {"pid": daemon.pid, "socket": str(daemon.socket)}
+        assert {os.readlink(f"/proc/{daemon.pid}/fd/{number}") for number in closed} == {os.devnull}
+        assert daemon.stop() == 0
+    finally:
+        daemon.close()
 
 
 def test_a_daemon_drops_the_marks_of_a_session_and_keeps_what_systemd_handed_over(tmp_path: Path) -> None:
