@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 import trio
 
-from helpers.daemon import wait_until
+from helpers.daemon import wait_until as wait_outside_trio
 from helpers.ledger import Ledger, creating, emitting, sending
 from helpers.served import wait_until
 from roost.daemon.store import Commit, Store, Tx, reads, sessions
@@ -405,7 +405,7 @@ def test_commits_that_nobody_is_left_to_hear_of(path: Path, caplog: pytest.LogCa
         trio.run(main)
     store.close()
     gate.set()
-    wait_until(lambda: "loop ended" in caplog.text, "the end of what the writer does")
+    wait_outside_trio(lambda: "loop ended" in caplog.text, "the end of what the writer does")
     ledger = Ledger(path, used=True)
     assert len(ledger.events("")) == 1
     ledger.close()
