@@ -8,12 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
 from .. import __version__
-from ..protocol.errors import DatabaseRefused, OutcomeUnknown, RoostError, StorageFailed, StorageGone
+from ..protocol.errors import DatabaseRefused, RoostError, StorageGone
 from ..protocol.methods import ReloadResult
 from .core.batches import Report
 from .current import Current
@@ -21,16 +21,14 @@ from .guard import guarded
 from .place import Place
 from .process.cgroup import Found, find
 from .process.host import checks
-from .process.leftovers import end_leftovers
-from .process.proc import Identity, ticks
 from .process.processes import NO_CGROUPS, Processes
-from .process.trees import Root
 from .server import Info, Server, bind
 from .sessions import Supervisor
 from .sessions.checkpoint import Shutdown
 from .sessions.house import single
 from .sessions.janitor import Janitor
-from .store import Store, Tx, children, reads, recovery
+from .store import Store, Tx
+from .succession import succeed
 from .systemd import Notifier, watchdog_interval
 
 log = logging.getLogger(__name__)
@@ -140,7 +138,7 @@ class App:
             supervisor = Supervisor(self.settings, store, processes)
             registry = supervisor.registry
             server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
-            left = await self._recover(store, processes)
+            left = await succeed(store, processes)
             for session, pids in left.sessions.items():
                 registry.left.enter(session, pids)
             await nursery.start(processes.run)
@@ -274,55 +272,6 @@ class App:
             refused=refused,
         )
 
-    async def _recover(self, store: Store, processes: Processes) -> "_Remaining":
-        """End what a dead predecessor left, then say which turns it cut off; before the first request is served.
-
-        Returns what does not end although it was killed.
-        """
-        left = await store.read(children.recorded)
-        before = self.place.predecessor
-        own = str(self.settings.daemon.socket)
-        sockets = frozenset({own, before.socket if before else own})
-        last = await store.read(reads.last_event_at)
-        lived = None if last is None else ticks(last)
-        roots = [Root(child.session, Identity(*child[1:]), lived) for child in left]
-
-        async def ours(ids: list[str]) -> set[str]:
-            return await store.read(lambda conn: children.known(conn, ids)) if ids else set()
-
-        ended, stuck = await end_leftovers(
-            roots,
-            sockets=sockets,
-            ours=ours,
-            predecessor=before and before.pid,
-        )
-        ended += await processes.end_left(ours)
-        interrupted: list[str] = []
-        for session_id in {*await store.read(recovery.unfinished), *stuck}:
-            try:
-                interrupted += await store.write(_recovery(session_id, idle=session_id not in stuck))
-            except (StorageFailed, StorageGone, OutcomeUnknown, DatabaseRefused):
-                raise
-            except RoostError as exc:  # the others need not wait for it
-                log.error("session %s: what was cut off in it cannot be settled: %s", session_id, exc)
-
-        def started(tx: Tx) -> None:
-            for child in left:
-                if child.session not in stuck:  # else the next start looks for it again
-                    children.ended(tx, child.session, child.pid)
-            for session, pids in stuck.items():
-                tx.emit(session, "session.processes_left", {"pids": pids})
-            data = {"pid": os.getpid(), "version": __version__, "interrupted": interrupted, "ended": ended}
-            tx.emit("", "daemon.started", data)
-
-        try:
-            await store.write(started)
-        except (StorageFailed, OutcomeUnknown) as exc:
-            log.error("that roostd has started is not on disk: %s", exc)
-        if interrupted or ended:
-            log.warning("recovered: %d turns interrupted, %d processes ended", len(interrupted), len(ended))
-        return _Remaining(stuck, roots)
-
     def _watch(self, store: Store) -> threading.Event:
         token = trio.lowlevel.current_trio_token()
 
@@ -385,14 +334,3 @@ class App:
             while True:
                 self.notifier.extend_timeout(10.0)
                 await trio.sleep(1.0)
-
-
-class _Remaining(NamedTuple):
-    """Session → pids that do not end, and the children of the dead predecessor."""
-
-    sessions: dict[str, list[int]]
-    roots: list[Root]
-
-
-def _recovery(session_id: str, idle: bool) -> Callable[[Tx], list[str]]:
-    return lambda tx: recovery.recover(tx, session_id, idle=idle)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import NamedTuple
 
 from ..protocol.errors import DaemonRunning, StateDirectoryUnusable
 from .settings import Settings
@@ -17,27 +16,18 @@ Identity = tuple[int, int] | None
 """Device and inode of a path; None: nothing is there."""
 
 
-class Predecessor(NamedTuple):
-    """Its pid, and the socket on which it listened."""
-
-    pid: int
-    socket: str
-
-
 class Place:
     """A locked state directory. Everything here is blocking.
 
     Attributes:
         state_directory: absolute.
         database, wal: where the store and its write-ahead log are, whether or not they were made yet.
-        predecessor: the daemon that died here; None if the last one ended in order.
     """
 
-    def __init__(self, state_directory: Path, lock: int, predecessor: "Predecessor | None" = None) -> None:
+    def __init__(self, state_directory: Path, lock: int) -> None:
         self.state_directory = state_directory
         self.database = state_directory / "roost.db"
         self.wal = state_directory / "roost.db-wal"
-        self.predecessor = predecessor
         self._marker = state_directory / "used"
         self._lock = lock
         self._watched: dict[Path, Identity] = {}
@@ -58,12 +48,11 @@ class Place:
         try:
             with _usable(directory):
                 _lock(lock, directory)
-                predecessor = _predecessor(lock)
                 _write(lock, {"pid": os.getpid(), "socket": str(settings.daemon.socket)})
         except BaseException:
             os.close(lock)
             raise
-        return cls(directory, lock, predecessor)
+        return cls(directory, lock)
 
     @property
     def used(self) -> bool:
@@ -157,21 +146,11 @@ def _lock(lock: int, directory: Path) -> None:
 
 def _holder(lock: int) -> int | None:
     """The pid that the other daemon wrote; None while it has not."""
-    pid = _said(lock, "pid")
-    return pid if isinstance(pid, int) else None
-
-
-def _predecessor(lock: int) -> Predecessor | None:
-    pid, socket = _said(lock, "pid"), _said(lock, "socket")
-    return Predecessor(pid, socket) if isinstance(pid, int) and isinstance(socket, str) else None
-
-
-def _said(lock: int, name: str) -> object:
-    """What the daemon that holds, or held, the lock wrote into it."""
     try:
-        return json.loads(os.pread(lock, 4096, 0).partition(b"\n")[0])[name]
+        pid = json.loads(os.pread(lock, 4096, 0).partition(b"\n")[0])["pid"]
     except (ValueError, LookupError, TypeError):
         return None
+    return pid if isinstance(pid, int) else None
 
 
 def _write(lock: int, line: dict[str, object]) -> None:

@@ -1,7 +1,7 @@
 """What a dead predecessor left running: waited for, then ended, before anything new starts."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple
 
 import trio
@@ -30,7 +30,7 @@ async def end_leftovers(
     *,
     sockets: frozenset[str],
     ours: Callable[[list[str]], Awaitable[set[str]]],
-    predecessor: int | None = None,
+    keepers: Collection[tuple[int, int]] = (),
     patience: float = 2.0,
 ) -> Leftovers:
     """Wait ``patience`` seconds for a dead daemon's children to go by themselves, then kill all that they left.
@@ -41,14 +41,12 @@ async def end_leftovers(
 
     Args:
         sockets: where the dead daemon may have listened. ours: those of these session ids that are in our store.
-        predecessor: the dead daemon's pid.
+        keepers: pid and start time of those who recorded it: one that lives has its children still.
     """
     roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
     doomed: set[str] = set()
 
-    looker = Looker(
-        lambda: roots, sockets, lambda found: found.of(tuple(doomed)), spare_people=True, predecessor=predecessor
-    )
+    looker = Looker(lambda: roots, sockets, lambda found: found.of(tuple(doomed)), spare_people=True, keepers=keepers)
     search = Search()
     killed: set[int] = set()
     known = {root.session for root in roots}

@@ -87,6 +87,19 @@ def stat(pid: int) -> Stat | None:
     )
 
 
+def itself() -> Identity:
+    """This process."""
+    found = stat(os.getpid())
+    assert found is not None, "/proc is not mounted"
+    return Identity.of(found)
+
+
+def lives(pid: int, start_time: int) -> bool:
+    """Whether the process that began then runs; a pid alone may be another one's now."""
+    found = stat(pid)
+    return found is not None and found.alive and found.start_time == start_time
+
+
 def _stat(folder: str) -> tuple[bytes, list[bytes]]:
     """The name, and the fields behind it (proc_pid_stat(5), where the first of them is the third)."""
     with open(f"{folder}/stat", "rb", buffering=0) as file:

@@ -52,22 +52,22 @@ def census(
     self: int,
     sockets: frozenset[str],
     private: Collection[int] = (),
-    predecessor: int | None = None,
+    keepers: Collection[tuple[int, int]] = (),
 ) -> Census:
     """Sort what is there by whose it is.
 
     A roostd that leads a session of its own belongs to nobody, whoever started it, and so does what it started, but not
     what bears our mark and came to it as an orphan. What calls itself roostd and bears our mark is none: who starts one
-    hands it no mark. Our predecessor lives if the roots are its children still: then our records are copies of its own.
+    hands it no mark. A keeper that lives has all that is below it: then our records are copies of its own.
 
     Args:
         there: every process by pid, zombies included. marks: of those that have one.
         self: this daemon's pid; it and its ancestors are nobody's. sockets: those whose marks are ours.
         private: more that belong to nobody, with what they started.
-        predecessor: the pid of the roostd that recorded the roots, if that was another one.
+        keepers: pid and start time of the roostds that recorded the roots, if those were others.
     """
     first = _first(there, marks, roots, sockets)
-    living = {there[pid].ppid for pid in _recorded(there, roots)} & {predecessor}
+    living = {pid for pid, began in keepers if pid in there and _is(there[pid], began)} - {self}
     daemons = {p.pid for p in there.values() if p.comm == DAEMON and p.sid == p.pid} - first.keys() - {self}
     apart = _below(there, daemons, but=first.keys()) | _below(there, living | {*private}) | _lineage(there, self)
     owner = {pid: session for pid, session in first.items() if pid not in apart}
@@ -78,6 +78,10 @@ def census(
             members.setdefault(session, []).append(there[pid])
     strays = _below(there, {self}) - {self} - owner.keys() - apart
     return Census(members, [there[pid] for pid in sorted(strays) if there[pid].alive])
+
+
+def _is(process: Stat, start_time: int) -> bool:
+    return process.alive and process.start_time == start_time
 
 
 def _recorded(there: Mapping[int, Stat], roots: Iterable[Root]) -> dict[int, str]:

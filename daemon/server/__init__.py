@@ -6,6 +6,6 @@ function in ``handlers`` → ``answer`` encodes → ``outgoing`` sends. Events c
 """
 
 from .server import Info, Server
-from .socket import bind
+from .socket import bind, heard
 
-__all__ = ["Info", "Server", "bind"]
+__all__ = ["Info", "Server", "bind", "heard"]

@@ -21,10 +21,11 @@ from ..engines.command import CommandEngine
 from ..engines.engine import Engine, Grace, Launch, Listener
 from ..engines.stderr import StderrFiles
 from ..engines.worker import WorkerEngine
+from ..process import proc
 from ..process.patience import Patience
 from ..process.processes import Processes
 from ..settings import EngineSettings, secrets
-from ..store import Store
+from ..store import Store, children
 from .records import Records
 from .starts import Starts
 
@@ -44,6 +45,7 @@ class House:
         self.store = store
         self.records = records
         self.processes = processes
+        self.keeper = children.Keeper(*proc.itself()[:3], processes.socket)
         self.starts = Starts()
         self.files = Patience()
         self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")

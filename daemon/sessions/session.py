@@ -355,6 +355,7 @@ class LiveSession:
         missing = self.house.processes.unenforced(self._limits)
 
         def spawned(tx: Tx) -> None:
+            children.keeps(tx, self.house.keeper)
             children.spawned(tx, self.id, *identity)
             if missing:
                 data = {"limits": missing, "reason": self.house.processes.cgroups.message}

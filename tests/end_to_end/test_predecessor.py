@@ -4,14 +4,18 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
+import sqlite3
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from helpers.daemon import Daemon, alive, pids_with, wait_until
+from helpers.daemon import DEADLINE, Daemon, alive, pids_with, wait_until
 from roost.client.connection import Connection
 from roost.protocol.errors import DaemonUnreachable
 
@@ -22,6 +26,13 @@ def other(tmp_path: Path) -> Iterator[Daemon]:
     made = Daemon(tmp_path / "other")
     yield made
     made.close()
+
+
+def at(daemon: Daemon, socket: Path) -> Daemon:
+    """From its next start on it listens there."""
+    daemon.environ["ROOST_SOCKET"] = str(socket)
+    daemon.socket = socket
+    return daemon
 
 
 def started(daemon: Daemon) -> set[int]:
@@ -55,15 +66,78 @@ def test_what_left_its_session_is_ended_before_anything_starts(daemon: Daemon) -
 
 
 def test_a_predecessor_on_another_socket_is_cleared_up_after(roostd: Daemon, tmp_path: Path) -> None:
-    roostd.environ["ROOST_SOCKET"] = str(tmp_path / "old.sock")
-    roostd.socket = tmp_path / "old.sock"
-    session = roostd.start().create()
+    session = at(roostd, tmp_path / "old.sock").start().create()
     hidden = slept(roostd, session, "exec setsid sleep 600")
     roostd.kill()
-    roostd.environ["ROOST_SOCKET"] = str(tmp_path / "new.sock")
-    roostd.socket = tmp_path / "new.sock"
-    roostd.start()
+    at(roostd, tmp_path / "new.sock").start()
     assert not alive(hidden)
+
+
+def refused(daemon: Daemon, reason: str) -> None:
+    """It is started, and exits with status 2."""
+    command = [sys.executable, "-m", "roost.daemon"]
+    done = subprocess.run(command, env=daemon.environ, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 2 and reason in done.stderr, done.stderr
+
+
+def test_a_start_that_fails_between_two_others_hides_nothing(roostd: Daemon, tmp_path: Path) -> None:
+    session = at(roostd, tmp_path / "old.sock").start().create()
+    hidden = slept(roostd, session, "exec setsid sleep 600")
+    roostd.kill()
+    (tmp_path / "open").mkdir(mode=0o777)
+    (tmp_path / "open").chmod(0o777)
+    refused(at(roostd, tmp_path / "open" / "roost.sock"), "is open to others")
+    assert alive(hidden)
+    at(roostd, tmp_path / "new.sock").start()
+    assert not alive(hidden) and hidden in started(roostd)
+
+
+def backup(original: Daemon, copy: Daemon) -> None:
+    """As docs/operations.md says it."""
+    copy.state.mkdir(mode=0o700)
+    with closing(sqlite3.connect(original.state / "roost.db")) as source:
+        with closing(sqlite3.connect(copy.state / "roost.db")) as target:
+            source.backup(target)
+
+
+def copied(original: Daemon, copy: Daemon) -> None:
+    """All of the directory, lock and socket included; the socket is not to be copied, and not needed."""
+    shutil.copytree(original.state, copy.state, ignore=shutil.ignore_patterns("run"))
+    path = copy.socket
+    refused(at(copy, original.socket), "socket_in_use")
+    at(copy, path)
+
+
+@pytest.mark.parametrize("made", [backup, copied])
+def test_children_of_a_living_daemon_outlive_the_start_of_another_on_a_copy(
+    daemon: Daemon, other: Daemon, made: Callable[[Daemon, Daemon], None]
+) -> None:
+    session = daemon.create()
+    hidden = slept(daemon, session, "exec setsid sleep 600")
+    turn = daemon.send(session, "sleep 600")
+
+    def runs() -> bool:
+        return bool(daemon.call("turn.get", turn=turn)["turn"]["state"] == "running")
+
+    wait_until(runs, "the turn runs")
+    worker = daemon.session(session)["pid"]
+    made(daemon, other)
+    other.start()
+    assert started(other) == set() and alive(hidden) and alive(worker)
+    again(other)
+    assert alive(hidden) and alive(worker) and runs()
+
+
+def test_children_of_a_daemon_that_was_started_again_since_the_copy_was_made_are_left_alone(
+    daemon: Daemon, other: Daemon
+) -> None:
+    session = daemon.create()
+    daemon.run(session, "true")
+    backup(daemon, other)
+    again(daemon)
+    hidden = slept(daemon, session, "exec setsid sleep 600")
+    other.start()
+    assert started(other) == set() and alive(hidden) and daemon.session(session)["state"] == "ready"
 
 
 def test_another_daemons_children_are_left_alone(daemon: Daemon, other: Daemon) -> None:

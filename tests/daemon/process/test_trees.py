@@ -19,12 +19,16 @@ def root(pid: int, session: str = "s-1", start_time: int = 0) -> Root:
 
 
 def taken(
-    *there: Stat, roots: tuple[Root, ...] = (), private: tuple[int, ...] = (), before: int = 0, **marks: str
+    *there: Stat,
+    roots: tuple[Root, ...] = (),
+    private: tuple[int, ...] = (),
+    keepers: tuple[tuple[int, int], ...] = (),
+    **marks: str,
 ) -> Census:
     """``p200="s-1"`` marks process 200; the daemon and init are always there."""
     table = {one.pid: one for one in (process(1, 0), process(SELF), *there)}
     marked = {int(name[1:]): Mark(session, SOCKET) for name, session in marks.items()}
-    return census(table, marked, roots, self=SELF, sockets=frozenset({SOCKET}), private=private, predecessor=before)
+    return census(table, marked, roots, self=SELF, sockets=frozenset({SOCKET}), private=private, keepers=keepers)
 
 
 def pids(found: Census) -> dict[str, list[int]]:
@@ -100,13 +104,23 @@ def test_what_calls_itself_roostd_and_is_known_to_be_a_sessions_is_a_member() ->
 def test_children_of_a_daemon_that_lives_are_its_own() -> None:
     """One in the foreground of a shell, and this one on a copy of its state directory."""
     there = process(50), process(60, 50, sid=50, comm=b"roostd"), process(200, 60), process(201, 60), process(202)
-    assert pids(taken(*there, roots=(root(200),), before=60, p201="s-1", p202="s-1")) == {"s-1": [202]}
+    orphan = process(203, 60)
+    found = taken(*there, orphan, roots=(root(200),), keepers=((60, 60),), p201="s-1", p202="s-1", p203="s-1")
+    assert pids(found) == {"s-1": [202]}
+
+
+@pytest.mark.parametrize("keeper", [(60, 59), (61, 61), (SELF, SELF), (70, 70)])
+def test_what_is_not_the_daemon_that_recorded_a_child_keeps_nothing(keeper: tuple[int, int]) -> None:
+    """Its pid was given out again, it is dead, it is this one, or gone."""
+    there = process(60, 1), process(200, 60), process(61, state="Z"), process(201, 61), process(202, SELF)
+    roots = root(200), root(201), root(202)
+    assert pids(taken(*there, roots=roots, keepers=(keeper,))) == {"s-1": [200, 201, 202]}
 
 
 def test_children_of_a_dead_daemon_are_ours_also_when_another_daemon_has_taken_them_in() -> None:
     """Ours was started by an agent of that one, and so was the one that is dead."""
     there = process(60, comm=b"roostd"), process(SELF, 60, comm=b"roostd"), process(200, 60), process(201, 60)
-    assert pids(taken(*there, roots=(root(200),), before=70, p201="s-1")) == {"s-1": [200, 201]}
+    assert pids(taken(*there, roots=(root(200),), keepers=((70, 70),), p201="s-1")) == {"s-1": [200, 201]}
 
 
 def test_this_daemon_and_its_ancestors_are_nobodys() -> None:

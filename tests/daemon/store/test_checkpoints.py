@@ -4,6 +4,7 @@ import pytest
 
 from helpers.ledger import Ledger, data
 from roost.daemon.store import Child, checkpoints, children
+from roost.daemon.store.children import Keeper
 from roost.protocol.errors import LimitReached, SessionNotFound
 
 
@@ -70,3 +71,12 @@ def test_children_are_recorded_until_they_have_ended(ledger: Ledger) -> None:
     ledger.do(children.ended, session.id, 10)
     ledger.do(children.ended, session.id, 10)
     assert ledger.read(children.recorded) == [second]
+
+
+def test_who_keeps_children_is_recorded_once(ledger: Ledger) -> None:
+    one, other = Keeper(5, 100, "boot", "/run/a\udcff.sock"), Keeper(5, 200, "boot", "/run/b.sock")
+    for keeper in (one, other, one):
+        ledger.do(children.keeps, keeper)
+    assert ledger.read(children.keepers) == [one, other]
+    ledger.do(children.forget_keepers)
+    assert ledger.read(children.keepers) == []
