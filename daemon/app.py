@@ -27,6 +27,7 @@ from .sessions import Supervisor
 from .sessions.checkpoint import Shutdown
 from .sessions.house import single
 from .sessions.janitor import Janitor
+from .sessions.registry import Registry
 from .store import Store, Tx
 from .succession import succeed
 from .systemd import Notifier, watchdog_interval
@@ -153,7 +154,7 @@ class App:
             log.info("roostd %s serves %s", __version__, self.settings.daemon.socket)
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
-            await guarded("end of strays", self._end_strays, processes, store)
+            await guarded("end of strays", self._end_strays, processes, registry, store)
             watching.set()
             nursery.cancel_scope.cancel()
         return report
@@ -312,8 +313,12 @@ class App:
         await server.close(self._reason)
         return report
 
-    async def _end_strays(self, processes: Processes, store: Store) -> None:
-        if (left := await processes.end_strays(STRAYS)) and store.gone is None:  # it stands in the log too
+    async def _end_strays(self, processes: Processes, registry: Registry, store: Store) -> None:
+        def ours(session: str) -> bool:  # in memory are all that had a child here, also when the disk does not answer
+            return registry.records.by_id(session) is not None
+
+        left = await processes.end_strays(STRAYS, ours)
+        if left and store.gone is None:  # it stands in the log too
             store.write_nowait(lambda tx: tx.emit("", "daemon.processes_left", {"pids": left}))  # the store's end waits
 
     async def _record(self, store: Store, kind: str, data: Mapping[str, Any]) -> None:

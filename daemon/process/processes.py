@@ -56,7 +56,8 @@ class Processes:
         self.inherited: dict[str, list[Root]] = {}
         """Session → children of a dead predecessor that do not end. Nobody here reaps them."""
         self._clearing = Counter[str]()
-        self._leaving = False
+        self._leaving: Callable[[str], bool] | None = None
+        """When the daemon stops: whether a session is its own."""
         self._late: list[tuple[str, trio.Event]] = []
         """Sessions of which a start was given up, until nothing of it is left."""
         self._reaper = Reaper(self.children)
@@ -180,22 +181,24 @@ class Processes:
         theirs = [cgroup for cgroup in left if cgroup.folder.name in known]
         return await trio.to_thread.run_sync(_ended, theirs, limiter=self.ending)
 
-    async def end_strays(self, within: float) -> list[int]:
+    async def end_strays(self, within: float, ours: Callable[[str], bool]) -> list[int]:
         """Kill what descends from this daemon, or is a session's that has no child any more, before the daemon ends.
+
+        A roostd that listens at the same path in another mount namespace has the same mark, and other sessions.
 
         Starts that were given up are waited for. What does not end is said in the log.
 
         Args:
-            within: seconds that all of it may take.
+            within: seconds that all of it may take. ours: whether a session is this daemon's; asked in a thread.
 
         Returns the pids of what does not end.
         """
-        self._leaving, left = True, list[int]()
+        self._leaving, left = ours, list[int]()
         with trio.move_on_after(within) as waiting:
             search, pause = Search(), FIRST
             while True:
                 found = await self.look()
-                left = sorted(process.pid for process in self._ownerless(found))
+                left = sorted(process.pid for process in self._ownerless(found, ours))
                 if search.over(left, whole=found.whole) and not self._late:
                     break
                 await trio.sleep(pause)
@@ -209,11 +212,11 @@ class Processes:
     def _doomed(self, found: Census) -> list[Stat]:
         """Called in the thread of a look."""
         theirs = found.of(tuple(self._clearing))
-        return theirs + self._ownerless(found) if self._leaving else theirs
+        return theirs + self._ownerless(found, self._leaving) if self._leaving else theirs
 
-    def _ownerless(self, found: Census) -> list[Stat]:
+    def _ownerless(self, found: Census, ours: Callable[[str], bool]) -> list[Stat]:
         said = {root.session for root in self._roots()}
-        return found.strays + [one for name, members in found.members.items() if name not in said for one in members]
+        return found.strays + found.of(name for name in found.members if name not in said and ours(name))
 
 
 def _touch(program: str, cwd: str, env: Mapping[str, str]) -> None:

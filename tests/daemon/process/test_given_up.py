@@ -74,7 +74,7 @@ async def test_the_daemons_end_waits_for_starts_that_were_given_up(monkeypatch: 
     monkeypatch.setattr(module, "PARTING", 0.0)
     processes = Processes(SOCKET)
     await _given_up(processes)
-    await processes.end_strays(20)
+    await processes.end_strays(20, OWN.__eq__)
     assert not list(marked(f"ROOST_SESSION={OWN}")) and not processes.children
 
 
@@ -84,7 +84,7 @@ async def test_what_lost_its_child_is_ended_with_the_daemon() -> None:
     env = {**ENV, "ROOST_SESSION": OWN, "ROOST_DAEMON": processes.socket}
     await trio.run_process(["setsid", "-f", "sleep", "4321"], env=env)
     await until(lambda: any(marked(f"ROOST_SESSION={OWN}")))
-    await processes.end_strays(20)
+    await processes.end_strays(20, OWN.__eq__)
     assert not list(marked(f"ROOST_SESSION={OWN}"))
 
 
@@ -105,7 +105,7 @@ async def test_a_chain_of_forks_that_lost_its_child_is_ended_with_the_daemon(
     await trio.run_process(["setsid", "-f", "sh", "-c", f"f() {{ echo >>{links}; sleep 0.02; f & }}; f"], env=env)
     await until(links.exists)
     monkeypatch.setattr(proc, "pids", late)
-    await processes.end_strays(20)
+    await processes.end_strays(20, OWN.__eq__)
     made = links.stat().st_size
     for _ in range(20):
         assert not list(marked(f"ROOST_SESSION={OWN}"))

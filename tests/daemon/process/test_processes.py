@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -309,11 +310,20 @@ def test_what_hid_from_its_session_is_ended_with_the_daemon() -> None:
         await child.wait()
         await until(lambda: len([p for p in proc.walk() if p.comm == b"sleep" and p.ppid == os.getpid()]) >= 1)
         await child.end(0)
-        await processes.end_strays(20)
+        await processes.end_strays(20, "s-1".__eq__)
         print(json.dumps([len((await processes.look()).strays), child.returncode]))
         await child.aclose()
     """
     assert in_a_daemon(code) == [0, 0]
+
+
+def test_a_stop_leaves_alone_what_is_of_a_daemon_at_the_same_path_in_another_mount_namespace() -> None:
+    marks = [{"ROOST_SESSION": session, "ROOST_DAEMON": SOCKET} for session in ("s-1", "s-2")]
+    with ExitStack() as ends:
+        sleepers = [ends.enter_context(subprocess.Popen(["sleep", "600"], env=ENV | mark)) for mark in marks]
+        ends.callback(list, map(subprocess.Popen.kill, sleepers))
+        assert in_a_daemon('print(json.dumps(await processes.end_strays(20, "s-1".__eq__)))') == []
+        assert [one.poll() for one in sleepers] == [-signal.SIGKILL, None]
 
 
 def test_a_chain_of_forks_that_no_list_is_long_enough_for_is_ended() -> None:
