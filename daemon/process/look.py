@@ -52,7 +52,7 @@ class Looker:
         moved: a number that changes when an orphan of ours has ended: what forks and ends again and again might be
             in no list long enough to be read, and shows itself by that alone.
         spare_people: a log-in shell, and what somebody runs in it, is no session's.
-        keepers: see :func:`census`.
+        keepers, older: see :func:`census`.
     """
 
     def __init__(
@@ -64,8 +64,9 @@ class Looker:
         moved: Callable[[], int] = lambda: 0,
         spare_people: bool = False,
         keepers: Collection[tuple[int, int]] = (),
+        older: Collection[tuple[int, int]] = (),
     ) -> None:
-        self._census = partial(census, self=os.getpid(), sockets=sockets, keepers=keepers)
+        self._census = partial(census, self=os.getpid(), sockets=sockets, keepers=keepers, older=older)
         self._moved = moved
         self._spare_people = spare_people
         self._roots = roots

@@ -60,6 +60,7 @@ class Processes:
         """When the daemon stops: whether a session is its own."""
         self._late: list[tuple[str, trio.Event]] = []
         """Sessions of which a start was given up, until nothing of it is left."""
+        self._older = set[tuple[int, int]]()
         self._reaper = Reaper(self.children)
         self._files = Patience()
         self.watch = Watch()
@@ -70,6 +71,7 @@ class Processes:
             frozenset({socket}),
             self._doomed,
             moved=self._reaper.count,
+            older=self._older,
         )
 
     def __repr__(self) -> str:
@@ -78,6 +80,8 @@ class Processes:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Take in orphans, and reap them, for ever."""
         self.watch.keep()
+        # Before an orphan can come: an entrypoint may have started what helps it, and then have become this daemon.
+        self._older |= {(process.pid, process.start_time) for process in (await self.look()).strays}
         become_subreaper()
         await self._reaper.run(task_status=task_status)
 

@@ -53,6 +53,7 @@ def census(
     sockets: frozenset[str],
     private: Collection[int] = (),
     keepers: Collection[tuple[int, int]] = (),
+    older: Collection[tuple[int, int]] = (),
 ) -> Census:
     """Sort what is there by whose it is.
 
@@ -65,10 +66,12 @@ def census(
         self: this daemon's pid; it and its ancestors are nobody's. sockets: those whose marks are ours.
         private: more that belong to nobody, with what they started.
         keepers: pid and start time of the roostds that recorded the roots, if those were others.
+        older: pid and start time of what was below this daemon when it began: nobody's, unless it is known to be ours.
     """
     first = _first(there, marks, roots, sockets)
-    living = {pid for pid, began in keepers if pid in there and _is(there[pid], began)} - {self}
+    living = _living(there, keepers) - {self}
     daemons = {p.pid for p in there.values() if p.comm == DAEMON and p.sid == p.pid} - first.keys() - {self}
+    daemons |= _living(there, older) - first.keys()
     apart = _below(there, daemons, but=first.keys()) | _below(there, living | {*private}) | _lineage(there, self)
     owner = {pid: session for pid, session in first.items() if pid not in apart}
     _spread(there, owner, apart, _numbers(there, first, roots))
@@ -80,8 +83,8 @@ def census(
     return Census(members, [there[pid] for pid in sorted(strays) if there[pid].alive])
 
 
-def _is(process: Stat, start_time: int) -> bool:
-    return process.alive and process.start_time == start_time
+def _living(there: Mapping[int, Stat], those: Iterable[tuple[int, int]]) -> set[int]:
+    return {pid for pid, began in those if pid in there and there[pid].alive and there[pid].start_time == began}
 
 
 def _recorded(there: Mapping[int, Stat], roots: Iterable[Root]) -> dict[int, str]:

@@ -226,3 +226,14 @@ def test_what_hides_from_everybody_is_ended_when_the_daemon_stops(daemon: Daemon
     daemon.call("session.stop", session=session, force=True)
     daemon.stop()
     assert not alive(hidden)
+
+
+def test_what_an_entrypoint_has_started_outlives_the_daemon_that_it_became(roostd: Daemon, tmp_path: Path) -> None:
+    helper = tmp_path / "helper"
+    roostd.start("sh", "-c", f'sleep 600 & echo $! >{shlex.quote(str(helper))}; exec "$@"', "sh")
+    pid = int(helper.read_text())
+    try:
+        roostd.run(roostd.create(), "true")
+        assert roostd.stop() == 0 and alive(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)

@@ -23,12 +23,15 @@ def taken(
     roots: tuple[Root, ...] = (),
     private: tuple[int, ...] = (),
     keepers: tuple[tuple[int, int], ...] = (),
+    older: tuple[tuple[int, int], ...] = (),
     **marks: str,
 ) -> Census:
     """``p200="s-1"`` marks process 200; the daemon and init are always there."""
     table = {one.pid: one for one in (process(1, 0), process(SELF), *there)}
     marked = {int(name[1:]): Mark(session, SOCKET) for name, session in marks.items()}
-    return census(table, marked, roots, self=SELF, sockets=frozenset({SOCKET}), private=private, keepers=keepers)
+    return census(
+        table, marked, roots, self=SELF, sockets=frozenset({SOCKET}), private=private, keepers=keepers, older=older
+    )
 
 
 def pids(found: Census) -> dict[str, list[int]]:
@@ -135,6 +138,13 @@ def test_what_somebody_runs_in_a_log_in_shell_is_spared() -> None:
     shell = process(300, 299), process(301, 300), process(299)
     assert pids(taken(*shell, private=(300,), p299="s-1", p300="s-1", p301="s-1")) == {"s-1": [299]}
     assert pids(taken(*shell, p299="s-1", p301="s-1")) == {"s-1": [299, 300, 301]}
+
+
+def test_what_is_older_than_the_daemon_is_nobodys_unless_it_is_known() -> None:
+    there = process(90, SELF), process(91, 90), process(92, SELF), process(93, SELF), process(94, 90)
+    found = taken(*there, older=((90, 90), (92, 5), (93, 93)), p93="s-1", p94="s-1")
+    assert pids(found) == {"s-1": [93, 94]}
+    assert [one.pid for one in found.strays] == [92], "it was given the pid of an older one"
 
 
 def test_strays_are_what_came_to_us_without_a_mark() -> None:
