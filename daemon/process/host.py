@@ -18,7 +18,7 @@ def checks(found: Found, *, sessions: int, clients: int) -> list[Check]:
     """
     there = found.cgroups is not None
     enforceable = found.cgroups.enforceable if found.cgroups else frozenset({"nofile"})
-    escapes = "what changes its environment and its session, and whose parent is gone, cannot be found and ended"
+    escapes = "what changes or hides its environment, left its session, and lost its parent cannot be found and ended"
     ends = "a session ends with all that it started, whatever that changed"
     return [
         Check(name="cgroup", ok=there, message=found.message),
