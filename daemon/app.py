@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from .. import __version__
-from ..protocol.errors import DatabaseRefused, RoostError, StorageGone
+from ..protocol.errors import DatabaseRefused, RoostError
 from ..protocol.methods import ReloadResult
 from .core.batches import Report
 from .current import Current
