@@ -72,6 +72,7 @@ class Worker:
         self._interrupted: dict[str, Any] | None = None
         self._turn: Turn | None = None
         self._saved: dict[str, Any] = {}  # {"state": a copy}, or empty when none was taken after the last turn
+        self._telling = threading.Lock()  # held while that copy is told, or replaced at a turn's end
         self._calls: dict[str, Act] = {
             "initialize": self._initialize,
             "turn.run": self._run_turn,
@@ -127,9 +128,7 @@ class Worker:
             return
         if method in ("ping", "turn.cancel", "shutdown"):
             self._reply(request, self._calls[method])
-        elif method in ("state.get", "checkpoint") and self._turn and (saved := self._saved):
-            self._reply(request, lambda params: saved)
-        else:
+        elif method not in ("state.get", "checkpoint") or not self._tell(request):
             self._inbox.put(request)
         if method == "shutdown":
             self._stop()
@@ -145,6 +144,14 @@ class Worker:
         if method == "turn.run":
             self._turn = Turn(self._channel, self._session, request.params, self._interrupted)
             self._interrupted = None
+
+    def _tell(self, request: rpc.Request) -> bool:
+        """Tell the state from before the running turn, and tell it before its answer: else it would count as later."""
+        with self._telling:
+            if not (self._turn and (saved := self._saved)):
+                return False
+            self._reply(request, lambda params: saved)
+            return True
 
     def _cancel(self, params: dict[str, Any]) -> dict[str, Any]:
         running = self._turn
@@ -184,7 +191,7 @@ class Worker:
         )
         if "state" in params:
             self._functions.restore(params["state"])
-        self._save()
+        self._saved = self._copy()
         self._interrupted = params.get("interrupted")
         self._session = Session(params["session"], params["workspace"], params["history"])
         return {"protocol": PROTOCOL, "capabilities": self._functions.capabilities, **self._told}
@@ -193,29 +200,30 @@ class Worker:
         turn = self._turn
         assert turn
         answer = self._functions.run(turn, self._channel.limits)
+        saved: dict[str, Any] = {}
         try:
-            self._save()
+            saved = self._copy()
         except Exception as error:
             print_traceback(error)
             turn.end_items(answer["status"])  # as many as may be are open, perhaps
             turn.emit("error", f"the state after this turn could not be saved: {last_line(error)}")
         turn.close(answer["status"])
-        self._turn = None
-        return answer | self._saved
+        with self._telling:
+            self._turn, self._saved = None, saved
+        return answer | saved
 
     def _state(self, params: dict[str, Any]) -> dict[str, Any]:
         return {"state": self._functions.state(self._channel.limits)}
 
     def _clear(self, params: dict[str, Any]) -> dict[str, Any]:
         self._functions.clear()
-        self._save()
+        self._saved = {}
+        self._saved = self._copy()
         return dict(self._saved)
 
-    def _save(self) -> None:
-        """Take the copy that is sent with the end of a turn, and given while the next one runs."""
-        self._saved = {}
-        if self._saves_turns:
-            self._saved = self._state({})
+    def _copy(self) -> dict[str, Any]:
+        """What is sent of the state with the end of a turn, and told while the next one runs."""
+        return self._state({}) if self._saves_turns else {}
 
 
 def _nothing(params: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,19 @@ def test_while_a_turn_runs_the_state_is_the_one_before_it(tmp_path: Path) -> Non
         assert (answer["status"], answer["state"]) == ("cancelled", {"turns": 2})
 
 
+def test_the_state_after_a_turn_is_not_told_before_its_answer(tmp_path: Path) -> None:
+    """Though it was taken already: what comes before the answer counts as the state before that turn."""
+    with Driver(script("lingering"), tmp_path) as worker:
+        worker.initialize()
+        assert worker.turn("one")["state"] == 1
+        running = worker.start("linger")
+        worker.wait_output("copied")
+        assert [worker.call("checkpoint")["state"] for _ in range(20)] == [1] * 20
+        (tmp_path / "enough").touch()
+        assert worker.answer(running)["state"] == 2
+        assert worker.call("checkpoint") == {"state": 2}
+
+
 def test_a_state_that_is_saved_when_asked_is_not_taken_before(tmp_path: Path) -> None:
     with Driver(script("asked"), tmp_path) as worker:
         worker.initialize()
