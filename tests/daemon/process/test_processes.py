@@ -321,7 +321,8 @@ def test_a_stop_leaves_alone_what_is_of_a_daemon_at_the_same_path_in_another_mou
     marks = [{"ROOST_SESSION": session, "ROOST_DAEMON": SOCKET} for session in ("s-1", "s-2")]
     with ExitStack() as ends:
         sleepers = [ends.enter_context(subprocess.Popen(["sleep", "600"], env=ENV | mark)) for mark in marks]
-        ends.callback(list, map(subprocess.Popen.kill, sleepers))
+        for sleeper in sleepers:
+            ends.callback(sleeper.kill)
         assert in_a_daemon('print(json.dumps(await processes.end_strays(20, "s-1".__eq__)))') == []
         assert [one.poll() for one in sleepers] == [-signal.SIGKILL, None]
 
