@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from roost.client.connection import Connection
+from roost.protocol.errors import DaemonUnreachable
 
 from .measure import timed
 
@@ -70,11 +71,14 @@ class Roostd:
 
     def _wait_serving(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not os.path.exists(self.socket):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"roostd did not start: {self.log()}")
+        while True:
+            try:
+                self.connection = Connection(self.socket, name="bench")
+                return
+            except DaemonUnreachable as exc:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"roostd did not start: {self.log()}") from exc
             time.sleep(0.005)
-        self.connection = Connection(self.socket, name="bench")
 
     def stop(self) -> tuple[float, int]:
         """Seconds from SIGTERM to its end, and its exit status."""
@@ -90,7 +94,6 @@ class Roostd:
         self.connection.close()
         self.process.kill()
         self.process.wait()
-        Path(self.socket).unlink()  # that it is there again says that the next one serves
 
     def log(self) -> str:
         lines = (self.directory / "log").read_text().strip().splitlines()

@@ -57,7 +57,7 @@ async def test_a_start_that_was_given_up_is_undone_when_the_mount_answers(dead: 
     dead.well()
     await until(lambda: descriptors() <= before and not processes.spawning.borrowed_tokens)
     assert not processes.children
-    assert not [pid for pid in _running() if str(dead.path) in pid]
+    assert not [command for command in _running() if f"{dead.path}/program" in command]
 
 
 async def test_a_session_starts_nothing_beside_a_start_that_may_still_come_back(
@@ -84,7 +84,7 @@ def _well(program: str, cwd: str, env: Mapping[str, str]) -> None:
 
 
 def _running() -> list[str]:
-    ran = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    ran = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True)
     return ran.stdout.splitlines()
 
 
