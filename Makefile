@@ -8,29 +8,37 @@ PYTEST := $(BIN)/pytest
 # What the tests start is none of make's jobs.
 ALONE := env -u MAKEFLAGS
 LONG := $(patsubst %,tests/end_to_end/test_%.py,hanging hostile kill orphans)
+COMMANDS := $(wildcard tests/end_to_end/test_cli_*.py) $(patsubst %,tests/end_to_end/test_%.py,demo readme installation)
+MACHINES := $(shell grep -lsE 'mark\.(container|machine)' tests/end_to_end/*.py)
 NOT_MACHINES := -m "not container and not machine"
 
-.PHONY: demo test test-rooms test-end-to-end test-long test-machines check bench soak fmt clean
+# The parts whose coverage is measured.
+MEASURED := test-rooms test-end-to-end test-commands test-long
+
+.PHONY: demo test $(MEASURED) test-machines check bench soak fmt clean
 
 demo: $(VENV)/.stamp-run
 	$(BIN)/python tests/end_to_end/demo.py
 
-# Four parts at a time, each as long as the others: most tests wait for processes, not for a core.
+# All parts at a time, the longest first: most tests wait for processes, not for a core.
 test: $(VENV)/.stamp-test
 	@echo "All tests; each part tells its own when it is over, within some minutes."
-	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync test-rooms test-end-to-end test-long test-machines
+	@$(MAKE) --no-print-directory --jobs=5 --keep-going --output-sync $(MEASURED) test-machines
 
 test-rooms:
 	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/end_to_end $(NOT_MACHINES)
 
 test-end-to-end:
-	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/end_to_end $(LONG:%=--ignore=%) $(NOT_MACHINES)
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/end_to_end $(patsubst %,--ignore=%,$(LONG) $(COMMANDS)) $(NOT_MACHINES)
+
+test-commands:
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ $(COMMANDS)
 
 test-long:
 	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ $(LONG)
 
 test-machines:
-	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ -m "container or machine"
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ -m "container or machine" $(MACHINES)
 
 check: export COVERAGE_FILE = .coverage-data/.coverage
 check: export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
@@ -41,7 +49,7 @@ check: $(VENV)/.stamp-check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	rm -rf .coverage-data && mkdir .coverage-data
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync test-rooms test-end-to-end test-long PYTEST="$(BIN)/coverage run -m pytest"
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync $(MEASURED) PYTEST="$(BIN)/coverage run -m pytest"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='protocol/*' --fail-under=90
 	$(BIN)/coverage report --include='daemon/*' --fail-under=90
