@@ -277,7 +277,7 @@ class OutOfMemory(RoostError):
 
 
 class ProcessesLeft(RoostError):
-    """Processes of the session do not end although they were killed: they hang in the kernel."""
+    """Processes of the session do not end although they were killed: the kernel or a debugger holds them."""
 
     name = "processes_left"
     code = 308

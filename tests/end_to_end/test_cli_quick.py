@@ -82,7 +82,9 @@ def test_help_is_quiet_where_nobody_reads_it(roost: Roost) -> None:
         reads, writes = os.pipe()
         os.close(reads)
         command = [sys.executable, "-m", "roost.client", *argv]
-        done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, env=roost.environ)
+        # Unbuffered it would be written, and refused, before the end.
+        environ = {name: value for name, value in roost.environ.items() if name != "PYTHONUNBUFFERED"}
+        done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, env=environ)
         os.close(writes)
         assert (done.returncode, done.stderr) == (141, b"")
 
