@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 ROOMS := protocol daemon worker client
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest
-# What the tests start is none of make's jobs.
-ALONE := env -u MAKEFLAGS
+# What the tests start is none of make's jobs, and is compiled once: hundreds of daemons and workers import the same.
+ALONE := env -u MAKEFLAGS -u PYTHONDONTWRITEBYTECODE
 LONG := $(patsubst %,tests/end_to_end/test_%.py,hanging hostile kill orphans)
 COMMANDS := $(wildcard tests/end_to_end/test_cli_*.py) $(patsubst %,tests/end_to_end/test_%.py,demo readme installation)
 MACHINES := $(shell grep -lsE 'mark\.(container|machine)' tests/end_to_end/*.py)
