@@ -24,6 +24,8 @@ GROUP = 1000
 """Operations of one commit, at most."""
 WRITING = 30.0
 """Seconds that the disk has to take a write; then nobody waits for it any longer, and it may still be done."""
+TELLING = 1.0
+"""Seconds that a read waits for the news of a commit it has seen: none may come while what became of that is in doubt."""
 END_SECONDS = 5.0
 """How long the end waits for the writer's thread; one that is stuck in a disk must not hold the daemon."""
 
@@ -54,6 +56,9 @@ class Store:
         self._thread: Thread | None = None
         self._given_up = False
         self._ended = trio.Event()
+        self._told = writer.marker
+        """The number of the last commit that was delivered."""
+        self._news = trio.lowlevel.ParkingLot()
 
     @classmethod
     def open(cls, path: Path, *, used: bool) -> "Store":
@@ -123,15 +128,21 @@ class Store:
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What ``query`` answers, in one short read transaction. It must not hand out rows still to be fetched.
 
+        What it has seen is in memory too, when it returns: who reads here and asks there is never told less.
+
         Raises:
             RoostError: the query's own; StorageFailed, DatabaseDamaged, ShuttingDown.
         """
         self._counts["reads"] += 1
         try:
-            return await self._readers.run(query)
+            found, marker = await self._readers.run(lambda conn: (query(conn), _marker(conn)))
         except DatabaseDamaged as exc:
             self.problem = exc
             raise
+        with trio.move_on_after(TELLING):
+            while marker > self._told:
+                await self._news.park()
+        return found
 
     def close(self) -> None:
         """End, once all that was handed in is committed. Blocking; only the first call does anything.
@@ -203,7 +214,8 @@ class Store:
         return jobs
 
     def _deliver_soon(self, token: trio.lowlevel.TrioToken, jobs: list[Job]) -> None:
-        self._soon(token, lambda: self._deliver(jobs))
+        marker = self._writer.marker
+        self._soon(token, lambda: self._deliver(jobs, marker))
 
     @staticmethod
     def _soon(token: trio.lowlevel.TrioToken, fn: Callable[[], None]) -> None:
@@ -212,7 +224,7 @@ class Store:
         except trio.RunFinishedError:
             log.warning("the daemon's loop ended before the store's last commits were delivered")
 
-    def _deliver(self, jobs: list[Job]) -> None:
+    def _deliver(self, jobs: list[Job], marker: int) -> None:
         """In the Trio thread: tell of each commit, then whoever waits for it."""
         for job in jobs:
             if job.commit is not None:
@@ -223,6 +235,8 @@ class Store:
             elif job.commit is not None and self.gone is None and not isinstance(self.problem, DatabaseDamaged):
                 self.problem = None
             job.done(job)
+        self._told = marker
+        self._news.unpark_all()
 
     def _tell(self, commit: Commit) -> None:
         if commit.events:
@@ -233,3 +247,8 @@ class Store:
             except Exception:
                 self._counts["listener_failures"] += 1
                 log.exception("a listener failed on a commit")
+
+
+def _marker(conn: sqlite3.Connection) -> int:
+    """The number of the last commit that ``conn`` sees."""
+    return int(conn.execute("SELECT marker FROM meta").fetchone()[0])

@@ -76,6 +76,11 @@ class Writer:
         """The last one given out."""
         return self._counters.offset
 
+    @property
+    def marker(self) -> int:
+        """The number of the last commit that is known to be there."""
+        return self._counters.marker
+
     def run(self, jobs: list[Job]) -> list[Job]:
         """Commit ``jobs``. Returns them with their outcome, and what else is to be delivered, in commit order."""
         self._concluded = []

@@ -13,11 +13,14 @@ import trio
 from helpers.ledger import Ledger, creating, emitting, sending
 from helpers.served import wait_until
 from roost.daemon.store import Commit, Store, Tx, reads, sessions
+from roost.daemon.store import store as store_module
 from roost.daemon.store.readers import READERS
+from roost.daemon.store.writer import Job, Writer
 from roost.protocol.errors import (
     DatabaseDamaged,
     InternalError,
     NameTaken,
+    SessionNotFound,
     StorageFailed,
     StorageGone,
 )
@@ -242,6 +245,46 @@ async def test_a_read_waits_for_no_write_and_a_write_for_no_read(store: Store) -
         await store.write(emitting(""))
         assert store.offset == 1
         slow.set()
+
+
+async def test_a_read_returns_nothing_of_which_memory_has_not_heard(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a client that has seen an event could be told by the daemon's memory that nothing has happened yet."""
+    committed, deliver = Event(), Event()
+    run = Writer.run
+
+    def held(self: Writer, jobs: list[Job]) -> list[Job]:
+        concluded = run(self, jobs)
+        committed.set()
+        assert deliver.wait(10)
+        return concluded
+
+    monkeypatch.setattr(Writer, "run", held)
+    heard: list[Commit] = []
+    store.on_commit.append(heard.append)
+
+    async def read() -> None:
+        assert len(await store.read(lambda conn: reads.events(conn, None, 0, 10)[0])) == 1
+        assert len(heard) == 1
+
+    store.write_nowait(creating("first"))
+    await trio.to_thread.run_sync(committed.wait, 10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await wait_until(lambda: store.counters["reads"] == 1)
+        with pytest.raises(SessionNotFound):  # what is refused tells nothing
+            await store.read(lambda conn: reads.last(conn, "s_none"))
+        deliver.set()
+
+
+async def test_a_read_of_what_is_never_told_of_does_not_wait_for_ever(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "TELLING", 0.01)
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE meta SET marker = marker + 1")
+    assert await store.read(lambda conn: reads.events(conn, None, 0, 10)[0]) == []
 
 
 async def test_a_read_cannot_write(store: Store) -> None:
