@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from helpers.waiting import DEADLINE, wait_until
 from roost.daemon.current import Current
 from roost.daemon.engines.engine import Ended, Engine, Launch, Listener, Told
 from roost.daemon.process.proc import Identity
@@ -23,7 +24,6 @@ from roost.protocol.errors import EngineFailed, OutcomeUnknown, StorageFailed, T
 from roost.protocol.methods import SessionCreateParams, TurnSendParams
 from roost.protocol.model import Author, EngineKind, ItemKind, Problem, Session, Turn, TurnState, new_id
 
-DEADLINE = 20.0
 ME = Author(pid=1, uid=0, client="test")
 
 
@@ -279,10 +279,3 @@ async def rooms(tmp_path: Path, config: str = "") -> AsyncGenerator[Rooms]:
                 inner.cancel_scope.cancel()
             outer.cancel_scope.cancel()
     store.close()
-
-
-async def wait_until(condition: Callable[[], object]) -> None:
-    """Until ``condition`` holds; looked at each time the others have run."""
-    with trio.fail_after(DEADLINE):
-        while not condition():
-            await trio.lowlevel.checkpoint()

@@ -2,13 +2,14 @@
 
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import trio
 
+from helpers.waiting import DEADLINE
 from roost.daemon.current import Current
 from roost.daemon.process.processes import Processes
 from roost.daemon.server import Info, Server, bind
@@ -20,7 +21,6 @@ from roost.protocol.errors import RoostError, from_wire
 from roost.protocol.methods import SessionCreateParams
 from roost.protocol.model import Author
 
-DEADLINE = 20.0
 CONFIG = """
 [engines.shell]
 kind = "command"
@@ -218,10 +218,3 @@ class Client:
 async def connected(path: Path) -> AsyncGenerator[Client]:
     async with await trio.open_unix_socket(str(path)) as stream:
         yield Client(stream)
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    """Until ``condition`` holds; looked at on each turn of the loop."""
-    with trio.fail_after(DEADLINE):
-        while not condition():
-            await trio.lowlevel.checkpoint()

@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from helpers.served import connected, served, wait_until
+from helpers.served import connected, served
+from helpers.waiting import wait_until
 from roost.daemon.server.outgoing import UNSENT
 from roost.daemon.store import checkpoints
 from roost.protocol import rpc

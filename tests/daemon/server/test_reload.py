@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from helpers.served import CONFIG, connected, served, wait_until
+from helpers.served import CONFIG, connected, served
+from helpers.waiting import wait_until
 from roost.daemon.sessions.janitor import Janitor
 from roost.protocol.errors import (
     FrameTooLarge,

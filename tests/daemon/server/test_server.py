@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from helpers.served import connected, served, wait_until
+from helpers.served import connected, served
+from helpers.waiting import wait_until
 from roost.daemon.server.handlers import CHANGES
 from roost.protocol import rpc
 from roost.protocol.errors import DatabaseDamaged, LimitReached, PeerRefused, ShuttingDown, StorageFailed

@@ -9,7 +9,8 @@ import trio
 import trio.testing
 
 from helpers.raw import as_notifications, frames, raw_events
-from helpers.served import Client, Served, connected, served, wait_until
+from helpers.served import Client, Served, connected, served
+from helpers.waiting import wait_until
 from roost.daemon.server.connection import Connection
 from roost.daemon.server.hub import BURST_BYTES
 from roost.daemon.server.subscription import ASIDE_BYTES, Subscription

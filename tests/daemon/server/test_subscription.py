@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import trio
 
-from helpers.served import Client, connected, served, wait_until
+from helpers.served import Client, connected, served
+from helpers.waiting import wait_until
 from roost.protocol import rpc
 from roost.protocol.errors import (
     InvalidParams,

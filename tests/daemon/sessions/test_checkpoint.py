@@ -8,7 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
+from helpers.rooms import FULL, Faults, Rooms, rooms
+from helpers.waiting import wait_until
 from roost.daemon.core.batches import Report
 from roost.daemon.sessions import checkpoint
 from roost.daemon.sessions.checkpoint import Shutdown

@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
+from helpers.rooms import FULL, Faults, Rooms, rooms
+from helpers.waiting import wait_until
 from roost.daemon.sessions import recorder, registry, supervisor
 from roost.protocol.errors import TimedOut
 from roost.protocol.model import SessionState

@@ -6,7 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
+from helpers.rooms import FULL, Faults, Rooms, rooms
+from helpers.waiting import wait_until
 from roost.daemon.sessions.janitor import Janitor, every
 from roost.daemon.store import Tx, checkpoints, reads
 from roost.protocol.model import SessionState

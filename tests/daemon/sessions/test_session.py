@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, rooms, wait_until
+from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, rooms
+from helpers.waiting import wait_until
 from roost.daemon.sessions import house as house_module
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.checkpoint import Shutdown

@@ -3,7 +3,8 @@
 import pytest
 import trio
 
-from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, wait_until
+from helpers.rooms import FULL, UNKNOWN, Faults, Rooms
+from helpers.waiting import wait_until
 from roost.daemon.core.states import TURN
 from roost.daemon.sessions import recorder
 from roost.protocol import rpc

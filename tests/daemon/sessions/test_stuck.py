@@ -7,7 +7,8 @@ import pytest
 import trio
 import trio.testing
 
-from helpers.rooms import Rooms, rooms, wait_until
+from helpers.rooms import Rooms, rooms
+from helpers.waiting import wait_until
 from roost.daemon.sessions.waiters import Waiters
 from roost.daemon.store import reads
 from roost.protocol.errors import ProcessesLeft, RoostError, TimedOut

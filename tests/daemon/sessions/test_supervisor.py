@@ -6,7 +6,8 @@ import pytest
 import trio
 import trio.testing
 
-from helpers.rooms import ME, Rooms, rooms, wait_until
+from helpers.rooms import ME, Rooms, rooms
+from helpers.waiting import wait_until
 from roost.daemon.core.result import MAX_RESULT
 from roost.daemon.store import checkpoints
 from roost.protocol.errors import (

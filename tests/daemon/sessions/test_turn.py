@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from helpers.rooms import FULL, Faults, Rooms, rooms, wait_until
+from helpers.rooms import FULL, Faults, Rooms, rooms
+from helpers.waiting import wait_until
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.turn import RunningTurn
 from roost.daemon.store import turns

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from helpers.ledger import Ledger, creating, emitting, sending
-from helpers.served import wait_until
+from helpers.waiting import wait_until
 from roost.daemon.store import Commit, Store, Tx, reads, sessions
 from roost.daemon.store import store as store_module
 from roost.daemon.store.readers import READERS
