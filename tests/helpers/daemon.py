@@ -21,16 +21,14 @@ def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLI
     """What ``condition`` returns as soon as it is true."""
     end = time.monotonic() + deadline
     while True:
+        before = time.monotonic()
         if found := condition():
             return found
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise AssertionError(f"waited {deadline} s in vain: {what}")
-        select_pause()
-
-
-def select_pause() -> None:
-    """A moment for the others to run."""
-    signal.sigtimedwait([], 0.01)
+        # What takes long to look at is looked at less often: what is waited for needs the core, too.
+        signal.sigtimedwait([], max(0.01, 4 * (now - before)))
 
 
 def alive(pid: int) -> bool:
