@@ -1,5 +1,6 @@
 """The command ``roost``, also as ``python -m roost.client``."""
 
+import os
 import signal
 import sys
 
@@ -13,5 +14,16 @@ def main() -> int:
     return command()
 
 
+def run() -> int:
+    """The command as a process: it ends without taking itself apart, which takes a sixth of the time of `roost ls`."""
+    status = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        return status  # the interpreter says what could not be written
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())
