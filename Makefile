@@ -13,7 +13,7 @@ MACHINES := $(shell grep -lsE 'mark\.(container|machine)' tests/end_to_end/*.py)
 NOT_MACHINES := -m "not container and not machine"
 
 # The parts whose coverage is measured.
-MEASURED := test-rooms test-end-to-end test-commands test-long
+MEASURED := test-daemon test-rooms test-end-to-end test-commands test-long
 
 .PHONY: demo test $(MEASURED) test-machines check bench soak fmt clean
 
@@ -23,10 +23,13 @@ demo: $(VENV)/.stamp-run
 # All parts at a time, the longest first: most tests wait for processes, not for a core.
 test: $(VENV)/.stamp-test
 	@echo "All tests; each part tells its own when it is over, within some minutes."
-	@$(MAKE) --no-print-directory --jobs=5 --keep-going --output-sync $(MEASURED) test-machines
+	@$(MAKE) --no-print-directory --jobs=6 --keep-going --output-sync $(MEASURED) test-machines
+
+test-daemon:
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/daemon $(NOT_MACHINES)
 
 test-rooms:
-	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/end_to_end $(NOT_MACHINES)
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/daemon --ignore=tests/end_to_end $(NOT_MACHINES)
 
 test-end-to-end:
 	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/end_to_end $(patsubst %,--ignore=%,$(LONG) $(COMMANDS)) $(NOT_MACHINES)
@@ -49,7 +52,7 @@ check: $(VENV)/.stamp-check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	rm -rf .coverage-data && mkdir .coverage-data
-	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync $(MEASURED) PYTEST="$(BIN)/coverage run -m pytest"
+	@$(MAKE) --no-print-directory --jobs=5 --keep-going --output-sync $(MEASURED) PYTEST="$(BIN)/coverage run -m pytest"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='protocol/*' --fail-under=90
 	$(BIN)/coverage report --include='daemon/*' --fail-under=90
