@@ -1,10 +1,45 @@
-"""What several files of real runs share: one booted machine."""
+"""What several tests of real runs share: one daemon for a module, one booted machine for all."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from helpers.daemon import Daemon, alive, running
 from helpers.installed import Installed, installed
+
+
+@pytest.fixture(scope="module")
+def settings() -> str:
+    """Those of the daemon that the tests of a module share; a module that wants others says so by this name."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def one_daemon(settings: str) -> Iterator[Daemon]:
+    with running(config=settings) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def shared(one_daemon: Daemon, tmp_path: Path) -> Iterator[Daemon]:
+    """The daemon of the module's tests that neither end it nor look at all of it: a start costs more than most of them.
+
+    Each finds it without a session, and with an empty workspace.
+    """
+    assert alive(one_daemon.pid), "the daemon that these tests share has ended in an earlier one; see there"
+    one_daemon.workspace = tmp_path / "workspace"
+    one_daemon.workspace.mkdir()
+    yield one_daemon
+    assert alive(one_daemon.pid), f"the daemon that these tests share ended in this one:\n{one_daemon.log.read_text()}"
+    delete_all(one_daemon)
+
+
+def delete_all(daemon: Daemon) -> None:
+    for archived in (False, True):
+        while sessions := daemon.call("session.list", archived=archived)["sessions"]:
+            for session in sessions:
+                daemon.call("session.delete", session=session["id"], force=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,11 +13,14 @@ from helpers.engines import engines
 from roost.protocol.errors import RoostError, SessionArchived, SessionBusy
 
 
+@pytest.fixture(scope="module")
+def settings() -> str:
+    return engines("[sessions]\ncancel_grace = '500ms'\nterm_grace = '500ms'\n")
+
+
 @pytest.fixture
-def odd(tmp_path: Path) -> Any:
-    daemon = Daemon(tmp_path / "s", engines("[sessions]\ncancel_grace = '500ms'\nterm_grace = '500ms'\n"))
-    yield daemon.start()
-    daemon.close()
+def daemon(shared: Daemon) -> Daemon:
+    return shared
 
 
 def children(daemon: Daemon, session: str) -> set[int]:
@@ -59,7 +61,8 @@ def test_a_client_that_leaves_in_the_middle_changes_nothing(daemon: Daemon) -> N
     assert len(turns) == 1 and len(children(daemon, session)) == 1
 
 
-def test_200_sessions_run_a_turn_at_the_same_moment(daemon: Daemon) -> None:
+def test_200_sessions_run_a_turn_at_the_same_moment(roostd: Daemon) -> None:
+    daemon = roostd.start()
     sessions = [daemon.create() for _ in range(200)]
     gate = daemon.workspace / "gate"
     os.mkfifo(gate)
@@ -78,38 +81,38 @@ def test_200_sessions_run_a_turn_at_the_same_moment(daemon: Daemon) -> None:
     os.close(hold)
 
 
-def test_a_stopped_worker_delays_nobody_else(odd: Daemon) -> None:
-    frozen, other = odd.create("odd"), odd.create("odd")
-    odd.run(frozen, "say hello")
-    os.kill(odd.session(frozen)["pid"], signal.SIGSTOP)
-    stuck = odd.send(frozen, "say nothing")
+def test_a_stopped_worker_delays_nobody_else(daemon: Daemon) -> None:
+    frozen, other = daemon.create("odd"), daemon.create("odd")
+    daemon.run(frozen, "say hello")
+    os.kill(daemon.session(frozen)["pid"], signal.SIGSTOP)
+    stuck = daemon.send(frozen, "say nothing")
     for n in range(50):
-        assert odd.run(other, f"say {n}")["state"] == "completed"
-    assert odd.call("turn.get", turn=stuck)["turn"]["state"] == "running"
-    os.kill(odd.session(frozen)["pid"], signal.SIGCONT)
-    assert odd.wait(stuck)["state"] == "completed"
+        assert daemon.run(other, f"say {n}")["state"] == "completed"
+    assert daemon.call("turn.get", turn=stuck)["turn"]["state"] == "running"
+    os.kill(daemon.session(frozen)["pid"], signal.SIGCONT)
+    assert daemon.wait(stuck)["state"] == "completed"
 
 
-def test_a_child_that_dies_fails_its_turn_with_its_last_words(odd: Daemon) -> None:
+def test_a_child_that_dies_fails_its_turn_with_its_last_words(daemon: Daemon) -> None:
     """S0.A11, S0.R6: the turn says how its child died; the next one gets a new child."""
-    session = odd.create("odd")
-    turn = odd.run(session, "die 7")
+    session = daemon.create("odd")
+    turn = daemon.run(session, "die 7")
     assert (turn["state"], turn["problem"]["name"]) == ("failed", "worker_exited")
     assert turn["problem"]["data"]["exit_code"] == 7
     assert "odd: last words" in turn["problem"]["data"]["stderr"]
-    assert odd.call("session.wait", session=session)["session"]["state"] == "idle"
-    assert odd.run(session, "say again")["state"] == "completed"
-    killed = odd.run(session, "kill")
+    assert daemon.call("session.wait", session=session)["session"]["state"] == "idle"
+    assert daemon.run(session, "say again")["state"] == "completed"
+    killed = daemon.run(session, "kill")
     assert killed["problem"]["data"]["signal"] == signal.SIGKILL
 
 
 @pytest.mark.parametrize("prompt", ["rubbish", "unknown", "item", "wrong"])
-def test_a_worker_that_breaks_the_protocol_is_ended_alone(odd: Daemon, prompt: str) -> None:
-    session, other = odd.create("odd"), odd.create("odd")
-    turn = odd.run(session, prompt)
+def test_a_worker_that_breaks_the_protocol_is_ended_alone(daemon: Daemon, prompt: str) -> None:
+    session, other = daemon.create("odd"), daemon.create("odd")
+    turn = daemon.run(session, prompt)
     assert (turn["state"], turn["problem"]["name"]) == ("failed", "worker_violation")
-    assert odd.run(other, "say unharmed")["state"] == "completed"
-    assert odd.run(session, "say anew")["state"] == "completed"
+    assert daemon.run(other, "say unharmed")["state"] == "completed"
+    assert daemon.run(session, "say anew")["state"] == "completed"
 
 
 @pytest.mark.parametrize(
@@ -121,16 +124,16 @@ def test_a_worker_that_breaks_the_protocol_is_ended_alone(odd: Daemon, prompt: s
         ("missing", "engine_failed"),
     ],
 )
-def test_an_engine_that_cannot_start_fails_its_turn(odd: Daemon, engine: str, name: str) -> None:
+def test_an_engine_that_cannot_start_fails_its_turn(daemon: Daemon, engine: str, name: str) -> None:
     """S2.U5: the turn is failed with the reason, its end is sent, and the session is free again."""
-    session = odd.create(engine)
-    turn = odd.run(session, "hello")
+    session = daemon.create(engine)
+    turn = daemon.run(session, "hello")
     assert (turn["state"], turn["problem"]["name"]) == ("failed", name)
     assert len(turn["problem"]["message"]) > 20
     with pytest.raises(RoostError) as caught:
-        odd.call("session.start", session=session)
+        daemon.call("session.start", session=session)
     assert caught.value.name == name
-    assert odd.session(session)["state"] == "idle"
+    assert daemon.session(session)["state"] == "idle"
 
 
 def test_a_mute_worker_is_given_up_after_its_time(tmp_path: Path) -> None:
@@ -160,33 +163,33 @@ def test_a_crash_loop_ends_in_the_open_and_can_be_rearmed(tmp_path: Path) -> Non
         daemon.close()
 
 
-def test_stop_keeps_the_state_and_the_next_turn_restores_it(odd: Daemon) -> None:
+def test_stop_keeps_the_state_and_the_next_turn_restores_it(daemon: Daemon) -> None:
     """S0.R2, S0.T4, not S0 weakness 4: the saved copy is kept when it was restored."""
-    session = odd.create("odd")
-    odd.run(session, "one")
-    pid = odd.session(session)["pid"]
-    assert odd.call("session.stop", session=session)["session"]["state"] == "idle"
+    session = daemon.create("odd")
+    daemon.run(session, "one")
+    pid = daemon.session(session)["pid"]
+    assert daemon.call("session.stop", session=session)["session"]["state"] == "idle"
     assert not alive(pid)
-    assert odd.call("session.state", session=session)["state"] == ["one"]
-    odd.run(session, "two")
-    assert odd.call("session.state", session=session)["state"] == ["one", "two"]
-    assert odd.call("session.checkpoints", session=session)["checkpoints"][0]["name"] == "latest"
+    assert daemon.call("session.state", session=session)["state"] == ["one"]
+    daemon.run(session, "two")
+    assert daemon.call("session.state", session=session)["state"] == ["one", "two"]
+    assert daemon.call("session.checkpoints", session=session)["checkpoints"][0]["name"] == "latest"
 
 
-def test_stop_cancels_the_running_turn(odd: Daemon) -> None:
-    session = odd.create("odd")
-    turn = odd.send(session, "wait")
-    wait_until(lambda: odd.session(session)["turn"], "it runs")
-    odd.call("session.stop", session=session)
-    assert (odd.wait(turn)["state"], odd.wait(turn)["reason"]) == ("cancelled", "user")
+def test_stop_cancels_the_running_turn(daemon: Daemon) -> None:
+    session = daemon.create("odd")
+    turn = daemon.send(session, "wait")
+    wait_until(lambda: daemon.session(session)["turn"], "it runs")
+    daemon.call("session.stop", session=session)
+    assert (daemon.wait(turn)["state"], daemon.wait(turn)["reason"]) == ("cancelled", "user")
 
 
-def test_a_forced_stop_does_not_ask(odd: Daemon) -> None:
-    session = odd.create("odd")
-    turn = odd.send(session, "deaf")
-    wait_until(lambda: odd.session(session)["turn"], "it runs")
-    odd.call("session.stop", session=session, force=True)
-    assert odd.wait(turn)["state"] == "cancelled" and odd.session(session)["state"] == "idle"
+def test_a_forced_stop_does_not_ask(daemon: Daemon) -> None:
+    session = daemon.create("odd")
+    turn = daemon.send(session, "deaf")
+    wait_until(lambda: daemon.session(session)["turn"], "it runs")
+    daemon.call("session.stop", session=session, force=True)
+    assert daemon.wait(turn)["state"] == "cancelled" and daemon.session(session)["state"] == "idle"
 
 
 def test_idle_sessions_are_saved_and_unloaded(tmp_path: Path) -> None:
@@ -235,23 +238,23 @@ def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
         daemon.close()
 
 
-def test_archive_and_delete(odd: Daemon) -> None:
-    session = odd.create("odd", name="old")
-    odd.run(session, "say hello")
-    assert odd.call("session.archive", session="old")["session"]["archived"]
-    assert children(odd, session) == set()
+def test_archive_and_delete(daemon: Daemon) -> None:
+    session = daemon.create("odd", name="old")
+    daemon.run(session, "say hello")
+    assert daemon.call("session.archive", session="old")["session"]["archived"]
+    assert children(daemon, session) == set()
     with pytest.raises(SessionArchived):
-        odd.send(session, "more")
-    odd.call("session.unarchive", session=session)
-    turn = odd.send(session, "wait")
-    wait_until(lambda: odd.session(session)["turn"], "it runs")
+        daemon.send(session, "more")
+    daemon.call("session.unarchive", session=session)
+    turn = daemon.send(session, "wait")
+    wait_until(lambda: daemon.session(session)["turn"], "it runs")
     with pytest.raises(SessionBusy):
-        odd.call("session.delete", session=session)
-    odd.call("session.delete", session=session, force=True)
-    assert children(odd, session) == set()
+        daemon.call("session.delete", session=session)
+    daemon.call("session.delete", session=session, force=True)
+    assert children(daemon, session) == set()
     with pytest.raises(RoostError):
-        odd.call("turn.get", turn=turn)
-    assert [e["kind"] for e in odd.events() if e["session"] == session][-1] == "session.deleted"
+        daemon.call("turn.get", turn=turn)
+    assert [e["kind"] for e in daemon.events() if e["session"] == session][-1] == "session.deleted"
 
 
 def test_clear_empties_the_state_and_the_session_lives_on(daemon: Daemon) -> None:
@@ -266,43 +269,43 @@ def test_clear_empties_the_state_and_the_session_lives_on(daemon: Daemon) -> Non
     assert daemon.call("session.state", session=session)["source"] == "none"
 
 
-def test_a_waiter_for_each_end(odd: Daemon) -> None:
+def test_a_waiter_for_each_end(daemon: Daemon) -> None:
     """S1.X4, not S1 weakness 9: any number wait for the end, and each gets it."""
-    session = odd.create("odd")
-    turn = odd.send(session, "wait")
+    session = daemon.create("odd")
+    turn = daemon.send(session, "wait")
     results: list[str] = []
-    threads = [threading.Thread(target=lambda: results.append(odd.wait(turn)["state"])) for _ in range(5)]
+    threads = [threading.Thread(target=lambda: results.append(daemon.wait(turn)["state"])) for _ in range(5)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: odd.session(session)["turn"], "it runs")
-    odd.call("turn.cancel", turn=turn)
+    wait_until(lambda: daemon.session(session)["turn"], "it runs")
+    daemon.call("turn.cancel", turn=turn)
     for thread in threads:
         thread.join(30)
     assert results == ["cancelled"] * 5
 
 
-def test_a_session_of_kind_command(odd: Daemon) -> None:
-    echo, cat, sh = odd.create("echo"), odd.create("cat"), odd.create("sh")
-    assert odd.output(odd.run(echo, "an argument")["id"]) == "an argument\n"
-    assert odd.output(odd.run(cat, "from stdin")["id"]) == "from stdin"
-    failed = odd.run(sh, "echo so >&2; exit 4")
+def test_a_session_of_kind_command(daemon: Daemon) -> None:
+    echo, cat, sh = daemon.create("echo"), daemon.create("cat"), daemon.create("sh")
+    assert daemon.output(daemon.run(echo, "an argument")["id"]) == "an argument\n"
+    assert daemon.output(daemon.run(cat, "from stdin")["id"]) == "from stdin"
+    failed = daemon.run(sh, "echo so >&2; exit 4")
     assert (failed["state"], failed["exit_code"]) == ("failed", 4)
     assert failed["problem"]["data"]["stderr"] == "so\n"
-    assert odd.session(sh)["state"] == "idle"
-    turn = odd.send(sh, "sleep 1000")
-    wait_until(lambda: children(odd, sh), "it runs")
-    odd.call("turn.cancel", turn=turn)
-    assert odd.wait(turn)["state"] == "cancelled" and children(odd, sh) == set()
+    assert daemon.session(sh)["state"] == "idle"
+    turn = daemon.send(sh, "sleep 1000")
+    wait_until(lambda: children(daemon, sh), "it runs")
+    daemon.call("turn.cancel", turn=turn)
+    assert daemon.wait(turn)["state"] == "cancelled" and children(daemon, sh) == set()
 
 
-def test_a_timeout_and_an_idle_timeout(odd: Daemon) -> None:
-    session = odd.create("odd")
-    long = odd.run(session, "wait", timeout=300)
+def test_a_timeout_and_an_idle_timeout(daemon: Daemon) -> None:
+    session = daemon.create("odd")
+    long = daemon.run(session, "wait", timeout=300)
     assert (long["state"], long["reason"], long["problem"]["data"]) == ("cancelled", "timeout", {"limit": "timeout"})
-    sh = odd.create("sh")
-    chatty = odd.run(sh, "for i in 1 2 3 4 5 6; do echo $i; sleep 0.2; done", idle_timeout=700)
+    sh = daemon.create("sh")
+    chatty = daemon.run(sh, "for i in 1 2 3 4 5 6; do echo $i; sleep 0.2; done", idle_timeout=700)
     assert chatty["state"] == "completed", "whatever the child sends starts it again"
-    silent = odd.run(sh, "echo 1; sleep 1000", idle_timeout=300)
+    silent = daemon.run(sh, "echo 1; sleep 1000", idle_timeout=300)
     assert silent["problem"]["data"] == {"limit": "idle_timeout"}
 
 
