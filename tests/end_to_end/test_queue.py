@@ -1,21 +1,25 @@
 """Turns and the queue: order, one at a time, holds and what lifts them, what can be changed until a turn starts."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.daemon import Daemon, wait_until
+from helpers.daemon import Daemon, running, wait_until
 from helpers.engines import engines
 from roost.protocol.errors import QueueFull, RoostError, TurnNotQueued
 
+SETTINGS = engines("[sessions]\ncancel_grace = '500ms'\n[limits]\nqueue = 50\n")
+
+
+@pytest.fixture(scope="module")
+def settings() -> str:
+    return SETTINGS
+
 
 @pytest.fixture
-def odd(tmp_path: Path) -> Generator[Daemon]:
-    daemon = Daemon(tmp_path / "s", engines("[sessions]\ncancel_grace = '500ms'\n[limits]\nqueue = 50\n"))
-    yield daemon.start()
-    daemon.close()
+def odd(shared: Daemon) -> Daemon:
+    return shared
 
 
 def busy(daemon: Daemon, **params: Any) -> tuple[str, str]:
@@ -57,24 +61,23 @@ def test_sessions_are_independent(odd: Daemon) -> None:
         assert odd.run(other, f"say {n}")["state"] == "completed"
 
 
-def test_a_start_drives_all_that_waited_at_once(odd: Daemon) -> None:
+def test_a_start_drives_all_that_waited_at_once() -> None:
     """S3.N1, O1: what is queued when the daemon dies runs when it is back, in every session."""
-    sessions = [busy(odd, after={"interrupted": "continue"})[0] for _ in range(8)]
-    turns = [odd.send(session, "say after the crash") for session in sessions]
-    odd.kill()
-    odd.start()
-    for turn in turns:
-        assert odd.wait(turn)["state"] == "completed"
+    with running(config=SETTINGS) as odd:
+        sessions = [busy(odd, after={"interrupted": "continue"})[0] for _ in range(8)]
+        turns = [odd.send(session, "say after the crash") for session in sessions]
+        odd.kill()
+        odd.start()
+        for turn in turns:
+            assert odd.wait(turn)["state"] == "completed"
 
 
-def test_a_completion_drives_the_next(odd: Daemon) -> None:
+def test_a_completion_drives_the_next() -> None:
     """S3.N4: without waiting for a poll, which is far away here."""
-    odd.stop()
-    odd.environ["ROOST_SESSIONS_POLL"] = "1h"
-    odd.start()
-    session = odd.create("odd")
-    turns = [odd.send(session, f"say {n}") for n in range(30)]
-    assert odd.wait(turns[-1])["state"] == "completed"
+    with running(config=SETTINGS, ROOST_SESSIONS_POLL="1h") as odd:
+        session = odd.create("odd")
+        turns = [odd.send(session, f"say {n}") for n in range(30)]
+        assert odd.wait(turns[-1])["state"] == "completed"
 
 
 @pytest.mark.parametrize(("prompt", "reason"), [("fail", "failed"), ("die", "failed"), ("wait", "cancelled")])
