@@ -41,77 +41,77 @@ def exits(roostd: Daemon) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_what_is_not_there(daemon: Daemon) -> None:
-    session = daemon.create()
-    assert refused(daemon, "session.get", session="s-nothere").name == "session_not_found"
-    assert refused(daemon, "turn.get", turn="t-nothere").name == "turn_not_found"
-    assert refused(daemon, "item.read", item="i-nothere").name == "item_not_found"
-    assert refused(daemon, "session.state", session=session, name="no-such").name == "checkpoint_not_found"
-    stateless = refused(daemon, "session.checkpoint", session=daemon.create())
+def test_what_is_not_there(shared: Daemon) -> None:
+    session = shared.create()
+    assert refused(shared, "session.get", session="s-nothere").name == "session_not_found"
+    assert refused(shared, "turn.get", turn="t-nothere").name == "turn_not_found"
+    assert refused(shared, "item.read", item="i-nothere").name == "item_not_found"
+    assert refused(shared, "session.state", session=session, name="no-such").name == "checkpoint_not_found"
+    stateless = refused(shared, "session.checkpoint", session=shared.create())
     assert stateless.name == "checkpoint_not_found" and "roost send" in stateless.message
-    unknown = refused(daemon, "session.create", engine="shel", workspace="/tmp")
+    unknown = refused(shared, "session.create", engine="shel", workspace="/tmp")
     assert unknown.name == "engine_not_found" and "shell" in unknown.message
-    long = refused(daemon, "session.create", engine="x" * 1_000_000, workspace="/tmp")
+    long = refused(shared, "session.create", engine="x" * 1_000_000, workspace="/tmp")
     assert long.name == "invalid_params" and len(rpc.pack(long.to_wire())) < 1000
-    verb = refused(daemon, "session.gett", session=session)
+    verb = refused(shared, "session.gett", session=session)
     assert verb.name == "method_not_found" and "session.get" in verb.message
-    field = refused(daemon, "session.get", sesion=session)
+    field = refused(shared, "session.get", sesion=session)
     assert field.name == "invalid_params" and "session" in field.message
-    assert refused(daemon, "session.get", session=7).name == "invalid_params"
+    assert refused(shared, "session.get", session=7).name == "invalid_params"
 
 
-def test_a_workspace_that_is_none(daemon: Daemon, tmp_path: Path) -> None:
+def test_a_workspace_that_is_none(shared: Daemon, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for bad in (tmp_path / "missing", tmp_path / "file", Path("relative")):
-        error = refused(daemon, "session.create", workspace=str(bad))
+        error = refused(shared, "session.create", workspace=str(bad))
         assert error.name == "workspace_invalid" and str(bad) in error.message
 
 
-def test_a_workspace_that_vanishes_fails_the_turn_that_needs_it(daemon: Daemon, tmp_path: Path) -> None:
+def test_a_workspace_that_vanishes_fails_the_turn_that_needs_it(shared: Daemon, tmp_path: Path) -> None:
     workspace = tmp_path / "soon-gone"
     workspace.mkdir()
-    session = daemon.create(workspace=str(workspace))
+    session = shared.create(workspace=str(workspace))
     workspace.rmdir()
-    turn = daemon.run(session, "echo hello")
+    turn = shared.run(session, "echo hello")
     assert (turn["state"], turn["problem"]["name"]) == ("failed", "workspace_invalid")
     workspace.mkdir()
-    assert daemon.run(session, "echo hello")["state"] == "completed"
+    assert shared.run(session, "echo hello")["state"] == "completed"
 
 
-def test_a_name_twice_and_a_name_that_is_none(daemon: Daemon) -> None:
-    daemon.create(name="work")
-    assert refused(daemon, "session.create", name="work", workspace="/tmp").name == "name_taken"
-    assert refused(daemon, "session.create", name="no spaces", workspace="/tmp").name == "invalid_params"
-    assert refused(daemon, "session.create", name="../up", workspace="/tmp").name == "invalid_params"
+def test_a_name_twice_and_a_name_that_is_none(shared: Daemon) -> None:
+    shared.create(name="work")
+    assert refused(shared, "session.create", name="work", workspace="/tmp").name == "name_taken"
+    assert refused(shared, "session.create", name="no spaces", workspace="/tmp").name == "invalid_params"
+    assert refused(shared, "session.create", name="../up", workspace="/tmp").name == "invalid_params"
 
 
-def test_a_key_again(daemon: Daemon) -> None:
+def test_a_key_again(shared: Daemon) -> None:
     """S3.O2: the same key is the same turn; with other content it is a conflict."""
-    session = daemon.create()
-    first = daemon.send(session, "echo once", key="k1")
-    assert daemon.send(session, "echo once", key="k1") == first
-    assert refused(daemon, "turn.send", session=session, input="echo twice", key="k1").name == "key_conflict"
-    assert len(daemon.call("turn.list", session=session)["turns"]) == 1
+    session = shared.create()
+    first = shared.send(session, "echo once", key="k1")
+    assert shared.send(session, "echo once", key="k1") == first
+    assert refused(shared, "turn.send", session=session, input="echo twice", key="k1").name == "key_conflict"
+    assert len(shared.call("turn.list", session=session)["turns"]) == 1
 
 
-def test_an_ambiguous_id(daemon: Daemon) -> None:
+def test_an_ambiguous_id(shared: Daemon) -> None:
     for _ in range(40):
-        daemon.create()
-    error = refused(daemon, "session.get", session="s-")
+        shared.create()
+    error = refused(shared, "session.get", session="s-")
     assert error.name == "ambiguous_id"
 
 
-def test_a_prompt_of_20_mb(daemon: Daemon) -> None:
+def test_a_prompt_of_20_mb(shared: Daemon) -> None:
     """Over the CLI's own check it is a frame that is too large: answered, then that connection ends and no other."""
-    session = daemon.create()
-    with daemon.connect() as other:
+    session = shared.create()
+    with shared.connect() as other:
         frame = rpc.request(7, "turn.send", {"session": session, "input": "x" * 20_000_000})
-        answers = send_and_read(daemon, frame)
+        answers = send_and_read(shared, frame)
         assert answers[0].msgid == 7 and answers[0].error["name"] == "frame_too_large"
         assert other.call("session.get", {"session": session})["session"]["turns"] == 0
     too_long = "x" * 1_500_000
-    with daemon.connect() as connection:
-        answers = send_and_read(daemon, rpc.request(8, "turn.send", {"session": session, "input": too_long}), 1)
+    with shared.connect() as connection:
+        answers = send_and_read(shared, rpc.request(8, "turn.send", {"session": session, "input": too_long}), 1)
         assert answers[0].error["name"] == "invalid_params" and "1000000" in answers[0].error["message"]
         with pytest.raises(RoostError, match="1500000"):
             connection.call("turn.send", {"session": session, "input": too_long})
@@ -134,28 +134,28 @@ def send_and_read(daemon: Daemon, data: bytes, count: int = 0) -> list[Any]:
     return found
 
 
-def test_rubbish_ends_that_connection_only(daemon: Daemon) -> None:
-    with daemon.connect() as other:
+def test_rubbish_ends_that_connection_only(shared: Daemon) -> None:
+    with shared.connect() as other:
         for rubbish in (b"\xc1", b"GET / HTTP/1.1\r\n\r\n", b"\x91" * 5000, rpc.pack([3, 1, 2]), os.urandom(5000)):
-            send_and_read(daemon, rubbish)
+            send_and_read(shared, rubbish)
             assert other.call("daemon.status", {})["phase"] == "running"
 
 
-def test_what_cannot_be_done_now(daemon: Daemon) -> None:
-    session = daemon.create()
-    turn = daemon.run(session, "echo done")["id"]
-    assert refused(daemon, "turn.edit", turn=turn, input="x").name == "turn_not_queued"
-    assert refused(daemon, "turn.move", turn=turn, before=None).name == "turn_not_queued"
-    assert refused(daemon, "turn.remove", turn=turn).name == "turn_not_queued"
-    assert daemon.call("turn.cancel", turn=turn)["outcome"] == "ended", "S1.S5: nothing changes"
-    assert refused(daemon, "events.subscribe", session=session, after=10**9).name == "invalid_params"
-    assert refused(daemon, "session.update", session=session).name == "invalid_params"
+def test_what_cannot_be_done_now(shared: Daemon) -> None:
+    session = shared.create()
+    turn = shared.run(session, "echo done")["id"]
+    assert refused(shared, "turn.edit", turn=turn, input="x").name == "turn_not_queued"
+    assert refused(shared, "turn.move", turn=turn, before=None).name == "turn_not_queued"
+    assert refused(shared, "turn.remove", turn=turn).name == "turn_not_queued"
+    assert shared.call("turn.cancel", turn=turn)["outcome"] == "ended", "S1.S5: nothing changes"
+    assert refused(shared, "events.subscribe", session=session, after=10**9).name == "invalid_params"
+    assert refused(shared, "session.update", session=session).name == "invalid_params"
 
 
-def test_a_state_directory_in_use(daemon: Daemon) -> None:
-    status, said = exits(daemon)
-    assert status == 11 and "daemon_running" in said and str(daemon.pid) in said
-    assert daemon.call("daemon.status")["pid"] == daemon.pid
+def test_a_state_directory_in_use(shared: Daemon) -> None:
+    status, said = exits(shared)
+    assert status == 11 and "daemon_running" in said and str(shared.pid) in said
+    assert shared.call("daemon.status")["pid"] == shared.pid
 
 
 def test_a_state_directory_that_cannot_be_used(tmp_path: Path) -> None:
