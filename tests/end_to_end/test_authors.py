@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,14 @@ def engine(name: str) -> str:
     return f"[engines.{name}]\nkind = 'worker'\ncommand = {json.dumps([sys.executable, str(WORKERS / f'{name}.py')])}\n"
 
 
+@pytest.fixture(scope="module")
+def settings() -> str:
+    return engine("refusing") + engine("slipping")
+
+
 @pytest.fixture
-def daemon(tmp_path: Path) -> Generator[Daemon]:
-    found = Daemon(tmp_path / "s", engine("refusing") + engine("slipping"))
-    yield found.start()
-    found.close()
+def daemon(shared: Daemon) -> Daemon:
+    return shared
 
 
 def test_a_refusal_is_told_in_its_author_s_words(daemon: Daemon) -> None:

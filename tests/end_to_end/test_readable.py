@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,16 @@ from roost.protocol.worker import MOST_DATA, MOST_FAILURE, NESTING
 DEEP = Path(__file__).parents[1] / "helpers" / "workers" / "deep.py"
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Generator[Daemon]:
+@pytest.fixture(scope="module")
+def settings() -> str:
     refuses = json.dumps([sys.executable, str(ODD), "refuses", "internal_error", str(NESTING - 3)])
     config = f"[engines.deep]\ncommand = {json.dumps([sys.executable, str(DEEP)])}\n"
-    found = Daemon(tmp_path / "s", engines(f"{config}[engines.refuses]\ncommand = {refuses}"))
-    yield found.start()
-    found.close()
+    return engines(f"{config}[engines.refuses]\ncommand = {refuses}")
+
+
+@pytest.fixture
+def daemon(shared: Daemon) -> Daemon:
+    return shared
 
 
 def depth(value: Any) -> int:
