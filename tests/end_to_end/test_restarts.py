@@ -22,13 +22,18 @@ exit 7
 GO_ON = {"failed": "continue"}
 
 
-def settings(sessions: str = "") -> str:
+def dying_engine(sessions: str = "") -> str:
     return f"[engines.dying]\ncommand = {json.dumps(['sh', '-c', CHILD])}\n[sessions]\n{sessions}\n"
+
+
+@pytest.fixture(scope="module")
+def settings() -> str:
+    return dying_engine()
 
 
 @pytest.fixture
 def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Daemon]:
-    made = Daemon(tmp_path / "s", settings(getattr(request, "param", "")))
+    made = Daemon(tmp_path / "s", dying_engine(getattr(request, "param", "")))
     yield made.start()
     made.close()
 
@@ -76,19 +81,19 @@ def test_a_child_that_exits_at_once_is_started_so_often_and_then_failed_in_the_o
     )
 
 
-def test_by_hand_it_is_tried_again_and_counted_anew(daemon: Daemon) -> None:
-    session = dying(daemon, 20)
-    wait_failed(daemon, session)
-    tried = Roost(daemon)("start", session)
+def test_by_hand_it_is_tried_again_and_counted_anew(shared: Daemon) -> None:
+    session = dying(shared, 20)
+    wait_failed(shared, session)
+    tried = Roost(shared)("start", session)
     assert tried.status != 0 and "exited with status 7" in tried.err
-    wait_until(lambda: len(starts(daemon, session)) == 2 * INTENSITY, "its queue was tried again")
-    wait_failed(daemon, session)
-    assert len(starts(daemon, session)) == 2 * INTENSITY
-    (daemon.workspace / "well").touch()
-    assert Roost(daemon)("start", session).status == 0
-    wait_until(lambda: daemon.session(session)["queued"] == 0 and not daemon.session(session)["turn"], "all have run")
-    assert len(starts(daemon, session)) == 2 * INTENSITY + 1
-    assert daemon.session(session)["last_turn_state"] == "completed"
+    wait_until(lambda: len(starts(shared, session)) == 2 * INTENSITY, "its queue was tried again")
+    wait_failed(shared, session)
+    assert len(starts(shared, session)) == 2 * INTENSITY
+    (shared.workspace / "well").touch()
+    assert Roost(shared)("start", session).status == 0
+    wait_until(lambda: shared.session(session)["queued"] == 0 and not shared.session(session)["turn"], "all have run")
+    assert len(starts(shared, session)) == 2 * INTENSITY + 1
+    assert shared.session(session)["last_turn_state"] == "completed"
 
 
 @pytest.mark.parametrize(
@@ -104,33 +109,33 @@ def test_after_a_time_it_is_tried_again_by_itself(daemon: Daemon) -> None:
     assert len(gave_up) == len(rearmed) >= 2
 
 
-def test_a_child_that_dies_in_its_turns_counts_as_well(daemon: Daemon) -> None:
+def test_a_child_that_dies_in_its_turns_counts_as_well(shared: Daemon) -> None:
     """And each turn says how: its exit status and the last lines of stderr."""
-    (daemon.workspace / "well").touch()
-    session = daemon.create("dying", after=GO_ON)
-    turns = [daemon.send(session, f"die {n + 1}") for n in range(2 * INTENSITY)]
-    wait_failed(daemon, session)
-    assert len(starts(daemon, session)) == INTENSITY
+    (shared.workspace / "well").touch()
+    session = shared.create("dying", after=GO_ON)
+    turns = [shared.send(session, f"die {n + 1}") for n in range(2 * INTENSITY)]
+    wait_failed(shared, session)
+    assert len(starts(shared, session)) == INTENSITY
     for n, turn in enumerate(turns[:INTENSITY]):
-        ended = daemon.wait(turn)
+        ended = shared.wait(turn)
         assert (ended["state"], ended["reason"]) == ("failed", "worker_exited")
         assert ended["problem"]["data"]["exit_code"] == n + 1
         assert ended["problem"]["data"]["stderr"] == "odd: last words\n"
-    assert daemon.session(session)["failure"]["data"]["exit_code"] == INTENSITY
-    assert daemon.session(session)["queued"] == INTENSITY
+    assert shared.session(session)["failure"]["data"]["exit_code"] == INTENSITY
+    assert shared.session(session)["queued"] == INTENSITY
 
 
-def test_a_crash_loop_is_nothing_to_the_others(daemon: Daemon) -> None:
+def test_a_crash_loop_is_nothing_to_the_others(shared: Daemon) -> None:
     """Many die, and one that does not has its turns run one after another, with the one child it began with."""
-    healthy = daemon.create()
-    daemon.run(healthy, "true")
-    child = daemon.session(healthy)["pid"]
-    loops = [dying(daemon, 50) for _ in range(20)]
+    healthy = shared.create()
+    shared.run(healthy, "true")
+    child = shared.session(healthy)["pid"]
+    loops = [dying(shared, 50) for _ in range(20)]
     for number in range(20):
-        turn = daemon.run(healthy, f"echo {number}")
-        assert (turn["state"], daemon.output(turn["id"])) == ("completed", f"{number}\n")
+        turn = shared.run(healthy, f"echo {number}")
+        assert (turn["state"], shared.output(turn["id"])) == ("completed", f"{number}\n")
     for session in loops:
-        wait_failed(daemon, session)
-    assert [len(starts(daemon, session)) for session in loops] == [INTENSITY] * len(loops)
-    assert daemon.session(healthy)["pid"] == child
-    assert daemon.run(healthy, "echo still")["state"] == "completed"
+        wait_failed(shared, session)
+    assert [len(starts(shared, session)) for session in loops] == [INTENSITY] * len(loops)
+    assert shared.session(healthy)["pid"] == child
+    assert shared.run(healthy, "echo still")["state"] == "completed"
