@@ -1,5 +1,6 @@
-"""What several tests of real runs share: one daemon for a module, one booted machine for all."""
+"""What several tests of real runs share: one daemon of a module, a used state directory, one booted machine."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def delete_all(daemon: Daemon) -> None:
         while sessions := daemon.call("session.list", archived=archived)["sessions"]:
             for session in sessions:
                 daemon.call("session.delete", session=session["id"], force=True)
+
+
+@pytest.fixture(scope="session")
+def used_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with running(tmp_path_factory.mktemp("used") / "s") as daemon:
+        daemon.run(daemon.create(), "echo hello")
+        assert daemon.stop() == 0
+        return daemon.state
+
+
+@pytest.fixture
+def used(roostd: Daemon, used_directory: Path) -> Daemon:
+    """A state directory with a session and a turn in its database, without a daemon."""
+    shutil.copytree(used_directory, roostd.state)
+    return roostd
 
 
 @pytest.fixture(scope="session")

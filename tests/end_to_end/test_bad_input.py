@@ -208,35 +208,30 @@ def vanished(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "name"), [(damaged, "database_damaged"), (newer, "database_newer"), (vanished, "database_missing")]
 )
-def test_a_refused_database_is_left_as_it_is(roostd: Daemon, harm: Any, name: str) -> None:
+def test_a_refused_database_is_left_as_it_is(used: Daemon, harm: Any, name: str) -> None:
     """Section 6 rule 6: never overwritten, moved or emptied, and not made anew."""
-    roostd.start()
-    roostd.run(roostd.create(), "echo hello")
-    assert roostd.stop() == 0
-    database = roostd.state / "roost.db"
-    for leftover in roostd.state.glob("roost.db-*"):
+    database = used.state / "roost.db"
+    for leftover in used.state.glob("roost.db-*"):
         leftover.unlink()
     harm(database)
     before = database.read_bytes() if database.exists() else None
-    status, said = exits(roostd)
+    status, said = exits(used)
     assert status == 10 and name in said and str(database) in said
     assert (database.read_bytes() if database.exists() else None) == before
 
 
-def test_a_refused_database_behind_systemds_socket_answers_each_call(roostd: Daemon) -> None:
+def test_a_refused_database_behind_systemds_socket_answers_each_call(used: Daemon) -> None:
     """Section 6 rule 6: it stays up, READY, writes nothing, and answers each call with the reason."""
-    roostd.start()
-    assert roostd.stop() == 0
-    damaged(roostd.state / "roost.db")
-    with handed(roostd) as process:
+    damaged(used.state / "roost.db")
+    with handed(used) as process:
         for _ in range(3):
-            assert refused(roostd, "session.list").name == "database_damaged"
-        assert refused(roostd, "turn.send", session="s", input="x").name == "database_damaged"
-        status = roostd.call("daemon.status")
+            assert refused(used, "session.list").name == "database_damaged"
+        assert refused(used, "turn.send", session="s", input="x").name == "database_damaged"
+        status = used.call("daemon.status")
         assert status["phase"] == "refused" and status["storage"]["problem"]["name"] == "database_damaged"
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 10
-        assert roostd.socket.exists(), "a socket that was handed over is not unlinked"
+        assert used.socket.exists(), "a socket that was handed over is not unlinked"
 
 
 @pytest.mark.parametrize("what", ["roost.db", "roost.db-wal", "lock", "run/roost.sock"])

@@ -4,7 +4,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -12,15 +11,6 @@ import pytest
 from helpers.daemon import DEADLINE, Daemon, wait_until
 from helpers.handed import handed
 from roost.protocol.errors import DatabaseDamaged
-
-
-@pytest.fixture
-def used(roostd: Daemon) -> Iterator[Daemon]:
-    """A state directory with a session and a turn in its database, without a daemon."""
-    roostd.start()
-    roostd.run(roostd.create(), "echo hello")
-    assert roostd.stop() == 0
-    yield roostd
 
 
 def damage(daemon: Daemon, name: str) -> bytes:
