@@ -110,18 +110,18 @@ def copied(original: Daemon, copy: Daemon) -> None:
 
 @pytest.mark.parametrize("made", [backup, copied])
 def test_children_of_a_living_daemon_outlive_the_start_of_another_on_a_copy(
-    daemon: Daemon, other: Daemon, made: Callable[[Daemon, Daemon], None]
+    shared: Daemon, other: Daemon, made: Callable[[Daemon, Daemon], None]
 ) -> None:
-    session = daemon.create()
-    hidden = slept(daemon, session, "exec setsid sleep 600")
-    turn = daemon.send(session, "sleep 600")
+    session = shared.create()
+    hidden = slept(shared, session, "exec setsid sleep 600")
+    turn = shared.send(session, "sleep 600")
 
     def runs() -> bool:
-        return bool(daemon.call("turn.get", turn=turn)["turn"]["state"] == "running")
+        return bool(shared.call("turn.get", turn=turn)["turn"]["state"] == "running")
 
     wait_until(runs, "the turn runs")
-    worker = daemon.session(session)["pid"]
-    made(daemon, other)
+    worker = shared.session(session)["pid"]
+    made(shared, other)
     other.start()
     assert started(other) == set() and alive(hidden) and alive(worker)
     again(other)
@@ -140,14 +140,14 @@ def test_children_of_a_daemon_that_was_started_again_since_the_copy_was_made_are
     assert started(other) == set() and alive(hidden) and daemon.session(session)["state"] == "ready"
 
 
-def test_another_daemons_children_are_left_alone(daemon: Daemon, other: Daemon) -> None:
-    theirs = other.start().create()
-    hidden = slept(other, theirs, "exec setsid sleep 600")
+def test_another_daemons_children_are_left_alone(daemon: Daemon, shared: Daemon) -> None:
+    theirs = shared.create()
+    hidden = slept(shared, theirs, "exec setsid sleep 600")
     session = daemon.create()
     daemon.run(session, "true")
     again(daemon)
-    assert alive(hidden) and other.session(theirs)["state"] == "ready"
-    assert hidden in pids_with(f"ROOST_DAEMON={other.socket}")
+    assert alive(hidden) and shared.session(theirs)["state"] == "ready"
+    assert hidden in pids_with(f"ROOST_DAEMON={shared.socket}")
 
 
 def test_a_daemon_that_an_agent_started_outlives_the_session_and_its_daemon(daemon: Daemon, other: Daemon) -> None:
