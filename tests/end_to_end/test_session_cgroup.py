@@ -25,8 +25,20 @@ def cgroup() -> Iterator[Path]:
 
 @pytest.fixture
 def daemon(cgroup: Path) -> Iterator[Daemon]:
-    with running(config=f'[daemon]\ncgroup = "{cgroup}"\n[engines.lost]\ncommand = ["no-such-program"]\n') as daemon:
+    with running(config=f'[daemon]\ncgroup = "{cgroup}"\n') as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def shared_cgroup() -> Iterator[Path]:
+    with scratch() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def settings(shared_cgroup: Path) -> str:
+    config = f'[daemon]\ncgroup = "{shared_cgroup}"\n[engines.lost]\ncommand = ["no-such-program"]\n'
+    return config + '[engines.sh]\nkind = "command"\ncommand = ["sh", "-c"]\n'
 
 
 def escaped(daemon: Daemon, session: str) -> int:
@@ -63,22 +75,20 @@ def test_a_killed_daemons_escaped_are_ended_by_the_next_one(daemon: Daemon, cgro
     assert pid in started[-1]["ended"]
 
 
-def test_a_turn_by_a_program_has_a_cgroup_of_its_own(cgroup: Path) -> None:
-    config = f'[daemon]\ncgroup = "{cgroup}"\n[engines.sh]\nkind = "command"\ncommand = ["sh", "-c"]\n'
-    with running(config=config) as daemon:
-        session = daemon.create("sh")
-        for _ in range(2):
-            pid = escaped(daemon, session)
-            assert not alive(pid)
-        assert not (cgroup / session).exists()
+def test_a_turn_by_a_program_has_a_cgroup_of_its_own(shared: Daemon, shared_cgroup: Path) -> None:
+    session = shared.create("sh")
+    for _ in range(2):
+        pid = escaped(shared, session)
+        assert not alive(pid)
+    assert not (shared_cgroup / session).exists()
 
 
-def test_what_is_started_is_what_was_asked_for(daemon: Daemon) -> None:
+def test_what_is_started_is_what_was_asked_for(shared: Daemon) -> None:
     odd = {"PATH": os.environ["PATH"], "A.B": "odd", "IFS": "x"}
-    session = daemon.create(env=odd)
-    told = daemon.run(session, r"tr '\0' '\n' </proc/$PPID/environ | grep -e ^A.B -e ^IFS")
-    assert sorted(daemon.output(told["id"]).split()) == ["A.B=odd", "IFS=x"]
-    lost = daemon.run(daemon.create("lost"), "x")
+    session = shared.create(env=odd)
+    told = shared.run(session, r"tr '\0' '\n' </proc/$PPID/environ | grep -e ^A.B -e ^IFS")
+    assert sorted(shared.output(told["id"]).split()) == ["A.B=odd", "IFS=x"]
+    lost = shared.run(shared.create("lost"), "x")
     assert (lost["state"], lost["problem"]["name"]) == ("failed", "engine_failed")
     assert "no-such-program: No such file or directory" in lost["problem"]["message"]
 
