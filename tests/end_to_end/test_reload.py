@@ -38,6 +38,11 @@ def systemd(tmp_path: Path) -> Generator[Systemd]:
     made.receiver.close()
 
 
+@pytest.fixture(scope="module")
+def settings() -> str:
+    return CONFIG
+
+
 @pytest.fixture
 def daemon(systemd: Systemd, tmp_path: Path) -> Generator[Daemon]:
     with running(config=CONFIG, NOTIFY_SOCKET=str(tmp_path / "notify")) as daemon:
@@ -99,10 +104,10 @@ def test_a_hangup_reads_the_settings_again(daemon: Daemon, systemd: Systemd) -> 
     assert alive(daemon.pid) and daemon.stop() == 0
 
 
-def test_a_child_hears_a_hangup_though_the_daemon_reads_its_settings_by_it(daemon: Daemon) -> None:
+def test_a_child_hears_a_hangup_though_the_daemon_reads_its_settings_by_it(shared: Daemon) -> None:
     """What is ignored when a program starts stays ignored."""
-    turn = daemon.run(daemon.create(), "grep SigIgn: /proc/self/status")
-    assert int(daemon.output(turn["id"]).split()[-1], 16) & 1 << (signal.SIGHUP - 1) == 0
+    turn = shared.run(shared.create(), "grep SigIgn: /proc/self/status")
+    assert int(shared.output(turn["id"]).split()[-1], 16) & 1 << (signal.SIGHUP - 1) == 0
 
 
 def test_what_is_wrong_keeps_the_old_settings_and_is_told_with_its_line(daemon: Daemon, systemd: Systemd) -> None:
@@ -176,10 +181,10 @@ def test_the_log_level_changes_at_once(daemon: Daemon) -> None:
     assert logged()
 
 
-def test_the_environment_is_that_of_the_start(daemon: Daemon) -> None:
+def test_the_environment_is_that_of_the_start(shared: Daemon) -> None:
     """A variable of the command's, or one that came later, changes nothing."""
-    assert Roost(daemon)("daemon", "reload", ROOST_LIMITS_QUEUE="3").out == "changed: nothing\n"
-    assert queue_limit(daemon) == 10
+    assert Roost(shared)("daemon", "reload", ROOST_LIMITS_QUEUE="3").out == "changed: nothing\n"
+    assert queue_limit(shared) == 10
 
 
 def test_without_a_daemon_none_is_started(tmp_path: Path) -> None:
