@@ -3,21 +3,19 @@
 import json
 import os
 import signal
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import trio
 
 import roost.client
-from helpers.daemon import DEADLINE, Daemon, running
+from helpers.daemon import DEADLINE, Daemon
 from roost.protocol.errors import DaemonUnreachable, SessionNotFound, TimedOut
 
 
-@pytest.fixture(scope="module")
-def daemon() -> Generator[Daemon]:
-    with running() as made:
-        yield made
+@pytest.fixture
+def daemon(shared: Daemon) -> Daemon:
+    return shared
 
 
 async def test_a_tool_sends_and_follows_at_once(daemon: Daemon) -> None:
