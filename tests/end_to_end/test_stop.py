@@ -51,15 +51,11 @@ def test_119_saved_one_timed_out(odd: Daemon) -> None:
             assert (state["source"], state["state"]) == ("checkpoint", [f"remember {n}"])
 
 
-def test_nothing_live_stops_at_once(daemon: Daemon) -> None:
+def test_nothing_live_stops_at_once_and_its_own_socket_goes_with_it(daemon: Daemon) -> None:
     """S0.D1."""
     assert daemon.stop() == 0
-    assert stopped(daemon.start())["sessions"] == 0
-
-
-def test_its_own_socket_goes_with_it(daemon: Daemon) -> None:
-    assert daemon.stop() == 0
     assert not daemon.socket.exists()
+    assert stopped(daemon.start())["sessions"] == 0
 
 
 def test_a_socket_that_is_another_daemons_by_now_stays(daemon: Daemon) -> None:
