@@ -25,7 +25,7 @@ GROUP = 1000
 WRITING = 30.0
 """Seconds that the disk has to take a write; then nobody waits for it any longer, and it may still be done."""
 TELLING = 1.0
-"""Seconds that a read waits for the news of a commit it has seen: none may come while what became of that is in doubt."""
+"""Seconds that a read waits for the news of a commit it has seen; while a commit is in doubt none may come."""
 END_SECONDS = 5.0
 """How long the end waits for the writer's thread; one that is stuck in a disk must not hold the daemon."""
 
