@@ -1,4 +1,4 @@
-"""What several tests of real runs share: one daemon of a module, a used state directory, one booted machine."""
+"""What several tests of real runs share: one daemon of a module, a used state directory, one booted machine of each kind."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import pytest
 
 from helpers.daemon import Daemon, alive, running
 from helpers.installed import Installed, installed
+from helpers.machine import Machine, require
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """A booted machine with roost installed, and an account `agent`."""
     with installed(tmp_path_factory.mktemp("machine")) as container:
         yield container
+
+
+@pytest.fixture(scope="session")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A booted machine with a kernel of its own."""
+    require()
+    with Machine(tmp_path_factory.mktemp("kernel")) as machine:
+        yield machine

@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from helpers import machine
 from helpers.cgroups import run_in
 from helpers.daemon import running, wait_until
+from helpers.machine import Machine
 from roost.daemon.process import delegation
 from roost.daemon.process.cgroup import Cgroup, Cgroups, find
 from roost.daemon.process.launcher import launcher
@@ -61,11 +63,14 @@ def cgroups() -> Iterator[Cgroups]:
     yield found.cgroups
 
 
-@pytest.fixture
-def limited(cgroups: Cgroups) -> Iterator[Cgroup]:
-    cgroup = cgroups.make(SESSION, Limits(memory_max=64 * MIB, pids_max=10, cpu_max=0.2))
-    yield cgroup
-    assert cgroup.end(10)
+@contextmanager
+def limited(cgroups: Cgroups, **limits: Any) -> Iterator[Cgroup]:
+    """A session's cgroup; one limit does not slow down what another is tested with."""
+    cgroup = cgroups.make(SESSION, Limits(**limits))
+    try:
+        yield cgroup
+    finally:
+        assert cgroup.end(10)
 
 
 def run(cgroup: Cgroup, code: str) -> subprocess.CompletedProcess[str]:
@@ -74,15 +79,14 @@ def run(cgroup: Cgroup, code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.machine
-def test_in_a_machine_of_its_own(tmp_path: Path) -> None:
+def test_in_a_machine_of_its_own(request: pytest.FixtureRequest) -> None:
     if why_not() is None:
         pytest.skip("this host has controllers")
-    machine.require()
+    kernel: Machine = request.getfixturevalue("kernel")
     service = ["systemd-run", "--quiet", "--wait", "--pipe", "--property=Delegate=yes"]
     service += [f"--working-directory={ROOT}", "--setenv=PATH", "--setenv=HOME=/root"]
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp=/run/tests", __file__]
-    with machine.Machine(tmp_path) as booted:
-        printed = booted.run(*service, *tests, timeout=170).stdout
+    printed = kernel.run(*service, *tests, timeout=170).stdout
     assert "6 passed, 1 skipped" in printed, printed
 
 
@@ -104,24 +108,26 @@ def test_other_processes_are_a_reason_to_go_without(cgroups: Cgroups) -> None:
     assert Cgroup(crowded).end(10)
 
 
-def test_a_kill_for_want_of_memory_is_counted_also_in_a_cgroup_of_its_own_making(limited: Cgroup) -> None:
-    assert (limited.folder / "memory.max").read_text() == f"{64 * MIB}\n"
-    assert run(limited, "bytearray(8 << 20)").returncode == 0 and limited.oom_kills() == 0
-    assert run(limited, "bytearray(b'x' * (200 << 20))").returncode == -9 and limited.oom_kills() == 1
-    nested = Cgroup(limited.folder / "nested")
-    nested.folder.mkdir()
-    assert run(nested, "bytearray(b'x' * (200 << 20))").returncode == -9 and limited.oom_kills() == 2
+def test_a_kill_for_want_of_memory_is_counted_also_in_a_cgroup_of_its_own_making(cgroups: Cgroups) -> None:
+    with limited(cgroups, memory_max=32 * MIB) as cgroup:
+        assert (cgroup.folder / "memory.max").read_text() == f"{32 * MIB}\n"
+        assert run(cgroup, "bytearray(8 << 20)").returncode == 0 and cgroup.oom_kills() == 0
+        assert run(cgroup, "bytearray(b'x' * (200 << 20))").returncode == -9 and cgroup.oom_kills() == 1
+        nested = Cgroup(cgroup.folder / "nested")
+        nested.folder.mkdir()
+        assert run(nested, "bytearray(b'x' * (200 << 20))").returncode == -9 and cgroup.oom_kills() == 2
 
 
-def test_no_more_processes_than_allowed(limited: Cgroup) -> None:
-    done = run(limited, FORKS)
-    assert done.stdout == "9\n"
+def test_no_more_processes_than_allowed(cgroups: Cgroups) -> None:
+    with limited(cgroups, pids_max=10) as cgroup:
+        assert run(cgroup, FORKS).stdout == "9\n"
 
 
-def test_no_more_of_a_processor_than_allowed(limited: Cgroup) -> None:
-    run(limited, "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass")
-    stat = dict(line.split() for line in (limited.folder / "cpu.stat").read_text().splitlines())
-    assert int(stat["nr_throttled"]) >= 2
+def test_no_more_of_a_processor_than_allowed(cgroups: Cgroups) -> None:
+    with limited(cgroups, cpu_max=0.2) as cgroup:
+        run(cgroup, "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass")
+        stat = dict(line.split() for line in (cgroup.folder / "cpu.stat").read_text().splitlines())
+        assert int(stat["nr_throttled"]) >= 2
 
 
 def test_a_worker_that_wants_too_much_is_told_from_one_that_was_killed(cgroups: Cgroups) -> None:

@@ -3,13 +3,12 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.machine import Machine, require
+from helpers.machine import Machine
 
 pytestmark = pytest.mark.machine
 
@@ -35,12 +34,10 @@ systemctl start "$3" || { journalctl --unit "$3" --no-pager; exit 1; }
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(kernel: Machine) -> Machine:
     """A booted machine with the daemon of an account `agent`."""
-    require()
-    with Machine(tmp_path_factory.mktemp("machine")) as machine:
-        machine.shell(INSTALL, str(ROOT), str(Path(sys.executable).parent), UNIT)
-        yield machine
+    kernel.shell(INSTALL, str(ROOT), str(Path(sys.executable).parent), UNIT)
+    return kernel
 
 
 def call(machine: Machine, method: str, **params: Any) -> Any:

@@ -1,10 +1,8 @@
 """The kernel that the tests of limits run on: it holds to cgroup version 2 what a process takes, by itself."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from helpers.machine import Machine, require
+from helpers.machine import Machine
 
 pytestmark = pytest.mark.machine
 
@@ -21,11 +19,9 @@ exit $status
 """Runs Python in a new cgroup with one limit, then prints a file in which the kernel counts."""
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    require()
-    with Machine(tmp_path_factory.mktemp("machine")) as machine:
-        yield machine
+@pytest.fixture
+def machine(kernel: Machine) -> Machine:
+    return kernel
 
 
 def limited(machine: Machine, limit: tuple[str, str], code: str, counts: str) -> tuple[int, dict[str, str]]:
