@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from helpers.booted import ASKED
 from helpers.machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -30,21 +31,24 @@ printf '[engines.python]\\nkind = "command"\\ncommand = ["/usr/bin/python3", "-c
   >/etc/roost/roost.toml
 systemctl daemon-reload
 systemctl start "$3" || { journalctl --unit "$3" --no-pager; exit 1; }
+mkfifo /run/asked /run/answered
+runuser -u agent -- "$2/python" -c "$4" /run/roost/agent/roost.sock <>/run/asked 1<>/run/answered 2>/run/asked.log &
 """
 
 
 @pytest.fixture(scope="module")
 def machine(kernel: Machine) -> Machine:
     """A booted machine with the daemon of an account `agent`."""
-    kernel.shell(INSTALL, str(ROOT), str(Path(sys.executable).parent), UNIT)
+    kernel.shell(INSTALL, str(ROOT), str(Path(sys.executable).parent), UNIT, ASKED)
     return kernel
 
 
 def call(machine: Machine, method: str, **params: Any) -> Any:
-    """Any method of the daemon, through `roost call`, as the account."""
-    environment = ["env", "--chdir=/home/agent", "ROOST_SOCKET=/run/roost/agent/roost.sock"]
-    command = ["runuser", "-u", "agent", "--", *environment, "roost", "call", method, json.dumps(params)]
-    return json.loads(machine.run(*command).stdout)
+    """Any method of the daemon, as the account."""
+    ask = 'printf "%s\\n" "$1" >/run/asked; head -n 1 /run/answered'
+    answer = json.loads(machine.shell(ask, json.dumps([method, params])))
+    assert "error" not in answer, (method, params, answer)
+    return answer["result"]
 
 
 def run_turn(machine: Machine, session: str, prompt: str, **params: Any) -> dict[str, Any]:

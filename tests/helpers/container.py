@@ -95,7 +95,7 @@ class Container(Booted):
 
     def run(self, *command: str, check: bool = True, timeout: float = 200) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            ["nsenter", "--target", str(self.leader), "--all", "--", *command],
+            self.inside(*command),
             env=os.environ | {"PATH": PATH},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -105,6 +105,10 @@ class Container(Booted):
         )
         assert not check or done.returncode == 0, f"{command}: exit status {done.returncode}\n{done.stdout}"
         return done
+
+    def inside(self, *command: str) -> list[str]:
+        """The command that runs this one in the container, as its root."""
+        return ["nsenter", "--target", str(self.leader), "--all", "--", *command]
 
     def _wait_booted(self, deadline: float) -> None:
         """Wait until nspawn has a child and that child's systemd says `running`."""

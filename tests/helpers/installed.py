@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from helpers.booted import ASKED
 from helpers.container import Container, why_not
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,8 @@ def installed(folder: Path) -> Generator["Installed"]:
         machine.newer = folder / "newer"
         machine.install("/opt/roost", "/mnt/wheel")
         machine.run("sh", "-ec", INSTALL)
-        yield machine
+        with machine.asked():
+            yield machine
 
 
 class Installed(Container):
@@ -97,13 +99,27 @@ class Installed(Container):
         self.run("sh", "-ec", VENV, "sh", venv)
         self.run(f"{venv}/bin/python", *PIP, "--upgrade", *self.run("sh", "-c", f"echo {wheels}/*.whl").stdout.split())
 
+    @contextmanager
+    def asked(self) -> Generator[None]:
+        """Have a client of the account at hand for :meth:`call`."""
+        command = self.inside("runuser", "-u", "agent", "--", "/opt/roost/bin/python", "-c", ASKED, SOCKET)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as self.client:
+            yield
+
     def as_agent(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         words = ["runuser", "-u", "agent", "--", "env", "--chdir=/home/agent", f"ROOST_SOCKET={SOCKET}", *command]
         return self.run(*words, check=check)
 
     def call(self, method: str, **params: Any) -> Any:
-        """Any method of the daemon, through `roost call`."""
-        return json.loads(self.as_agent(self.command, "call", method, json.dumps(params)).stdout)
+        """Any method of the daemon; through its own `roost call` where another `roost` is used."""
+        if self.command != "roost":
+            return json.loads(self.as_agent(self.command, "call", method, json.dumps(params)).stdout)
+        assert self.client.stdin and self.client.stdout
+        self.client.stdin.write(json.dumps([method, params]) + "\n")
+        self.client.stdin.flush()
+        answer = json.loads(self.client.stdout.readline())
+        assert "error" not in answer, (method, params, answer)
+        return answer["result"]
 
     def create(self, **params: Any) -> str:
         params = {"engine": "shell", "workspace": "/home/agent", **params}
