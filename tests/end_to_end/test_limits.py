@@ -6,7 +6,7 @@ On a host, as root: `systemd-run --wait --pipe -p Delegate=yes --working-directo
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def cgroups() -> Iterator[Cgroups]:
 
 
 @contextmanager
-def limited(cgroups: Cgroups, **limits: Any) -> Iterator[Cgroup]:
+def limited(cgroups: Cgroups, **limits: Any) -> Generator[Cgroup]:
     """A session's cgroup; one limit does not slow down what another is tested with."""
     cgroup = cgroups.make(SESSION, Limits(**limits))
     try:

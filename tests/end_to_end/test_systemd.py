@@ -13,15 +13,21 @@ DROP_INS = f"/etc/systemd/system/{UNIT}.d"
 
 
 @pytest.fixture
-def service(machine: Installed) -> Iterator[Installed]:
-    """The account's daemon, started; its state starts empty."""
+def unit(machine: Installed) -> Iterator[Installed]:
+    """The account's daemon, for a test to start with settings of its own; its state starts empty."""
     machine.forget_journal()
-    machine.run("sh", "-c", f"systemctl start {UNIT} || {{ journalctl -u {UNIT} --no-pager; exit 1; }}")
     yield machine
     machine.run("systemctl", "kill", "--signal=CONT", UNIT, check=False)
     machine.run("systemctl", "stop", UNIT, check=False)
     machine.run("systemctl", "reset-failed", UNIT, check=False)
     machine.run("sh", "-c", f"rm -rf /var/lib/roost /etc/roost/roost.toml {DROP_INS}; systemctl daemon-reload")
+
+
+@pytest.fixture
+def service(unit: Installed) -> Installed:
+    """The account's daemon, started."""
+    unit.run("sh", "-c", f"systemctl start {UNIT} || {{ journalctl -u {UNIT} --no-pager; exit 1; }}")
+    return unit
 
 
 def test_start_returns_when_the_daemon_answers(service: Installed) -> None:
@@ -84,16 +90,16 @@ def test_a_crash_is_followed_by_a_start_that_ends_interrupts_and_doubles_nothing
 
 @pytest.mark.parametrize(("cgroup", "survivors"), [("auto", 0), ("off", 2)])
 def test_what_changed_session_and_environment_ends_with_its_session(
-    service: Installed, cgroup: str, survivors: int
+    unit: Installed, cgroup: str, survivors: int
 ) -> None:
     """By cgroup.kill in what the unit delegates: without a cgroup nothing leads back to the session."""
-    service.configure(f'[daemon]\ncgroup = "{cgroup}"\n')
-    service.run("systemctl", "restart", UNIT)
-    session = service.create()
-    service.printed(session, "for n in 1 2; do (env -i setsid sleep 604 >/dev/null 2>&1 &); done")
-    service.wait_until("sh", "-c", '[ "$(pgrep -c -u agent -f "^sleep 604")" = 2 ]')
-    service.call("session.stop", session=session)
-    assert len(service.pids("^sleep 604")) == survivors
+    unit.configure(f'[daemon]\ncgroup = "{cgroup}"\n')
+    unit.run("systemctl", "restart", UNIT)
+    session = unit.create()
+    unit.printed(session, "for n in 1 2; do (env -i setsid sleep 604 >/dev/null 2>&1 &); done")
+    unit.wait_until("sh", "-c", '[ "$(pgrep -c -u agent -f "^sleep 604")" = 2 ]')
+    unit.call("session.stop", session=session)
+    assert len(unit.pids("^sleep 604")) == survivors
 
 
 def drop_in(service: Installed, text: str) -> None:
@@ -103,14 +109,14 @@ def drop_in(service: Installed, text: str) -> None:
     service.run("systemctl", "restart", UNIT)
 
 
-def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_comes_back(service: Installed) -> None:
-    drop_in(service, "[Service]\nWatchdogSec=1\n")  # the shipped 30 s are too long for a test
-    kept = service.create()
-    service.printed(kept, "export MARK=here")
-    service.run("systemctl", "kill", "--signal=STOP", "--kill-whom=main", UNIT)
-    service.shows(UNIT, NRestarts="1", ActiveState="active")
-    assert "Watchdog timeout" in service.journal()
-    assert service.printed(kept, "echo $MARK") == "here"
+def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_comes_back(unit: Installed) -> None:
+    drop_in(unit, "[Service]\nWatchdogSec=1\n")  # the shipped 30 s are too long for a test
+    kept = unit.create()
+    unit.printed(kept, "export MARK=here")
+    unit.run("systemctl", "kill", "--signal=STOP", "--kill-whom=main", UNIT)
+    unit.shows(UNIT, NRestarts="1", ActiveState="active")
+    assert "Watchdog timeout" in unit.journal()
+    assert unit.printed(kept, "echo $MARK") == "here"
 
 
 def not_started(service: Installed, status: str) -> str:
@@ -127,10 +133,9 @@ def stays_down(service: Installed, status: str) -> None:
     assert service.run("systemctl", "list-jobs", "--no-legend").stdout == ""
 
 
-def test_a_wrong_configuration_is_not_started_again(service: Installed) -> None:
-    service.run("systemctl", "stop", UNIT)
-    service.configure("no_such_key = 1\n")
-    assert "roost.toml:1: there is no setting no_such_key" in not_started(service, "2")
+def test_a_wrong_configuration_is_not_started_again(unit: Installed) -> None:
+    unit.configure("no_such_key = 1\n")
+    assert "roost.toml:1: there is no setting no_such_key" in not_started(unit, "2")
 
 
 def test_a_refused_database_is_not_started_again(service: Installed) -> None:
@@ -190,17 +195,17 @@ def test_a_reload_touches_no_session_and_its_status_is_truthful(service: Install
     assert service.call("hello", **hello)["limits"]["queue"] == 4
 
 
-def test_another_account_is_let_in_by_settings_and_a_drop_in(service: Installed) -> None:
-    service.run("sh", "-c", "id other || useradd other")
-    uid = service.run("id", "-u", "other").stdout.strip()
-    service.configure(f"[daemon]\nallowed_uids = [{uid}]\n")
+def test_another_account_is_let_in_by_settings_and_a_drop_in(unit: Installed) -> None:
+    unit.run("sh", "-c", "id other || useradd other")
+    uid = unit.run("id", "-u", "other").stdout.strip()
+    unit.configure(f"[daemon]\nallowed_uids = [{uid}]\n")
     ask = ["runuser", "-u", "other", "--", "env", "ROOST_SOCKET=/run/roost/agent/roost.sock", "roost", "ls"]
-    drop_in(service, "")
-    assert service.run(*ask, check=False).returncode == 7, "its directory is closed"
-    drop_in(service, "[Service]\nRuntimeDirectoryMode=0711\n")
-    assert "(peer_refused)" in service.run(*ask, check=False).stdout, "a stranger, as the daemon sees it"
-    drop_in(service, "[Service]\nRuntimeDirectoryMode=0711\nPrivateUsers=no\n")
-    service.run(*ask)
+    drop_in(unit, "")
+    assert unit.run(*ask, check=False).returncode == 7, "its directory is closed"
+    drop_in(unit, "[Service]\nRuntimeDirectoryMode=0711\n")
+    assert "(peer_refused)" in unit.run(*ask, check=False).stdout, "a stranger, as the daemon sees it"
+    drop_in(unit, "[Service]\nRuntimeDirectoryMode=0711\nPrivateUsers=no\n")
+    unit.run(*ask)
 
 
 def test_agents_work_under_the_template(service: Installed) -> None:
@@ -233,18 +238,18 @@ def test_what_the_template_takes_a_drop_in_gives_back(service: Installed) -> Non
         service.printed(session, probe)
 
 
-def test_the_shell_works_under_strict_conf(service: Installed) -> None:
-    service.run("sh", "-c", f"mkdir -p {DROP_INS}; cp /mnt/units/roost@.service.d/strict.conf {DROP_INS}")
-    service.run("systemctl", "daemon-reload")
-    service.run("systemctl", "restart", UNIT)
-    session = service.create()
-    service.printed(session, "export A=1; cd /var/tmp")
-    assert service.printed(session, "echo $A-$PWD; python3 -c 'print(6 * 7)' | tr 2 3") == "1-/var/tmp\n43"
-    assert service.wait(service.send(session, "unshare --user true"))["state"] == "failed", "it is in force"
-    assert service.printed(session, "stat -c %a ~/made 2>/dev/null || { touch ~/made; stat -c %a ~/made; }") == "600"
-    turn = service.begun(session, "export A=2")
-    service.run("systemctl", "stop", UNIT)
-    assert (service.show(UNIT, "Result"), service.show(UNIT, "ExecMainStatus")) == ("success", "0")
-    service.run("systemctl", "start", UNIT)
-    assert service.call("turn.get", turn=turn)["turn"]["state"] == "interrupted"
-    assert service.printed(session, "echo $A") == "2"
+def test_the_shell_works_under_strict_conf(unit: Installed) -> None:
+    unit.run("sh", "-c", f"mkdir -p {DROP_INS}; cp /mnt/units/roost@.service.d/strict.conf {DROP_INS}")
+    unit.run("systemctl", "daemon-reload")
+    unit.run("systemctl", "restart", UNIT)
+    session = unit.create()
+    unit.printed(session, "export A=1; cd /var/tmp")
+    assert unit.printed(session, "echo $A-$PWD; python3 -c 'print(6 * 7)' | tr 2 3") == "1-/var/tmp\n43"
+    assert unit.wait(unit.send(session, "unshare --user true"))["state"] == "failed", "it is in force"
+    assert unit.printed(session, "stat -c %a ~/made 2>/dev/null || { touch ~/made; stat -c %a ~/made; }") == "600"
+    turn = unit.begun(session, "export A=2")
+    unit.run("systemctl", "stop", UNIT)
+    assert (unit.show(UNIT, "Result"), unit.show(UNIT, "ExecMainStatus")) == ("success", "0")
+    unit.run("systemctl", "start", UNIT)
+    assert unit.call("turn.get", turn=turn)["turn"]["state"] == "interrupted"
+    assert unit.printed(session, "echo $A") == "2"
