@@ -1,4 +1,4 @@
-"""What several tests of real runs share: one daemon of a module, a used state directory, one booted machine of each kind."""
+"""What several tests of real runs share: a module's daemon, a used state directory, a booted machine of each kind."""
 
 import shutil
 from collections.abc import Iterator
