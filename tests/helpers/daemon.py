@@ -21,14 +21,13 @@ def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLI
     """What ``condition`` returns as soon as it is true."""
     end = time.monotonic() + deadline
     while True:
-        before = time.monotonic()
+        before = time.thread_time()
         if found := condition():
             return found
-        now = time.monotonic()
-        if now > end:
+        if time.monotonic() > end:
             raise AssertionError(f"waited {deadline} s in vain: {what}")
         # What takes long to look at is looked at less often: what is waited for needs the core, too.
-        signal.sigtimedwait([], max(0.01, 4 * (now - before)))
+        signal.sigtimedwait([], max(0.01, 4 * (time.thread_time() - before)))
 
 
 def alive(pid: int) -> bool:
