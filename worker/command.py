@@ -99,7 +99,10 @@ class Command:
         if self._ended_at == float("inf"):
             return False
         if self._kill_at < float("inf"):  # cancelled, and the rest of the group has its grace
-            return not any(process.group == self._pid for process in processes())
+            if any(process.group == self._pid for process in processes()):
+                return False
+            self._signal(SIGKILL)  # what forks all the time can hide from a look
+            return True
         return self._drained or silent or time.monotonic() >= self._ended_at + DRAIN
 
     def _read(self, write: Callable[[bytes], object]) -> None:
