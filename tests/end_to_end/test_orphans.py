@@ -14,12 +14,22 @@ from helpers.cli import Roost
 from helpers.daemon import Daemon, alive, pids_with, wait_until
 
 SESSIONS = 200
+SETTINGS = """
+[limits]
+max_live = 0
+[sessions]
+stop_grace = "20s"
+term_grace = "5s"
+[engines.program]
+kind = "command"
+command = ["sh", "-c"]
+"""
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 
 
 @pytest.fixture
 def roost(tmp_path: Path) -> Iterator[Roost]:
-    made = Roost(Daemon(tmp_path / "s", "[limits]\nmax_live = 0\n[sessions]\nstop_grace = '20s'\nterm_grace = '5s'\n"))
+    made = Roost(Daemon(tmp_path / "s", SETTINGS))
     yield made
     made.daemon.close()
 
@@ -41,7 +51,7 @@ def sleepers(seconds: int) -> set[int]:
 
 
 class Broods:
-    """200 sessions, of which every other one has a command that still runs."""
+    """200 sessions: half of them a program that runs, half of them a shell, whose command still runs in every other."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
@@ -53,12 +63,13 @@ class Broods:
 
     def _params(self, number: int) -> dict[str, object]:
         workspace, path = str(self.daemon.workspace), os.environ["PATH"]
-        return {"engine": "shell", "name": f"n{number}", "workspace": workspace, "env": {"PATH": path}}
+        engine = "program" if number % 2 else "shell"
+        return {"engine": engine, "name": f"n{number}", "workspace": workspace, "env": {"PATH": path}}
 
     def hatch(self) -> None:
         with self.daemon.connect() as client:
             for number, session in enumerate(self.sessions):
-                command = brood(self.seconds, "sleep 9e9" if number % 2 else "true")
+                command = brood(self.seconds, "sleep 9e9" if number % 4 else "true")
                 client.send("turn.send", {"session": session, "input": command})
             client.call("daemon.status", {})
         wait_until(lambda: len(sleepers(self.seconds)) == 3 * SESSIONS, "600 grandchildren", 120)
