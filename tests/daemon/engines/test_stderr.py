@@ -185,15 +185,16 @@ async def test_a_disk_that_hangs_is_given_up_and_the_next_child_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The file is a pipe that nobody reads: opening it hangs for ever, as on a dead mount."""
-    monkeypatch.setattr(stderr, "WRITING", 0.05)
     files = StderrFiles(tmp_path)
     (tmp_path / "s-1").mkdir()
     pipe = tmp_path / "s-1" / "000000000000000.log"
     os.mkfifo(pipe)
     keep = files.keeper("s-1")
     with trio.fail_after(20):
-        for _ in range(100):
-            await keep(b"x")
+        with monkeypatch.context() as hurried:
+            hurried.setattr(stderr, "WRITING", 0.05)
+            for _ in range(100):
+                await keep(b"x")
         assert len(caplog.records) == 1 and "within 0.05 s" in caplog.text
         await files.keeper("s-2")(b"another session's")
         assert await whole(files, "s-2") == "another session's"
@@ -204,11 +205,11 @@ async def test_a_disk_that_hangs_is_given_up_and_the_next_child_tries_again(
 
 
 async def test_what_cannot_be_read_names_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stderr, "READING", 0.05)
     files = StderrFiles(tmp_path)
     (tmp_path / "s-1").write_text("no directory")
     with pytest.raises(StorageFailed, match=r"session s-1 .*Not a directory.*look at"):
         await files.read("s-1", 0, 10)
+    monkeypatch.setattr(stderr, "READING", 0.05)
     (tmp_path / "s-2").mkdir()
     os.mkfifo(tmp_path / "s-2" / "0.log")
     monkeypatch.setattr(stderr, "_files", lambda directory: [stderr._File(directory / "0.log", 0, 9)])  # pyright: ignore

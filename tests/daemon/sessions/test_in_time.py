@@ -85,13 +85,13 @@ async def test_a_clear_that_a_stop_overtakes_is_done_without_the_child(house: Ro
 async def test_what_must_be_alone_waits_for_another_within_a_limit(
     house: Rooms, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    monkeypatch.setattr(registry, "ANSWER", 0.05)
     session = await house.create()
-    async with house.registry.alone(session):
-        with pytest.raises(
-            TimedOut, match=r"another request has kept session s-\w+ for 0\.05 s, and this one was not begun"
-        ):
-            await getattr(house.supervisor, verb)(session)
+    kept = r"another request has kept session s-\w+ for 0\.05 s, and this one was not begun"
+    with monkeypatch.context() as hurried:
+        hurried.setattr(registry, "ANSWER", 0.05)
+        async with house.registry.alone(session):
+            with pytest.raises(TimedOut, match=kept):
+                await getattr(house.supervisor, verb)(session)
     await getattr(house.supervisor, verb)(session)
 
 
