@@ -303,7 +303,7 @@ def test_a_timeout_and_an_idle_timeout(daemon: Daemon) -> None:
     long = daemon.run(session, "wait", timeout=300)
     assert (long["state"], long["reason"], long["problem"]["data"]) == ("cancelled", "timeout", {"limit": "timeout"})
     sh = daemon.create("sh")
-    chatty = daemon.run(sh, "for i in 1 2 3 4 5 6; do echo $i; sleep 0.2; done", idle_timeout=700)
+    chatty = daemon.run(sh, "for i in 1 2 3 4 5 6 7 8 9; do echo $i; sleep 0.2; done", idle_timeout=1500)
     assert chatty["state"] == "completed", "whatever the child sends starts it again"
     silent = daemon.run(sh, "echo 1; sleep 1000", idle_timeout=300)
     assert silent["problem"]["data"] == {"limit": "idle_timeout"}
