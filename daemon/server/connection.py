@@ -30,7 +30,7 @@ READ_BYTES = 32 * 1024
 PAGES_AT_ONCE = 4
 """Pages of one client that are read from the store at the same time."""
 FAREWELL = 0.8
-"""Seconds a client has to take what is left for it."""
+"""Seconds a client has to take what is left for it, at the stop or when it has violated the protocol."""
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ class Connection:
         self._waits: dict[int, trio.CancelScope] = {}
         self._pages = trio.Semaphore(PAGES_AT_ONCE)
         self._reading = trio.CancelScope()
+        self._leaving = trio.CancelScope()
         self._closing = False
         self._less_to_wait_for = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery
@@ -71,7 +72,7 @@ class Connection:
             async with trio.open_nursery() as self._nursery:
                 with self._reading:
                     await self._converse()
-                with trio.move_on_after(FAREWELL):
+                with self._leaving:
                     await self._farewell()
                 self._end_subscriptions("shutting_down")
                 self._nursery.cancel_scope.cancel()
@@ -87,7 +88,11 @@ class Connection:
             subscription.wind_up()
         for scope in self._waits.values():
             scope.cancel()
+        self._hurry()
         self._reading.cancel()
+
+    def _hurry(self) -> None:
+        self._leaving.deadline = min(self._leaving.deadline, trio.current_time() + FAREWELL)
 
     async def _converse(self) -> None:
         while not self._rpc.violated:
@@ -114,6 +119,8 @@ class Connection:
                 return b""
 
     async def _farewell(self) -> None:
+        if self._rpc.violated:
+            self._hurry()
         if not self._closing:
             self._end_subscriptions("failed" if self._rpc.violated else "unsubscribed")
         while self._closing and (self._waits or self.subscriptions):

@@ -10,8 +10,9 @@ import pytest
 import trio
 import trio.testing
 
-from helpers.served import connected, served
+from helpers.served import Client, Served, connected, served
 from helpers.waiting import wait_until
+from roost.daemon.server import connection as connection_module
 from roost.daemon.server.outgoing import UNSENT
 from roost.daemon.store import checkpoints
 from roost.protocol import rpc
@@ -335,16 +336,37 @@ async def test_pages_are_read_only_for_who_takes_them(tmp_path: Path) -> None:
             assert len((await client.answer(msgid))["events"]) == 500
 
 
-async def test_a_client_that_will_say_no_more_still_gets_its_answer(tmp_path: Path) -> None:
+async def half_closed(s: Served, client: Client) -> list[int]:
+    """Requests of a client that will say no more; their answers are more than its socket takes."""
+    for n in range(100):
+        await s.create(f"session-{n}")
+    await client.call("session.list")
+    msgids = list(range(100, 120))
+    await client.send(b"".join(rpc.request(msgid, "session.list", {}) for msgid in msgids))
+    client.stream.socket.shutdown(socket.SHUT_WR)
+    (connection,) = s.server.clients
+    await wait_until(lambda: connection.out.blocked)
+    return msgids
+
+
+async def test_a_client_that_will_say_no_more_still_gets_its_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slowly it takes them."""
+    monkeypatch.setattr(connection_module, "FAREWELL", 0.0)
     async with served(tmp_path) as s, connected(s.path) as client:
-        for n in range(100):
-            await s.create(f"session-{n}")
-        await client.call("session.list")
-        await client.send(b"".join(rpc.request(msgid, "session.list", {}) for msgid in range(100, 120)))
-        client.stream.socket.shutdown(socket.SHUT_WR)
-        for msgid in range(100, 120):
+        msgids = await half_closed(s, client)
+        await trio.testing.wait_all_tasks_blocked()
+        for msgid in msgids:
             assert len((await client.answer(msgid))["sessions"]) == 100
         await client.wait_closed()
+
+
+async def test_a_client_that_will_say_no_more_does_not_hold_the_end(tmp_path: Path) -> None:
+    async with served(tmp_path) as s, connected(s.path) as client:
+        await half_closed(s, client)
+        await s.server.close("the daemon stops")
+        assert not s.server.clients
 
 
 async def test_who_did_it_is_recorded(tmp_path: Path) -> None:
