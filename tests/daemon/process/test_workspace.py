@@ -83,9 +83,16 @@ def test_what_may_not_be_entered() -> None:
 
 async def test_file_system_that_does_not_answer_is_given_up() -> None:
     """A look that was given up before still hangs there: nobody else gets a thread for that."""
-    files, answer = Patience(), threading.Event()
-    with pytest.raises(trio.TooSlowError):
-        await files.call("/tmp", lambda: answer.wait(10), 0.02)
+    files, hangs, answer = Patience(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hangs.set()
+        answer.wait(10)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(files.call, "/tmp", hang, 10.0)
+        assert await trio.to_thread.run_sync(hangs.wait, 10)
+        nursery.cancel_scope.cancel()
     with trio.fail_after(10), pytest.raises(WorkspaceInvalid) as caught:
         await canonical("/tmp", files=files, deadline=0.02)
     answer.set()
