@@ -12,7 +12,7 @@ COMMANDS := $(wildcard tests/end_to_end/test_cli_*.py) $(patsubst %,tests/end_to
 MACHINES := $(shell grep -lsE 'mark\.(container|machine)' tests/end_to_end/*.py)
 NOT_MACHINES := -m "not container and not machine"
 
-# The parts whose coverage is measured: what the others reach in protocol/ and daemon/ these have reached before.
+# The parts whose coverage is measured: the others reach little more of protocol/ and daemon/, and take as long again.
 MEASURED := test-daemon test-rooms test-end-to-end
 PARTS := $(MEASURED) test-commands test-long test-machines
 
@@ -21,7 +21,7 @@ PARTS := $(MEASURED) test-commands test-long test-machines
 demo: $(VENV)/.stamp-run
 	$(BIN)/python tests/end_to_end/demo.py
 
-# All parts at a time, the longest first: most tests wait for processes, not for a core.
+# All parts at a time: where the tests of one wait, those of another have the core.
 test: $(VENV)/.stamp-test
 	@echo "All tests; each part tells its own when it is over, within some minutes."
 	@$(MAKE) --no-print-directory --jobs=6 --keep-going --output-sync $(PARTS)

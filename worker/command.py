@@ -56,6 +56,8 @@ class Command:
         """
         while not self._step(write):
             pass
+        if self._kill_at < float("inf"):  # cancelled: what forks all the time can hide from the look that found none
+            self._signal(SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         os.close(self._leader)
         if self._drained:
@@ -99,10 +101,7 @@ class Command:
         if self._ended_at == float("inf"):
             return False
         if self._kill_at < float("inf"):  # cancelled, and the rest of the group has its grace
-            if any(process.group == self._pid for process in processes()):
-                return False
-            self._signal(SIGKILL)  # what forks all the time can hide from a look
-            return True
+            return not any(process.group == self._pid for process in processes())
         return self._drained or silent or time.monotonic() >= self._ended_at + DRAIN
 
     def _read(self, write: Callable[[bytes], object]) -> None:

@@ -1,6 +1,7 @@
 """A command line of the worker `shell`, without the worker around it."""
 
 import os
+import signal
 
 import pytest
 
@@ -27,3 +28,5 @@ def test_what_a_look_misses_of_a_cancelled_group_is_killed(monkeypatch: pytest.M
         wait_until(lambda: not alive(int(told)), "what ignores SIGTERM has ended")
     finally:
         os.close(cancel)
+        if told and alive(int(told)):
+            os.kill(int(told), signal.SIGKILL)
