@@ -77,13 +77,13 @@ def _installed(peer: Peer, home: Path) -> tuple[Path, str]:
     """The interpreter that has it, and the note on how it came there; installed once."""
     python, stamp = home / "bin" / "python", home / "installed"
     if not stamp.exists():
-        _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(home)], INSTALL_SECONDS)
+        _run([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_SECONDS)
         stamp.write_text(_install(peer, python))
     return python, stamp.read_text()
 
 
 def _install(peer: Peer, python: Path) -> str:
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
         _run([*pip, *peer.packages], INSTALL_SECONDS)
         return ""
