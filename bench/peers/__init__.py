@@ -77,6 +77,7 @@ def _installed(peer: Peer, home: Path) -> tuple[Path, str]:
     """The interpreter that has it, and the note on how it came there; installed once."""
     python, stamp = home / "bin" / "python", home / "installed"
     if not stamp.exists():
+        # With the pip that Python brings: a newer one refuses tractor for a dependency that --no-deps leaves out.
         _run([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_SECONDS)
         stamp.write_text(_install(peer, python))
     return python, stamp.read_text()
