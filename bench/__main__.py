@@ -33,31 +33,42 @@ class Bench:
         self.rows: list[Row] = []
         self.broken = False
 
-    def rest(self) -> None:
-        """What is measured of a daemon whose sessions are idle."""
-        self._with_daemon("at rest", self._resting)
+    def looks(self) -> None:
+        """What it costs to look at the sessions."""
+        self._with_daemon("looks", lambda roostd: self._looks(roostd, roostd.sessions("shell", 1)[0]))
 
     def ours(self) -> None:
-        self.rest()
-        self._with_daemon("events", self._events)
-        self._with_daemon("queue", lambda roostd: self._take("queue", lambda: turns.rows(roostd, self.scale)))
+        parts = {
+            "at rest": self._resting,
+            "events": self._events,
+            "queue": lambda roostd: self._take("queue", lambda: turns.rows(roostd, self.scale)),
+            "endings": lambda roostd: self._take("endings", lambda: endings.rows(roostd, self.scale)),
+            "stop": lambda roostd: self._take("stop", lambda: [rest.stop_row(roostd, self.scale)]),
+        }
+        if self.scale.together:
+            self._with_daemon("all", lambda roostd: [part(roostd) for part in parts.values()])
+        else:
+            for what, part in parts.items():
+                self._with_daemon(what, part)
         self._take("spawning", lambda: spawning.rows(self.scale))
-        self._with_daemon("endings", lambda roostd: self._take("endings", lambda: endings.rows(roostd, self.scale)))
-        self._with_daemon("stop", lambda roostd: self._take("stop", lambda: [rest.stop_row(roostd, self.scale)]))
 
     def _resting(self, roostd: Roostd) -> None:
         scale = self.scale
         self._take("worker ready", lambda: [rest.ready_row(roostd, scale)])
         sessions = roostd.sessions("shell", scale.sessions - scale.starts)
         self._take("at rest", lambda: rest.resting_rows(roostd, scale))
-        self._take("requests", lambda: requests.rows(roostd, sessions[0], self.command, scale))
-        self._take("usage", lambda: usage.rows(roostd, sessions[0], scale))
+        self._take("requests", lambda: requests.rows(roostd, sessions[0], scale))
+        self._looks(roostd, sessions[0])
+
+    def _looks(self, roostd: Roostd, session: str) -> None:
+        self._take("roost ls", lambda: [requests.command_row(roostd, self.command, self.scale.commands)])
+        self._take("usage", lambda: usage.rows(roostd, session, self.scale))
 
     def _events(self, roostd: Roostd) -> None:
         sessions = roostd.sessions("load", self.scale.sessions)
         self._take("events", lambda: events.rows(roostd, sessions, self.scale))
 
-    def _with_daemon(self, what: str, measure: Callable[[Roostd], None]) -> None:
+    def _with_daemon(self, what: str, measure: Callable[[Roostd], object]) -> None:
         directory = self.directory / what.replace(" ", "-")
         try:
             with Roostd(directory) as roostd:
@@ -103,7 +114,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["numbers", "thousand"], default="numbers")
     parser.add_argument("--small", action="store_true", help="a little of everything: shows only that it works")
-    parser.add_argument("--only", choices=["rest", "ours", "peers"], help="a part: rest is one of ours")
+    parser.add_argument("--only", choices=["looks", "ours", "peers"], help="a part: looks is one of ours")
     installed = Path(sys.executable).with_name("roost")
     parser.add_argument("--command", type=Path, default=installed, help="the roost whose `ls` is measured")
     parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="where the peers are installed")
@@ -117,7 +128,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="roost-", dir=DISK) as directory:
         bench = Bench(Path(directory), args.command, SMALL if args.small else FULL)
         if args.only != "peers":
-            bench.rest() if args.only == "rest" else bench.ours()
+            bench.looks() if args.only == "looks" else bench.ours()
         peers, notes = bench.peers(args.environments) if args.only in (None, "peers") else ({}, ["peers: not run"])
     print("\n".join(lines(bench.rows, peers)))
     print("Pairs are p50/p99. A ratio is roost to its yardstick, as many times as long, big or slow.")

@@ -17,12 +17,11 @@ from .wire import Wire
 FLIGHT = 64
 
 
-def rows(roostd: Roostd, session: str, command: Path, scale: Scale) -> Iterator[Row]:
-    """Args: ``session``: one of the daemon's, at rest. ``command``: the console script ``roost``."""
+def rows(roostd: Roostd, session: str, scale: Scale) -> Iterator[Row]:
+    """Args: ``session``: one of the daemon's, at rest."""
     yield from _round_trips(roostd, session, scale.rounds)
     yield from _in_flight(roostd, session, scale.in_flight)
     yield _list(roostd, scale)
-    yield _command(roostd, command, scale.commands)
 
 
 @contextmanager
@@ -97,7 +96,7 @@ def _list(roostd: Roostd, scale: Scale) -> Row:
     return Row(what, ours.ms(), f"Trio echo {bare.ms()}", ours.p50 / bare.p50, "<= 1 ms", ours.p50 <= 1e-3, "list")
 
 
-def _command(roostd: Roostd, command: Path, count: int) -> Row:
+def command_row(roostd: Roostd, command: Path, count: int) -> Row:
     """The console script that pip installed, beside the least that its interpreter can do."""
     ours: list[float] = []
     bare: list[float] = []

@@ -27,28 +27,31 @@ class Scale(NamedTuple):
     spawnings: int = 3
     crash: float = 20.0
     workers: int = 1_000
+    together: bool = False
+    """All parts on one daemon, where it does not matter what one of them leaves to the next."""
 
 
 FULL = Scale()
 SMALL = Scale(
-    sessions=4,
+    sessions=2,
     rounds=100,
     in_flight=1_000,
     lists=10,
-    commands=2,
+    commands=1,
     looks=2,
-    starts=2,
+    starts=1,
     settle=0.1,
     idle=0.5,
     ticks=200,
     events=100,
-    subscribers=4,
+    subscribers=2,
     published=500,
     sent=10,
     queued=50,
     queued_long=100,
     spawnings=1,
     crash=0.5,
-    workers=10,
+    workers=4,
+    together=True,
 )
 """Shows that everything still runs; its figures mean nothing."""

@@ -125,7 +125,9 @@ def test_a_turn_that_nobody_was_told_of_is_a_double(ledger: Any) -> None:
 
 
 def test_a_soak_runs_through_all_its_lives() -> None:
-    command = [sys.executable, "-m", "bench.soak", "--rounds", "0", "--minutes", "0.05", "--sessions", "6"]
+    """With a session of each engine and a subscriber of each sort."""
+    command = [sys.executable, "-m", "bench.soak", "--rounds", "0", "--minutes", "0.02", "--sessions", "6"]
+    command += ["--visitors", "1", "--slow", "1", "--stopped", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("kill -9") == done.stdout.count("SIGTERM") == 3

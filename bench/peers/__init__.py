@@ -79,11 +79,12 @@ def _installed(peer: Peer, home: Path) -> tuple[Path, str]:
     if not stamp.exists():
         # With the pip that Python brings: a newer one refuses tractor for a dependency that --no-deps leaves out.
         _run([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_SECONDS)
-        stamp.write_text(_install(peer, python))
+        stamp.write_text(install(peer, python))
     return python, stamp.read_text()
 
 
-def _install(peer: Peer, python: Path) -> str:
+def install(peer: Peer, python: Path) -> str:
+    """What has to be said of how it came there. Raises NotRun: why pip refuses it."""
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
         _run([*pip, *peer.packages], INSTALL_SECONDS)

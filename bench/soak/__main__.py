@@ -52,11 +52,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="of the orphans' test; 0: none")
     parser.add_argument("--sessions", type=int, default=plan.sessions)
     parser.add_argument("--rate", type=float, default=plan.rate, help="turns a second of all sessions together")
+    parser.add_argument("--visitors", type=int, default=plan.visitors, help="subscribers that come and go")
+    parser.add_argument("--slow", type=int, default=plan.slow, help="slow subscribers")
+    parser.add_argument("--stopped", type=int, default=plan.stopped, help="subscribers that are stopped now and then")
     parser.add_argument("--samples", type=Path, metavar="FILE", help="write all samples there, as JSON, life by life")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemon is ended too
     well = not args.rounds or orphans(args.rounds)
-    plan = plan._replace(seconds=args.minutes * 60, sessions=args.sessions, rate=args.rate)
+    plan = Plan(args.minutes * 60, args.sessions, args.rate, args.visitors, args.slow, args.stopped)
     return int(not soaked(plan, args.samples) or not well)
 
 

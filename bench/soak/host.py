@@ -26,11 +26,10 @@ class Process(NamedTuple):
 
 def everything() -> list[Process]:
     found: list[Process] = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit():
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                found.append(Process(int(entry.name), fields[19], fields[0], int(fields[1])))
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError), open(f"/proc/{name}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+            found.append(Process(int(name), fields[19], fields[0], int(fields[1])))
     return found
 
 
@@ -39,8 +38,8 @@ def marked(there: list[Process], socket: str) -> list[Process]:
     mark = f"ROOST_DAEMON={socket}".encode()
     found: list[Process] = []
     for process in there:
-        with suppress(OSError):
-            if process.alive and mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+        with suppress(OSError), open(f"/proc/{process.pid}/environ", "rb") as environ:
+            if process.alive and mark in environ.read().split(b"\0"):
                 found.append(process)
     return found
 
