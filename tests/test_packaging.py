@@ -1,8 +1,10 @@
 """What `pip install` puts on a machine: the package roost, its two commands, and nothing else."""
 
 import configparser
+import json
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -13,15 +15,27 @@ import roost
 ROOT = Path(__file__).parents[1]
 
 
+BUILD = """
+import importlib, json, sys
+backend = importlib.import_module(sys.argv[1])
+print(json.dumps([backend.build_wheel(sys.argv[2]), backend.build_editable(sys.argv[3])]))
+"""
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel of this checkout, built offline by the environment's own hatchling."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
-    command += ["--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, timeout=120)
-    (path,) = folder.glob("*.whl")
-    return zipfile.ZipFile(path)
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[zipfile.ZipFile, zipfile.ZipFile]:
+    """The wheel of this checkout and that of an editable install, built as pip does: by the back end's two hooks."""
+    backend = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["build-backend"]
+    folders = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("editable")
+    command = [sys.executable, "-c", BUILD, backend, *map(str, folders)]
+    done = subprocess.run(command, cwd=ROOT, check=True, timeout=120, stdout=subprocess.PIPE)
+    whole, editable = (folder / name for folder, name in zip(folders, json.loads(done.stdout), strict=True))
+    return zipfile.ZipFile(whole), zipfile.ZipFile(editable)
+
+
+@pytest.fixture(scope="module")
+def wheel(wheels: tuple[zipfile.ZipFile, zipfile.ZipFile]) -> zipfile.ZipFile:
+    return wheels[0]
 
 
 def test_only_roost_is_installed_at_top_level(wheel: zipfile.ZipFile) -> None:
@@ -63,10 +77,7 @@ def test_the_licence_is_shipped(wheel: zipfile.ZipFile) -> None:
     assert f"roost-{roost.__version__}.dist-info/licenses/LICENSE" in wheel.namelist()
 
 
-def test_an_editable_install_leads_to_src_and_nowhere_else(tmp_path: Path) -> None:
-    build = "import sys, hatchling.build; hatchling.build.build_editable(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True, timeout=120)
-    (path,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(path) as editable:
-        (pth,) = (name for name in editable.namelist() if ".dist-info/" not in name)
-        assert editable.read(pth).decode().split() == [str(ROOT / "src")]
+def test_an_editable_install_leads_to_src_and_nowhere_else(wheels: tuple[zipfile.ZipFile, zipfile.ZipFile]) -> None:
+    _, editable = wheels
+    (pth,) = (name for name in editable.namelist() if ".dist-info/" not in name)
+    assert editable.read(pth).decode().split() == [str(ROOT / "src")]

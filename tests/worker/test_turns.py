@@ -50,13 +50,6 @@ def test_bytes_are_decoded_wherever_they_are_cut(moods: Driver) -> None:
     assert moods.output == "€ é\ufffd \ufffd!?\ufffd"
 
 
-def test_long_text_is_sent_in_pieces_of_at_most_64_kib(moods: Driver) -> None:
-    moods.turn("floods")
-    [item] = moods.items.values()
-    assert item.text == "é" * 10_000_000
-    assert max(len(delta.encode()) for delta in item.deltas) == 32768
-
-
 def test_an_exception_fails_the_turn_with_its_last_line_and_a_traceback_on_stderr(moods: Driver) -> None:
     assert ending(moods.turn("raises")) == {"status": "failed", "message": "ValueError: in a bad mood"}
     assert "in raises\n" in moods.stderr

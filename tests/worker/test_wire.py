@@ -97,7 +97,7 @@ def test_requests_are_answered_while_a_turn_runs(tmp_path: Path) -> None:
         assert worker.answer(running)["status"] == "cancelled"
 
 
-def test_a_worker_waits_for_a_reader_and_buffers_nothing(tmp_path: Path) -> None:
+def test_long_text_is_sent_in_pieces_of_at_most_64_kib_and_waits_for_a_reader_unbuffered(tmp_path: Path) -> None:
     """S0.A2: what cannot be delivered makes the sender wait; it is neither dropped nor kept elsewhere."""
     with Driver(MOODS, tmp_path) as worker:
         worker.initialize()
@@ -108,7 +108,9 @@ def test_a_worker_waits_for_a_reader_and_buffers_nothing(tmp_path: Path) -> None
         assert int(status.partition("VmHWM:")[2].split()[0]) < 40_000
         assert worker.answer(running)["status"] == "completed"
         assert worker.answer(ping) == {}
-        assert worker.output == "é" * 10_000_000
+        [item] = worker.items.values()
+        assert item.text == "é" * 10_000_000
+        assert max(len(delta.encode()) for delta in item.deltas) == 32768
 
 
 @pytest.mark.parametrize("command", [MOODS, SHELL, THINKING])
