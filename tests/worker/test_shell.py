@@ -14,8 +14,24 @@ from helpers.worker_driver import SHELL, Driver, Gate, HeardItem, wait_gone
 UNTOLD = "the shell did not tell its directory and environment"
 
 
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    with Driver(SHELL, tmp_path_factory.mktemp("workspace")) as worker:
+        worker.initialize()
+        yield worker
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Driver]:
+def shell(worker: Driver, tmp_path: Path) -> Driver:
+    """The worker of most tests, cleared of what the one before did, in a directory of this test."""
+    worker.call("state.clear")
+    worker.turn(f"cd {tmp_path}")
+    return worker
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Driver]:
+    """One for this test alone, which is measured, ends, or is left with a job."""
     with Driver(SHELL, tmp_path) as worker:
         worker.initialize()
         yield worker
@@ -150,9 +166,9 @@ def test_output_that_a_child_writes_just_after_the_shell_is_taken(shell: Driver)
     assert shell.output == "LOUD\n"
 
 
-def test_a_job_that_never_stops_writing_does_not_hold_the_turn(shell: Driver) -> None:
-    assert ending(shell.turn("yes &")) == ("completed", 0)
-    assert ending(shell.turn("echo next")) == ("completed", 0)
+def test_a_job_that_never_stops_writing_does_not_hold_the_turn(own: Driver) -> None:
+    assert ending(own.turn("yes &")) == ("completed", 0)
+    assert ending(own.turn("echo next")) == ("completed", 0)
 
 
 def test_stdin_is_empty(shell: Driver) -> None:
@@ -160,11 +176,11 @@ def test_stdin_is_empty(shell: Driver) -> None:
     assert shell.output == "0\nnothing\n"
 
 
-def test_100_mb_arrive_whole_and_in_pieces(shell: Driver) -> None:
-    assert ending(shell.turn("head -c 100000000 /dev/zero | tr '\\0' x")) == ("completed", 0)
-    [item] = shell.items.values()
+def test_100_mb_arrive_whole_and_in_pieces(own: Driver) -> None:
+    assert ending(own.turn("head -c 100000000 /dev/zero | tr '\\0' x")) == ("completed", 0)
+    [item] = own.items.values()
     assert item.text == "x" * 100_000_000
-    status = Path(f"/proc/{shell.process.pid}/status").read_text()
+    status = Path(f"/proc/{own.process.pid}/status").read_text()
     assert int(status.partition("VmHWM:")[2].split()[0]) < 40_000
 
 
@@ -257,17 +273,17 @@ def test_a_cancel_spares_the_jobs_of_earlier_turns(shell: Driver, tmp_path: Path
     assert answer.wait() == "alive\n"
 
 
-def test_when_stdin_closes_commands_end_though_they_ignore_sigterm(shell: Driver) -> None:
+def test_when_stdin_closes_commands_end_though_they_ignore_sigterm(own: Driver) -> None:
     """After `kill -9` of roostd nobody else would end them: the running one, and the job of an earlier turn."""
-    shell.turn("(trap '' TERM; exec >/dev/null 2>&1; while :; do sleep 1000; done) & echo $!")
-    job = os.pidfd_open(int(shell.output))
-    shell.start("trap '' TERM; echo $$; while :; do sleep 1000; done")
-    shell.wait_until(lambda: shell.output.endswith("\n"))
-    running = os.pidfd_open(int(shell.output))
-    shell.stdin.close()
+    own.turn("(trap '' TERM; exec >/dev/null 2>&1; while :; do sleep 1000; done) & echo $!")
+    job = os.pidfd_open(int(own.output))
+    own.start("trap '' TERM; echo $$; while :; do sleep 1000; done")
+    own.wait_until(lambda: own.output.endswith("\n"))
+    running = os.pidfd_open(int(own.output))
+    own.stdin.close()
     wait_gone(running)
     wait_gone(job)
-    shell.wait_exit()
+    own.wait_exit()
 
 
 def test_without_bash_sh_runs_the_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The worker `shell`: directory and environment as a state that is saved and restored."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,13 @@ import pytest
 
 from helpers.worker_driver import SHELL, Driver
 from roost.protocol.errors import InternalError
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """A worker that is not initialized: what is refused leaves it so."""
+    with Driver(SHELL, tmp_path_factory.mktemp("workspace")) as shell:
+        yield shell
 
 
 def test_the_state_is_the_directory_and_what_was_changed(tmp_path: Path) -> None:
@@ -105,11 +113,10 @@ def test_roost_s_own_variables_cannot_be_changed_for_later(tmp_path: Path) -> No
         ({"cwd": "/", "env": {"": "x"}}, "a variable named ''"),
     ],
 )
-def test_a_state_that_is_not_its_own_is_refused_with_the_reason(state: Any, why: str, tmp_path: Path) -> None:
-    with Driver(SHELL, tmp_path) as shell:
-        with pytest.raises(InternalError) as refused:
-            shell.initialize(state=state)
-        assert why in refused.value.message
+def test_a_state_that_is_not_its_own_is_refused_with_the_reason(state: Any, why: str, fresh: Driver) -> None:
+    with pytest.raises(InternalError) as refused:
+        fresh.initialize(state=state)
+    assert why in refused.value.message
 
 
 def test_paths_that_are_not_utf_8_survive(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """When a worker's state is taken, what of it is sent, and what happens when it cannot be."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,21 @@ from roost.protocol.worker import MOST_OPEN
 MOODS = script("moods")
 
 
-@pytest.mark.parametrize("prompt", ["tells", "raises", "fails", "exits"])
-def test_the_state_is_part_of_a_turn_s_end_whatever_its_status(prompt: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def unsavable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """A worker whose state each prompt makes anew."""
+    with Driver(script("unsavable"), tmp_path_factory.mktemp("workspace")) as worker:
+        worker.initialize()
+        yield worker
+
+
+def test_the_state_is_part_of_a_turn_s_end_whatever_its_status(tmp_path: Path) -> None:
     with Driver(MOODS, tmp_path) as worker:
         worker.initialize()
-        assert worker.turn(prompt)["state"] == {"turns": 1}
-        assert worker.turn(prompt)["state"] == {"turns": 2}
+        prompts = ["tells", "raises", "fails", "exits"] * 2
+        answers = [worker.turn(prompt) for prompt in prompts]
+        assert [answer["status"] for answer in answers] == ["completed", "failed", "failed", "failed"] * 2
+        assert [answer["state"] for answer in answers] == [{"turns": number} for number in range(1, 9)]
 
 
 def test_a_new_process_goes_on_from_the_saved_state(tmp_path: Path) -> None:
@@ -107,24 +117,20 @@ def test_a_worker_without_state_says_so(tmp_path: Path) -> None:
         ("lost", "LookupError: the state is lost"),
     ],
 )
-def test_a_state_that_cannot_be_saved_is_reported_and_the_turn_stands(prompt: str, why: str, tmp_path: Path) -> None:
-    with Driver(script("unsavable"), tmp_path) as worker:
-        worker.initialize()
-        assert worker.turn(prompt) == {"status": "completed", "exit_code": None}
-        [(kind, text)] = worker.said
-        assert kind == "error" and text.startswith("the state after this turn could not be saved: ")
-        assert why in text
-        with pytest.raises(InternalError, match=r"LookupError|the worker's state"):
-            worker.call("checkpoint")
-        assert worker.turn("fine")["status"] == "completed"
-        assert worker.said == []
+def test_a_state_that_cannot_be_saved_is_reported_and_the_turn_stands(prompt: str, why: str, unsavable: Driver) -> None:
+    assert unsavable.turn(prompt) == {"status": "completed", "exit_code": None}
+    [(kind, text)] = unsavable.said
+    assert kind == "error" and text.startswith("the state after this turn could not be saved: ")
+    assert why in text
+    with pytest.raises(InternalError, match=r"LookupError|the worker's state"):
+        unsavable.call("checkpoint")
+    assert unsavable.turn("fine")["status"] == "completed"
+    assert unsavable.said == []
 
 
-def test_a_state_that_cannot_be_saved_is_reported_beside_as_many_items_as_may_be(tmp_path: Path) -> None:
-    with Driver(script("unsavable"), tmp_path) as worker:
-        worker.initialize()
-        assert worker.turn("open") == {"status": "completed", "exit_code": None}
-        *opened, (kind, _) = worker.said
-        assert (len(opened), kind) == (MOST_OPEN, "error")
-        assert {item.state for item in worker.items.values()} == {"completed"}
-        assert worker.turn("fine")["status"] == "completed"
+def test_a_state_that_cannot_be_saved_is_reported_beside_as_many_items_as_may_be(unsavable: Driver) -> None:
+    assert unsavable.turn("open") == {"status": "completed", "exit_code": None}
+    *opened, (kind, _) = unsavable.said
+    assert (len(opened), kind) == (MOST_OPEN, "error")
+    assert {item.state for item in unsavable.items.values()} == {"completed"}
+    assert unsavable.turn("fine")["status"] == "completed"

@@ -11,11 +11,25 @@ from helpers.worker_driver import THINKING, Driver
 from roost.protocol.errors import InternalError
 
 
-@pytest.fixture
-def thinking(tmp_path: Path) -> Iterator[Driver]:
-    with Driver(THINKING, tmp_path) as worker:
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """A worker that is not initialized: what is refused leaves it so."""
+    with Driver(THINKING, tmp_path_factory.mktemp("workspace")) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    with Driver(THINKING, tmp_path_factory.mktemp("workspace")) as worker:
         worker.initialize()
         yield worker
+
+
+@pytest.fixture
+def thinking(worker: Driver) -> Driver:
+    """The worker of all tests, cleared of what the one before did."""
+    worker.call("state.clear")
+    return worker
 
 
 def thought(number: int = 1, total: int = 3, **fields: Any) -> str:
@@ -131,8 +145,7 @@ def test_a_new_process_goes_on_with_history_and_branches(thinking: Driver, tmp_p
         ({"history": [], "branches": {}, "version": 9}, "its branches are not those of its history"),
     ],
 )
-def test_a_state_that_it_does_not_understand_is_refused_with_the_reason(state: Any, why: str, tmp_path: Path) -> None:
-    with Driver(THINKING, tmp_path) as worker:
-        with pytest.raises(InternalError) as refused:
-            worker.initialize(state=state)
-        assert why in refused.value.message
+def test_a_state_that_it_does_not_understand_is_refused_with_the_reason(state: Any, why: str, fresh: Driver) -> None:
+    with pytest.raises(InternalError) as refused:
+        fresh.initialize(state=state)
+    assert why in refused.value.message
