@@ -96,7 +96,8 @@ def test_peers_that_cannot_be_installed_are_not_run_and_no_failure(tmp_path: Pat
 
 
 def test_a_peer_that_pip_refuses_says_why() -> None:
-    install = "import pathlib, sys; from bench import peers; peers.install(peers.PEERS[0], pathlib.Path(sys.executable))"
+    install = "import pathlib, sys; from bench import peers;"
+    install += "peers.install(peers.PEERS[0], pathlib.Path(sys.executable))"
     done = subprocess.run(
         [sys.executable, "-c", install],
         cwd=ROOT,
