@@ -33,20 +33,30 @@ def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLI
 def alive(pid: int) -> bool:
     """Whether ``pid`` is a process that runs: a zombie does not."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            stat = file.readall()
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    return stat.rpartition(b")")[2].split()[0] not in b"ZX"
 
 
 def pids_with(variable: str) -> set[int]:
     """Live processes whose environment holds ``variable`` (``NAME=value``)."""
+    wanted = variable.encode()
+    return pids_whose("environ", lambda content: wanted in content and wanted in content.split(b"\0"))
+
+
+def pids_whose(name: str, fits: Callable[[bytes], bool]) -> set[int]:
+    """Live processes whose file of that name in /proc holds what fits."""
     found: set[int] = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if variable.encode() in (entry / "environ").read_bytes().split(b"\0") and alive(int(entry.name)):
-                    found.add(int(entry.name))
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+                content = file.readall()
+        except OSError:
+            continue
+        if fits(content) and alive(int(pid)):
+            found.add(int(pid))
     return found
 
 

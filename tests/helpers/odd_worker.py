@@ -3,17 +3,17 @@
 Its first argument says how it starts: ``well``, ``rubbish``, ``exit``, ``mute``, ``old`` (another protocol version),
 ``refuses NAME DEPTH`` (initialize is answered with that error, with data nested so deep), ``lazy`` (it has no
 checkpoint and no clear), ``stubborn`` (it hears neither shutdown nor SIGTERM). A prompt says what it does in a turn;
-its state is the list of prompts seen.
+its state is the list of prompts seen. Hundreds are started, so ``signal`` is imported only where it is needed, and
+``typing`` nowhere.
 """
 
 import os
-import signal
 import sys
 import time
-from typing import Any
 
 from roost.protocol import rpc
 from roost.protocol.errors import ERRORS
+from roost.protocol.lean import Any
 from roost.protocol.worker import MOST_DATA, MOST_FAILURE
 
 
@@ -95,6 +95,8 @@ class Odd:
                 print("odd: last words", file=sys.stderr, flush=True)
                 os._exit(int(rest or 3))
             case "kill":
+                import signal
+
                 os.kill(os.getpid(), signal.SIGKILL)
             case "rubbish":
                 self.write(b"\xc1 this is not MessagePack")
@@ -148,6 +150,8 @@ class Odd:
             case "save":
                 result["state"] = self.seen
             case "stop":
+                import signal
+
                 self.write(rpc.response(msgid, result))
                 os.kill(os.getpid(), signal.SIGSTOP)
                 return
@@ -194,6 +198,8 @@ def main() -> None:
     if mode == "exit":
         sys.exit("odd: exits at once")
     if mode == "stubborn":
+        import signal
+
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Odd(mode).serve()
 
