@@ -3,7 +3,6 @@
 ``ROUNDS=20`` repeats it, as `make soak` does.
 """
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import Daemon, alive, pids_with, wait_until
+from helpers.daemon import Daemon, pids_whose, pids_with, wait_until
 
 SESSIONS = 200
 SETTINGS = """
@@ -37,21 +36,16 @@ def roost(tmp_path: Path) -> Iterator[Roost]:
 def brood(seconds: int, last: str) -> str:
     """A command that leaves the three behind; they are told apart from all else by how long they sleep."""
     sleep = f"sleep {seconds}"
-    return f"{sleep} & setsid {sleep} & (setsid sh -c '{sleep} & exit 0' &) ; {last}"
+    return f"{sleep} & setsid {sleep} & (setsid sh -c '{sleep} & exit 0' &) ; echo >>hatched; {last}"
 
 
 def sleepers(seconds: int) -> set[int]:
     """Those of all that the kernel has, by what they run."""
-    found: set[int] = set()
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == b"sleep\0%d\0" % seconds:
-                found.add(int(entry.name))
-    return {pid for pid in found if alive(pid)}
+    return pids_whose("cmdline", (b"sleep\0%d\0" % seconds).__eq__)
 
 
 class Broods:
-    """200 sessions: half of them a program that runs, half of them a shell, whose command still runs in every other."""
+    """200 sessions: one in eight a shell, whose command still runs in every other; all others a program that runs."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
@@ -63,15 +57,19 @@ class Broods:
 
     def _params(self, number: int) -> dict[str, object]:
         workspace, path = str(self.daemon.workspace), os.environ["PATH"]
-        engine = "program" if number % 2 else "shell"
+        engine = "program" if number % 8 else "shell"
         return {"engine": engine, "name": f"n{number}", "workspace": workspace, "env": {"PATH": path}}
 
     def hatch(self) -> None:
+        hatched = self.daemon.workspace / "hatched"
+        hatched.write_text("")
         with self.daemon.connect() as client:
             for number, session in enumerate(self.sessions):
-                command = brood(self.seconds, "sleep 9e9" if number % 4 else "true")
+                command = brood(self.seconds, "sleep 9e9" if number % 16 else "true")
                 client.send("turn.send", {"session": session, "input": command})
             client.call("daemon.status", {})
+        # A look at one file costs a thousandth of one at all processes.
+        wait_until(lambda: hatched.stat().st_size == SESSIONS, "200 commands have forked", 120)
         wait_until(lambda: len(sleepers(self.seconds)) == 3 * SESSIONS, "600 grandchildren", 120)
         assert len(pids_with(self.mark)) >= 4 * SESSIONS
 
