@@ -1,6 +1,6 @@
 """A bug in one session, one connection, one sweeper or the runner, or a full disk for one: all others go on working."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,42 +11,49 @@ from helpers.engines import engines
 from helpers.sabotaged import command
 from roost.protocol.errors import ConnectionLost, RoostError, StorageFailed
 
-Sabotaged = Callable[[str], tuple[Daemon, Path]]
+
+@pytest.fixture(scope="module")
+def switches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a file turns on the fault of its name."""
+    return tmp_path_factory.mktemp("switches")
+
+
+@pytest.fixture(scope="module")
+def one_daemon(tmp_path_factory: pytest.TempPathFactory, switches: Path) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path_factory.mktemp("guards") / "s", engines("[sessions]\nidle_sweep = '50ms'\n"))
+    try:
+        yield daemon.start(*command(switches))
+        (switches / "sweeper").touch()
+        assert daemon.stop() == 0, "it stops in order after all these bugs, and while it sweeps in vain"
+    finally:
+        daemon.close()
 
 
 @pytest.fixture
-def sabotaged(tmp_path: Path) -> Generator[Sabotaged]:
-    """Starts a daemon with a fault, and gives the file whose existence turns the fault on."""
-    daemon = Daemon(tmp_path / "s", engines("[sessions]\nidle_sweep = '50ms'\n"))
-
-    def start(fault: str) -> tuple[Daemon, Path]:
-        return daemon.start(*command(fault, tmp_path / "switch")), tmp_path / "switch"
-
-    yield start
-    daemon.close()
+def daemon(shared: Daemon, switches: Path) -> Iterator[Daemon]:
+    yield shared
+    for switch in switches.iterdir():
+        switch.unlink()
 
 
-def test_a_bug_in_one_session_is_internal_error_there_and_nothing_elsewhere(sabotaged: Sabotaged) -> None:
-    daemon, switch = sabotaged("session")
+def test_a_bug_in_one_session_is_internal_error_there_and_nothing_elsewhere(daemon: Daemon, switches: Path) -> None:
     broken, sound = daemon.create("odd", name="broken"), daemon.create("odd")
     daemon.run(sound, "say hello")
     pid = daemon.session(sound)["pid"]
-    switch.touch()
+    (switches / "session").touch()
     turn = daemon.run(broken, "say hello")
     assert (turn["state"], turn["problem"]["name"]) == ("failed", "internal_error")
-    assert "ZeroDivisionError" in daemon.log.read_text()
+    assert "ZeroDivisionError: sabotaged: session" in daemon.log.read_text()
     assert daemon.run(sound, "say more")["state"] == "completed" and daemon.session(sound)["pid"] == pid
     assert daemon.call("session.wait", session=broken)["session"]["state"] == "idle"
-    switch.unlink()
+    (switches / "session").unlink()
     assert daemon.run(broken, "say well again")["state"] == "completed"
-    assert daemon.stop() == 0
 
 
-def test_a_bug_in_one_connection_ends_that_one(sabotaged: Sabotaged) -> None:
-    daemon, switch = sabotaged("connection")
+def test_a_bug_in_one_connection_ends_that_one(daemon: Daemon, switches: Path) -> None:
     with daemon.connect() as other, daemon.connect() as broken:
         other.call("events.subscribe", {"all": True, "after": 0})
-        switch.touch()
+        (switches / "connection").touch()
         with pytest.raises(ConnectionLost):
             broken.call("daemon.stats", {})
         assert other.call("daemon.status", {})["phase"] == "running"
@@ -55,33 +62,29 @@ def test_a_bug_in_one_connection_ends_that_one(sabotaged: Sabotaged) -> None:
         wait_until(lambda: other.receive(1) and other.take(), "events still come")
 
 
-def test_a_bug_in_one_sweeper_ends_neither_the_others_nor_its_next_sweep(sabotaged: Sabotaged) -> None:
-    daemon, switch = sabotaged("sweeper")
-    switch.touch()
-    wait_until(lambda: daemon.log.read_text().count("ZeroDivisionError: sabotaged") >= 3, "it sweeps again and again")
+def test_a_bug_in_one_sweeper_ends_neither_the_others_nor_its_next_sweep(daemon: Daemon, switches: Path) -> None:
+    (switches / "sweeper").touch()
+    wait_until(lambda: daemon.log.read_text().count("Error: sabotaged: sweeper") >= 3, "it sweeps again and again")
     assert daemon.run(daemon.create("odd"), "say hello")["state"] == "completed"
-    assert daemon.stop() == 0
 
 
-def test_a_bug_in_the_queue_runner_is_survived(sabotaged: Sabotaged) -> None:
+def test_a_bug_in_the_queue_runner_is_survived(daemon: Daemon, switches: Path) -> None:
     """Not S3 weakness 2: what waited meanwhile runs when the runner is well again."""
-    daemon, switch = sabotaged("runner")
     session = daemon.create("odd")
     daemon.run(session, "say hello")
-    switch.touch()
+    (switches / "runner").touch()
     turn = daemon.send(session, "say later")
-    wait_until(lambda: "ZeroDivisionError" in daemon.log.read_text(), "it fails")
-    switch.unlink()
+    wait_until(lambda: "ZeroDivisionError: sabotaged: runner" in daemon.log.read_text(), "it fails")
+    (switches / "runner").unlink()
     assert daemon.wait(turn)["state"] == "completed"
 
 
-def test_a_full_disk_in_one_operation_of_a_group_is_that_ones_error(sabotaged: Sabotaged) -> None:
+def test_a_full_disk_in_one_operation_of_a_group_is_that_ones_error(daemon: Daemon, switches: Path) -> None:
     """Section 6 rule 4: many write at the same moment; only what is too large fails, and nothing of it stays."""
-    daemon, switch = sabotaged("disk")
     sessions = [daemon.create("odd") for _ in range(8)]
     large = daemon.create("odd")
     daemon.run(large, "say hello")
-    switch.touch()
+    (switches / "disk").touch()
 
     def send(session: str) -> str | RoostError:
         try:
@@ -93,7 +96,7 @@ def test_a_full_disk_in_one_operation_of_a_group_is_that_ones_error(sabotaged: S
         outcomes = dict(zip([*sessions, large], pool.map(send, [*sessions, large]), strict=True))
     assert isinstance(outcomes.pop(large), StorageFailed)
     assert all(isinstance(outcome, str) for outcome in outcomes.values()), outcomes
-    switch.unlink()
+    (switches / "disk").unlink()
     for turn in outcomes.values():
         assert daemon.wait(str(turn))["state"] == "completed"
     assert daemon.session(large)["turns"] == 1 and daemon.run(large, "say room")["state"] == "completed"

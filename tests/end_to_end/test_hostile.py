@@ -2,17 +2,18 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.daemon import Daemon, pids_with, wait_until
+from helpers.daemon import Daemon, pids_with, running, wait_until
 from helpers.engines import engines
 from helpers.ledger import Ledger, problems
 from helpers.sabotaged import command
@@ -27,11 +28,32 @@ QUICK = (
 )
 
 
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the settings name."""
+    return tmp_path_factory.mktemp("hostile") / "secret"
+
+
 @pytest.fixture
-def odd(tmp_path: Path) -> Generator[Daemon]:
-    daemon = Daemon(tmp_path / "s", engines(QUICK))
-    yield daemon.start()
-    daemon.close()
+def fifo(secret: Path) -> Iterator[Path]:
+    """A named pipe in place of the file."""
+    os.mkfifo(secret)
+    yield secret
+    secret.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def one_daemon(secret: Path) -> Iterator[Daemon]:
+    source = f"[engines.secret]\ncommand = ['cat']\n[engines.secret.env_from]\nKEY = 'file:{secret}'\n"
+    with running(config=engines(QUICK + source)) as daemon:
+        yield daemon
+        assert daemon.stop() == 0 and "Traceback" not in daemon.log.read_text()
+
+
+@pytest.fixture
+def odd(shared: Daemon) -> Daemon:
+    """Whoever stops it starts it again."""
+    return shared
 
 
 def begun(daemon: Daemon, prompt: str) -> tuple[str, str]:
@@ -62,7 +84,7 @@ def test_whatever_a_worker_says_its_session_goes_on(odd: Daemon) -> None:
         assert (turn["problem"] or {"name": turn["state"]})["name"] == name, prompt
         assert odd.run(session, "say well again")["state"] == "completed", prompt
     assert odd.session(sound)["pid"] == pid
-    assert odd.stop() == 0 and "Traceback" not in odd.log.read_text()
+    assert "Traceback" not in odd.log.read_text()
 
 
 def test_a_worker_that_refuses_to_start_is_not_started_for_ever(odd: Daemon) -> None:
@@ -93,50 +115,53 @@ def test_what_cannot_be_settled_in_one_session_does_not_keep_the_daemon_from_sta
         daemon.close()
 
 
-def test_a_secret_that_does_not_answer_stops_its_own_session_only(tmp_path: Path) -> None:
-    """A named pipe in place of a file would block whoever reads it on the loop."""
-    os.mkfifo(tmp_path / "secret")
-    source = f"[engines.secret]\ncommand = ['cat']\n[engines.secret.env_from]\nKEY = 'file:{tmp_path / 'secret'}'\n"
-    daemon = Daemon(tmp_path / "s", engines(source))
-    try:
-        daemon.start()
-        daemon.send(daemon.create("secret"), "hello")
-        assert daemon.run(daemon.create("odd"), "say hello")["state"] == "completed"
-        assert daemon.stop() == 0
-    finally:
-        daemon.close()
+def test_a_stop_while_a_child_starts_loses_nothing(odd: Daemon, fifo: Path) -> None:
+    """Nothing can be lost of what has not begun: its turn stays queued, and nobody waits for the child.
 
-
-def test_a_stop_while_a_child_starts_loses_nothing(odd: Daemon) -> None:
-    """Nothing can be lost of what has not begun: its turn stays queued, and nobody waits for the child."""
-    session = odd.create("odd-mute")
-    turn = odd.send(session, "say later")
+    Nor for a secret that does not answer, which others do not notice: a named pipe in place of a file would block
+    whoever reads it on the loop.
+    """
+    session, secret = odd.create("odd-mute"), odd.create("secret")
+    turns = odd.send(session, "say later"), odd.send(secret, "hello")
     wait_until(lambda: odd.session(session)["state"] == "starting", "it starts")
+    assert odd.run(odd.create("odd"), "say hello")["state"] == "completed"
     assert odd.stop() == 0
     assert pids_with(f"ROOST_SESSION={session}") == set()
+    fifo.unlink()
     odd.start()
-    assert odd.call("turn.get", turn=turn)["turn"]["state"] == "queued"
+    assert odd.call("turn.get", turn=turns[0])["turn"]["state"] == "queued"
+    assert odd.wait(turns[1])["reason"] == "secret_missing", "it is looked for again"
 
 
-def test_a_stop_when_the_database_has_vanished_is_soon_over_and_says_what_is_lost(odd: Daemon) -> None:
+def test_a_stop_when_the_database_has_vanished_is_soon_over_and_says_what_is_lost(tmp_path: Path) -> None:
     """Nothing can be written any more, and nothing waits for that."""
-    (running, _), idle = begun(odd, "wait"), odd.create("odd")
-    odd.run(idle, "say hello")
-    (odd.state / "roost.db").unlink()
-    wait_until(lambda: not odd.call("daemon.status")["storage"]["ok"], "it is noticed")
-    assert odd.stop(deadline=10) == 9
-    lines = [line for line in odd.log.read_text().splitlines() if "stopped (SIGTERM)" in line]
-    assert all(session in lines[0] for session in (running, idle)) and "2 failed" in lines[0]
-    assert pids_with(f"ROOST_DAEMON={odd.socket}") == set()
+    with running(tmp_path / "s", engines(QUICK)) as daemon:
+        (busy, _), idle = begun(daemon, "wait"), daemon.create("odd")
+        daemon.run(idle, "say hello")
+        (daemon.state / "roost.db").unlink()
+        wait_until(lambda: not daemon.call("daemon.status")["storage"]["ok"], "it is noticed")
+        assert daemon.stop(deadline=10) == 9
+        lines = [line for line in daemon.log.read_text().splitlines() if "stopped (SIGTERM)" in line]
+        assert all(session in lines[0] for session in (busy, idle)) and "2 failed" in lines[0]
+        assert pids_with(f"ROOST_DAEMON={daemon.socket}") == set()
 
 
-def test_a_full_disk_is_an_error_at_once_and_the_stop_is_bounded(tmp_path: Path) -> None:
-    """Design 6.10: nothing half-done stays, the daemon goes on, and its status says so."""
-    switch = tmp_path / "switch"
+def test_a_full_disk_is_an_error_at_once_and_the_stop_is_bounded(tmp_path: Path, used_directory: Path) -> None:
+    """Design 6.10: nothing half-done stays, the daemon goes on, and its status says so.
+
+    What was cut off must be settled before anything is served; where nothing was, a start serves and says so. A disk
+    may have room soon: systemd is told to try again.
+    """
+    shutil.copytree(used_directory, tmp_path / "s")
+    switch = tmp_path / "full"
+    switch.touch()
     daemon = Daemon(tmp_path / "s", engines(QUICK))
     try:
-        daemon.start(*command("full", switch))
+        daemon.start(*command(tmp_path))
+        assert not daemon.call("daemon.status")["storage"]["ok"], "full at the start, and nothing to settle"
+        switch.unlink()
         (busy, turn), idle = begun(daemon, "wait"), daemon.create("odd")
+        assert daemon.call("daemon.status")["storage"]["ok"]
         switch.touch()
         for method, params in (
             ("session.start", {"session": idle}),
@@ -151,38 +176,14 @@ def test_a_full_disk_is_an_error_at_once_and_the_stop_is_bounded(tmp_path: Path)
         assert daemon.session(idle)["state"] == "idle" and daemon.session(busy)["turn"] == turn
         assert daemon.stop(deadline=25) == 9
         assert pids_with(f"ROOST_DAEMON={daemon.socket}") == set()
-        switch.unlink()
-        daemon.start()
-        assert daemon.wait(turn)["reason"] == "daemon_restart"
-        assert daemon.run(idle, "say room")["state"] == "completed"
-    finally:
-        daemon.close()
-
-
-def test_a_disk_that_is_full_at_the_start_is_a_sentence(tmp_path: Path) -> None:
-    """What was cut off must be settled before anything is served; where nothing was, it serves and says so.
-
-    It may have room soon: systemd is told to try again.
-    """
-    switch = tmp_path / "switch"
-    daemon = Daemon(tmp_path / "s", engines())
-    try:
-        daemon.start()
-        switch.touch()
-        assert daemon.stop() == 0
-        daemon.start(*command("full", switch))
-        assert not daemon.call("daemon.status")["storage"]["ok"]
-        switch.unlink()
-        _, turn = begun(daemon, "wait")
-        daemon.kill()
-        switch.touch()
         with pytest.raises(AssertionError, match="roostd exited with 1:"):
-            daemon.start(*command("full", switch))
+            daemon.start(*command(tmp_path))
         log = daemon.log.read_text()
         assert "roostd: storage_failed: " in log.splitlines()[-1] and "Traceback" not in log
         switch.unlink()
         daemon.start()
         assert daemon.wait(turn)["reason"] == "daemon_restart"
+        assert daemon.run(idle, "say room")["state"] == "completed"
     finally:
         daemon.close()
 

@@ -1,7 +1,7 @@
-"""A roostd with a bug, or with a disk that is full at times, for tests: the product itself has no hooks for them.
+"""A roostd with bugs, and with a disk that is full, at times, for tests: the product itself has no hooks for them.
 
-``python sabotaged.py FAULT FILE``: the fault is there while FILE exists. What follows on the command line is ignored,
-so that it can be given to ``Daemon.start`` as a wrapper.
+``python sabotaged.py FOLDER``: a fault is there while FOLDER holds a file of its name. What follows on the command line
+is ignored, so that it can be given to ``Daemon.start`` as a wrapper.
 """
 
 import sys
@@ -22,9 +22,9 @@ ROOM = 60
 """Pages of 4 KiB that a full disk still has: enough for what is small."""
 
 
-def command(fault: str, switch: Path) -> list[str]:
+def command(switches: Path) -> list[str]:
     """The wrapper to start such a daemon with."""
-    return [sys.executable, __file__, fault, str(switch)]
+    return [sys.executable, __file__, str(switches)]
 
 
 def session(on: Callable[[], bool]) -> None:
@@ -33,7 +33,7 @@ def session(on: Callable[[], bool]) -> None:
 
     async def run_turn(self: LiveSession, running: Any) -> None:
         if on() and self.house.record(self.id).name == "broken":
-            raise ZeroDivisionError("sabotaged")
+            raise ZeroDivisionError("sabotaged: session")
         await sound(self, running)
 
     LiveSession._run_turn = run_turn  # type: ignore[method-assign]  # pyright: ignore[reportPrivateUsage]
@@ -45,7 +45,7 @@ def connection(on: Callable[[], bool]) -> None:
 
     def take(self: Connection, message: Any) -> bool:
         if on() and getattr(message, "method", "") == "daemon.stats":
-            raise ZeroDivisionError("sabotaged")
+            raise ZeroDivisionError("sabotaged: connection")
         return sound(self, message)
 
     Connection._take = take  # type: ignore[method-assign]  # pyright: ignore[reportPrivateUsage]
@@ -57,7 +57,7 @@ def sweeper(on: Callable[[], bool]) -> None:
 
     async def sweep(self: Janitor) -> None:
         if on():
-            raise ZeroDivisionError("sabotaged")
+            raise ZeroDivisionError("sabotaged: sweeper")
         await sound(self)
 
     Janitor.sweep_failed = sweep  # type: ignore[method-assign]
@@ -65,16 +65,17 @@ def sweeper(on: Callable[[], bool]) -> None:
 
 def runner(on: Callable[[], bool]) -> None:
     """The queue runner itself fails when it looks for work."""
-    sound = QueueRunner.run
+    sound, sound_order = QueueRunner.run, Records.behind_others
 
     async def run(self: QueueRunner) -> None:
         if on():
-            raise ZeroDivisionError("sabotaged")
+            raise ZeroDivisionError("sabotaged: runner")
         await sound(self)
 
     def behind_others(self: Records, session_id: str) -> None:
         if on():
-            raise ZeroDivisionError("sabotaged")
+            raise ZeroDivisionError("sabotaged: runner")
+        sound_order(self, session_id)
 
     QueueRunner.run = run  # type: ignore[method-assign]
     Records.behind_others = behind_others  # type: ignore[method-assign]
@@ -118,9 +119,9 @@ def full(on: Callable[[], bool]) -> None:
 
 
 def main() -> None:
-    fault, switch = sys.argv[1], Path(sys.argv[2])
-    faults = (session, connection, sweeper, runner, disk, full)
-    {one.__name__: one for one in faults}[fault](switch.exists)
+    switches = Path(sys.argv[1])
+    for fault in (session, connection, sweeper, runner, disk, full):
+        fault((switches / fault.__name__).exists)
     del sys.argv[1:]
     program.main()
 
