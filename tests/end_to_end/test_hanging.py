@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -27,24 +27,37 @@ PATIENT = 20.0
 """Seconds for what takes two when nobody else uses the machine: far less than for ever."""
 
 
-@pytest.fixture
-def dead(tmp_path: Path) -> Generator[Hanging]:
-    """A mount that hangs when told so."""
-    with hanging(tmp_path / "mount") as file_system:
-        yield file_system
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the settings name what may hang: ``mount`` and ``secret``."""
+    return tmp_path_factory.mktemp("hanging")
 
 
-@pytest.fixture
-def patient(tmp_path: Path) -> Generator[Daemon]:
+@pytest.fixture(scope="module")
+def one_daemon(folder: Path) -> Iterator[Daemon]:
     opening = f"[engines.opening]\nkind = 'worker'\ncommand = {json.dumps([sys.executable, str(OPENING)])}\n"
-    reading = f"[engines.mounted]\nkind = 'command'\ncommand = ['{tmp_path}/mount/program']\nprompt = 'stdin'\n"
-    secret = (
-        f"[engines.secret]\nkind = 'command'\ncommand = ['true']\nenv_from = {{ KEY = 'file:{tmp_path}/secret' }}\n"
-    )
-    os.mkfifo(tmp_path / "secret")
-    daemon = Daemon(tmp_path / "s", "\n".join([engines(impatient.SETTINGS), opening, reading, secret]))
-    yield daemon.start(*impatient.COMMAND)
-    daemon.close()
+    reading = f"[engines.mounted]\nkind = 'command'\ncommand = ['{folder}/mount/program']\nprompt = 'stdin'\n"
+    secret = f"[engines.secret]\nkind = 'command'\ncommand = ['true']\nenv_from = {{ KEY = 'file:{folder}/secret' }}\n"
+    daemon = Daemon(folder / "s", "\n".join([engines(impatient.SETTINGS), opening, reading, secret]))
+    try:
+        yield daemon.start(*impatient.COMMAND)
+        assert daemon.stop() == 0, "it stops in order after all that"
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def patient(shared: Daemon) -> Daemon:
+    """Whoever stops it starts it again."""
+    return shared
+
+
+@pytest.fixture
+def dead(folder: Path, patient: Daemon) -> Generator[Hanging]:
+    """A mount that hangs when told so; it is well before the sessions of the test are deleted."""
+    with hanging(folder / "mount") as file_system:
+        yield file_system
+    (folder / "mount").rmdir()
 
 
 def left(daemon: Daemon, session: str) -> list[list[int]]:
@@ -101,7 +114,6 @@ def test_what_hangs_in_the_kernel_is_said_and_ends_when_it_can(dead: Hanging, pa
         assert patient.session(session)["queued"] == 1, "nothing queued is lost"
         patient.call("session.release", session=session)
         assert patient.wait(turn)["state"] in ("completed", "failed")
-    assert patient.stop() in (0, 9)
 
 
 @pytest.mark.parametrize("force", [None, False, True], ids=["unasked", "stop", "force"])
@@ -139,7 +151,8 @@ def test_the_daemon_stops_in_time_and_the_next_one_says_what_still_hangs(dead: H
     assert len(hanging) == 3
     patient.start(*impatient.COMMAND)
     assert {pid for session in sessions.values() for pid in left(patient, session)[-1]} == hanging
-    assert "do not end although they were killed" in patient.log.read_text()
+    lines = [line for line in patient.log.read_text().splitlines() if "dead roostd do not end although" in line]
+    assert all(session in lines[-1] for session in sessions.values())
     for session in sessions.values():
         assert patient.session(session)["state"] == "stopping", "it is not idle while a known pid of it lives"
         for method in ("session.start", "session.stop"):
@@ -154,7 +167,7 @@ def test_the_daemon_stops_in_time_and_the_next_one_says_what_still_hangs(dead: H
     assert patient.wait(behind)["state"] == "completed"
     said = left(patient, sessions["shell"])
     patient.stop()
-    patient.start()
+    patient.start(*impatient.COMMAND)
     assert left(patient, sessions["shell"]) == said, "of what has ended nothing is said any more"
 
 
@@ -189,10 +202,14 @@ def test_a_workspace_on_a_dead_mount_stops_its_own_session_only(dead: Hanging, p
     begun = time.monotonic()
     assert patient.stop() == 0
     assert time.monotonic() - begun < PATIENT
+    dead.abort()
+    patient.start(*impatient.COMMAND)
 
 
-def test_a_secret_that_never_comes_stops_its_own_engine_only(patient: Daemon, tmp_path: Path) -> None:
+def test_a_secret_that_never_comes_stops_its_own_engine_only(patient: Daemon, folder: Path) -> None:
     """A real hang on every machine, and not of a mount: a pipe that nobody writes into."""
+    secret = folder / "secret"
+    os.mkfifo(secret)
     stuck = [patient.create("secret") for _ in range(30)]
     other = patient.create()
     with ThreadPoolExecutor(30) as asking:
@@ -206,10 +223,11 @@ def test_a_secret_that_never_comes_stops_its_own_engine_only(patient: Daemon, tm
     begun = time.monotonic()
     assert patient.stop() == 0
     assert time.monotonic() - begun < PATIENT
-    (tmp_path / "secret").unlink()
-    (tmp_path / "secret").write_text("the word")
+    secret.unlink()
+    secret.write_text("the word")
     patient.start(*impatient.COMMAND)
     assert patient.wait(waiting)["state"] == "completed", "what was queued is not lost"
+    secret.unlink()
 
 
 def test_a_dead_child_that_a_debugger_holds_stops_its_own_session_only(patient: Daemon) -> None:
@@ -225,7 +243,6 @@ def test_a_dead_child_that_a_debugger_holds_stops_its_own_session_only(patient: 
     assert left(patient, session) == [[pid]]
     assert patient.call("turn.get", turn=turn)["turn"]["state"] == "cancelled"
     assert patient.run(session, "echo hello")["state"] == "completed"
-    assert patient.stop() == 0
 
 
 @pytest.mark.parametrize("kind", ["shell", "sh"])
@@ -267,6 +284,7 @@ def test_a_fork_bomb_ends_with_its_session(patient: Daemon, bomb: str, kind: str
 def test_what_hid_and_hangs_is_said_when_the_daemon_ends(dead: Hanging, patient: Daemon) -> None:
     """Its session cannot know of it; the daemon does, for it has come to it as an orphan."""
     session = patient.create()
+    before = patient.events()[-1]["offset"]
     dead.deaf()
     patient.run(session, f"env -i setsid cat {dead.path}/one & true")
     wait_until(lambda: dead.asked() == 1, "it waits for the file system")
@@ -275,6 +293,6 @@ def test_what_hid_and_hangs_is_said_when_the_daemon_ends(dead: Hanging, patient:
     assert patient.stop() == 0
     dead.well()
     patient.start(*impatient.COMMAND)
-    (said,) = (event["data"] for event in patient.events() if event["kind"] == "daemon.processes_left")
+    (said,) = (event["data"] for event in patient.events(after=before) if event["kind"] == "daemon.processes_left")
     (pid,) = said["pids"]
     assert f"left are processes [{pid}], killed" in patient.log.read_text()

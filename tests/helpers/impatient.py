@@ -31,6 +31,7 @@ def main() -> None:
     app.FINDING = 2.0
     processes.CLEARING = 0.8
     leftovers.LAST_PATIENCE = 0.5
+    leftovers.end_leftovers.__kwdefaults__ = {"keepers": (), "patience": 0.2}
     checkpoint.ENDING, checkpoint.SETTLING = 2.0, 0.5
     engine.AGAIN = 0.3
     del sys.argv[1:]
