@@ -17,28 +17,24 @@ until [ -s escaped ]; do sleep 0.01; done
 """
 
 
-@pytest.fixture
+SH = '[engines.sh]\nkind = "command"\ncommand = ["sh", "-c"]\n'
+
+
+@pytest.fixture(scope="module")
 def cgroup() -> Iterator[Path]:
     with scratch() as folder:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def settings(cgroup: Path) -> str:
+    return f'[daemon]\ncgroup = "{cgroup}"\n[engines.lost]\ncommand = ["no-such-program"]\n{SH}'
+
+
 @pytest.fixture
-def daemon(cgroup: Path) -> Iterator[Daemon]:
-    with running(config=f'[daemon]\ncgroup = "{cgroup}"\n') as daemon:
-        yield daemon
-
-
-@pytest.fixture(scope="module")
-def shared_cgroup() -> Iterator[Path]:
-    with scratch() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def settings(shared_cgroup: Path) -> str:
-    config = f'[daemon]\ncgroup = "{shared_cgroup}"\n[engines.lost]\ncommand = ["no-such-program"]\n'
-    return config + '[engines.sh]\nkind = "command"\ncommand = ["sh", "-c"]\n'
+def daemon(shared: Daemon) -> Daemon:
+    """Whoever ends it starts it again."""
+    return shared
 
 
 def escaped(daemon: Daemon, session: str) -> int:
@@ -59,6 +55,7 @@ def test_a_session_ends_with_what_escaped_from_it(daemon: Daemon, cgroup: Path) 
     assert daemon.stop() == 0
     assert not alive(spared)
     assert [path.name for path in cgroup.iterdir() if path.is_dir()] == []
+    daemon.start()
 
 
 def test_a_killed_daemons_escaped_are_ended_by_the_next_one(daemon: Daemon, cgroup: Path) -> None:
@@ -73,36 +70,40 @@ def test_a_killed_daemons_escaped_are_ended_by_the_next_one(daemon: Daemon, cgro
     assert [path.name for path in cgroup.iterdir() if path.is_dir()] == [stranger.name]
     started = [event["data"] for event in daemon.events() if event["kind"] == "daemon.started"]
     assert pid in started[-1]["ended"]
+    stranger.rmdir()
 
 
-def test_a_turn_by_a_program_has_a_cgroup_of_its_own(shared: Daemon, shared_cgroup: Path) -> None:
-    session = shared.create("sh")
+def test_a_turn_by_a_program_has_a_cgroup_of_its_own(daemon: Daemon, cgroup: Path) -> None:
+    session = daemon.create("sh")
     for _ in range(2):
-        pid = escaped(shared, session)
+        pid = escaped(daemon, session)
         assert not alive(pid)
-    assert not (shared_cgroup / session).exists()
+    assert not (cgroup / session).exists()
 
 
-def test_what_is_started_is_what_was_asked_for(shared: Daemon) -> None:
+def test_what_is_started_is_what_was_asked_for(daemon: Daemon) -> None:
     odd = {"PATH": os.environ["PATH"], "A.B": "odd", "IFS": "x"}
-    session = shared.create(env=odd)
-    told = shared.run(session, r"tr '\0' '\n' </proc/$PPID/environ | grep -e ^A.B -e ^IFS")
-    assert sorted(shared.output(told["id"]).split()) == ["A.B=odd", "IFS=x"]
-    lost = shared.run(shared.create("lost"), "x")
+    session = daemon.create(env=odd)
+    told = daemon.run(session, r"tr '\0' '\n' </proc/$PPID/environ | grep -e ^A.B -e ^IFS")
+    assert sorted(daemon.output(told["id"]).split()) == ["A.B=odd", "IFS=x"]
+    lost = daemon.run(daemon.create("lost"), "x")
     assert (lost["state"], lost["problem"]["name"]) == ("failed", "engine_failed")
     assert "no-such-program: No such file or directory" in lost["problem"]["message"]
 
 
 def test_a_cgroup_that_is_gone_is_said_and_only_a_session_with_limits_needs_it(daemon: Daemon, cgroup: Path) -> None:
-    (cgroup / "cgroup.max.descendants").write_text("0")
+    most = cgroup / "cgroup.max.descendants"
+    most.write_text("0")
     assert daemon.run(daemon.create(), "true")["state"] == "completed"
     limited = daemon.run(daemon.create(limits={"cpu_max": 1.5}), "true")
+    most.write_text("max")
     assert limited["problem"]["name"] == "limit_unenforceable"
     assert str(cgroup) in limited["problem"]["message"]
 
 
-def test_limits_that_cannot_be_enforced_are_said_once_a_start() -> None:
-    with running(config='[daemon]\ncgroup = "off"\n[engines.shell]\ncpu_max = 2\n') as daemon:
+def test_limits_that_cannot_be_enforced_are_said_once_a_start_or_refused_where_the_settings_say_so() -> None:
+    config = f'[daemon]\ncgroup = "off"\n[engines.shell]\ncpu_max = 2\n{SH}'
+    with running(config=config) as daemon:
         session = daemon.create(limits={"memory_max": 2**30, "nofile": 100})
         for _ in range(2):
             assert daemon.run(session, "true")["state"] == "completed"
@@ -115,11 +116,9 @@ def test_limits_that_cannot_be_enforced_are_said_once_a_start() -> None:
         daemon.call("session.start", session=session)
         assert len([e for e in daemon.events(session) if e["kind"] == "session.limits_unenforced"]) == 2
 
-
-def test_limits_that_cannot_be_enforced_are_refused_where_the_settings_say_so() -> None:
-    config = '[daemon]\ncgroup = "off"\n[limits]\nunenforceable = "refuse"\n'
-    config += '[engines.sh]\nkind = "command"\ncommand = ["sh", "-c"]\n'
-    with running(config=config) as daemon:
+        refusing = f'[daemon]\ncgroup = "off"\n[limits]\nunenforceable = "refuse"\n{SH}'
+        Path(daemon.environ["ROOST_CONFIG"]).write_text(refusing)
+        assert "limits.unenforceable" in daemon.call("daemon.reload")["changed"]
         for engine in ("shell", "sh"):
             session = daemon.create(engine, limits={"memory_max": 2**30})
             turn = daemon.run(session, "true")
