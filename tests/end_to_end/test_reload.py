@@ -2,9 +2,10 @@
 
 import json
 import os
+import select
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from helpers.cli import Roost
 from helpers.daemon import DEADLINE, Daemon, alive, running, wait_until
 
 CONFIG = "[limits]\nqueue = 10\n"
+Reloads = Callable[[], list[dict[str, list[str]]]]
 
 
 class Systemd:
@@ -30,24 +32,33 @@ class Systemd:
             heard += self.receiver.recv(65536).decode().splitlines()
         return heard
 
+    def forget(self) -> None:
+        """What has come so far."""
+        while select.select([self.receiver], [], [], 0)[0]:
+            self.receiver.recv(65536)
 
-@pytest.fixture
-def systemd(tmp_path: Path) -> Generator[Systemd]:
-    made = Systemd(tmp_path / "notify")
+
+@pytest.fixture(scope="module")
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    made = Systemd(tmp_path_factory.mktemp("systemd") / "notify")
     yield made
     made.receiver.close()
 
 
 @pytest.fixture(scope="module")
-def settings() -> str:
-    return CONFIG
+def one_daemon(systemd: Systemd) -> Iterator[Daemon]:
+    with running(config=CONFIG, NOTIFY_SOCKET=systemd.receiver.getsockname()) as daemon:
+        systemd.hear_until("STATUS=serving")
+        yield daemon
+        assert daemon.stop() == 0
 
 
 @pytest.fixture
-def daemon(systemd: Systemd, tmp_path: Path) -> Generator[Daemon]:
-    with running(config=CONFIG, NOTIFY_SOCKET=str(tmp_path / "notify")) as daemon:
-        systemd.hear_until("STATUS=serving")
-        yield daemon
+def daemon(shared: Daemon, systemd: Systemd) -> Iterator[Daemon]:
+    yield shared
+    rewrite(shared, CONFIG)
+    shared.call("daemon.reload")
+    systemd.forget()
 
 
 def rewrite(daemon: Daemon, text: str) -> Path:
@@ -65,11 +76,16 @@ def first_word(line: str) -> str:
     return line.partition("=")[0]
 
 
-def reloads(daemon: Daemon) -> list[dict[str, list[str]]]:
-    return [event["data"] for event in daemon.events() if event["kind"] == "daemon.reloaded"]
+@pytest.fixture
+def reloads(daemon: Daemon) -> Reloads:
+    """What the events of the test tell of reloads."""
+    before = daemon.events()[-1]["offset"]
+    return lambda: [e["data"] for e in daemon.events(after=before) if e["kind"] == "daemon.reloaded"]
 
 
-def test_the_command_reads_the_settings_again_and_sessions_go_on(daemon: Daemon, systemd: Systemd) -> None:
+def test_the_command_reads_the_settings_again_and_sessions_go_on(
+    daemon: Daemon, systemd: Systemd, reloads: Reloads
+) -> None:
     roost, session = Roost(daemon), daemon.create()
     daemon.run(session, "export A=kept")
     child = daemon.session(session)["pid"]
@@ -86,7 +102,7 @@ def test_the_command_reads_the_settings_again_and_sessions_go_on(daemon: Daemon,
     assert queue_limit(daemon) == 7
     assert "new" in roost("daemon", "engines", "--json").out
     told = {"changed": ["engines.new", "limits.queue"], "restart": ["daemon.allowed_uids"]}
-    assert reloads(daemon) == [told]
+    assert reloads() == [told]
     assert json.loads(roost("daemon", "reload", "--json").out) == {**told, "changed": []}
     again = roost("daemon", "reload")
     assert again.out == "changed: nothing\n" and "roost stop" not in again.err
@@ -94,23 +110,25 @@ def test_the_command_reads_the_settings_again_and_sessions_go_on(daemon: Daemon,
     assert daemon.call("daemon.status")["pid"] == daemon.pid
 
 
-def test_a_hangup_reads_the_settings_again(daemon: Daemon, systemd: Systemd) -> None:
+def test_a_hangup_reads_the_settings_again(daemon: Daemon, systemd: Systemd, reloads: Reloads) -> None:
     for limit in (7, 8):
         rewrite(daemon, f"[limits]\nqueue = {limit}\n")
         os.kill(daemon.pid, signal.SIGHUP)
         assert [*map(first_word, systemd.hear_until("STATUS="))] == ["RELOADING", "MONOTONIC_USEC", "READY", "STATUS"]
         assert queue_limit(daemon) == limit
-    wait_until(lambda: len(reloads(daemon)) == 2, "both are recorded")
-    assert alive(daemon.pid) and daemon.stop() == 0
+    wait_until(lambda: len(reloads()) == 2, "both are recorded")
+    assert alive(daemon.pid)
 
 
-def test_a_child_hears_a_hangup_though_the_daemon_reads_its_settings_by_it(shared: Daemon) -> None:
+def test_a_child_hears_a_hangup_though_the_daemon_reads_its_settings_by_it(daemon: Daemon) -> None:
     """What is ignored when a program starts stays ignored."""
-    turn = shared.run(shared.create(), "grep SigIgn: /proc/self/status")
-    assert int(shared.output(turn["id"]).split()[-1], 16) & 1 << (signal.SIGHUP - 1) == 0
+    turn = daemon.run(daemon.create(), "grep SigIgn: /proc/self/status")
+    assert int(daemon.output(turn["id"]).split()[-1], 16) & 1 << (signal.SIGHUP - 1) == 0
 
 
-def test_what_is_wrong_keeps_the_old_settings_and_is_told_with_its_line(daemon: Daemon, systemd: Systemd) -> None:
+def test_what_is_wrong_keeps_the_old_settings_and_is_told_with_its_line(
+    daemon: Daemon, systemd: Systemd, reloads: Reloads
+) -> None:
     path = rewrite(daemon, "[limits]\nprompt = 5\nqueu = 7\n")
     done = Roost(daemon)("daemon", "reload")
     assert done.status == 2 and done.err.endswith("(invalid_settings)\n")
@@ -122,7 +140,7 @@ def test_what_is_wrong_keeps_the_old_settings_and_is_told_with_its_line(daemon: 
     heard = systemd.hear_until("STATUS=")
     assert heard[2] == "READY=1" and f"not reloaded: {path}:3:" in heard[-1]
     assert daemon.log.read_text().count(f"{path}:3: there is no setting") == 2
-    assert (queue_limit(daemon), reloads(daemon)) == (10, [])
+    assert (queue_limit(daemon), reloads()) == (10, [])
     rewrite(daemon, CONFIG)
     assert Roost(daemon)("daemon", "reload").status == 0
     assert systemd.hear_until("STATUS=")[-1] == f"STATUS=serving {daemon.socket}", "it is forgotten"
@@ -144,7 +162,7 @@ def test_each_program_of_a_command_session_has_what_holds_then(daemon: Daemon, t
 
     def has(word: str, nofile: int) -> None:
         rewrite(daemon, CONFIG + PROGRAM.format(word=word, secret=secret, nofile=nofile))
-        Roost(daemon)("daemon", "reload")
+        daemon.call("daemon.reload")
 
     def said() -> list[str]:
         return daemon.output(daemon.run(session, "say it")["id"]).split()
@@ -165,26 +183,27 @@ def test_each_program_of_a_command_session_has_what_holds_then(daemon: Daemon, t
     secret.write_text("three")
     assert said()[2] == "three"
     rewrite(daemon, CONFIG)
-    Roost(daemon)("daemon", "reload")
+    daemon.call("daemon.reload")
     assert daemon.run(session, "say it")["reason"] == "engine_not_found"
 
 
 def test_the_log_level_changes_at_once(daemon: Daemon) -> None:
-    def logged() -> bool:
-        return "INFO roost.daemon.app: settings read again" in daemon.log.read_text()
+    def logged() -> int:
+        return daemon.log.read_text().count("INFO roost.daemon.app: settings read again")
 
+    before = logged()
     rewrite(daemon, "[daemon]\nlog_level = 'error'\n")
     assert Roost(daemon)("daemon", "reload").out == "changed: daemon.log_level, limits.queue\n"
-    assert not logged()
+    assert logged() == before
     rewrite(daemon, CONFIG)
     assert Roost(daemon)("daemon", "reload").status == 0
-    assert logged()
+    assert logged() == before + 1
 
 
-def test_the_environment_is_that_of_the_start(shared: Daemon) -> None:
+def test_the_environment_is_that_of_the_start(daemon: Daemon) -> None:
     """A variable of the command's, or one that came later, changes nothing."""
-    assert Roost(shared)("daemon", "reload", ROOST_LIMITS_QUEUE="3").out == "changed: nothing\n"
-    assert queue_limit(shared) == 10
+    assert Roost(daemon)("daemon", "reload", ROOST_LIMITS_QUEUE="3").out == "changed: nothing\n"
+    assert queue_limit(daemon) == 10
 
 
 def test_without_a_daemon_none_is_started(tmp_path: Path) -> None:
