@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Generator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from helpers.cli import Roost
 from helpers.daemon import Daemon, wait_until
 from helpers.engines import ODD
+from roost.daemon.process.processes import AT_ONCE
 
 INTENSITY = 5
 CHILD = f"""
@@ -32,10 +33,14 @@ def settings() -> str:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Daemon]:
-    made = Daemon(tmp_path / "s", dying_engine(getattr(request, "param", "")))
-    yield made.start()
-    made.close()
+def rearming(shared: Daemon) -> Iterator[Daemon]:
+    """It tries again what has failed, soon."""
+    file = Path(shared.environ["ROOST_CONFIG"])
+    file.write_text(dying_engine("restart_intensity = 2\nrearm = '100ms'\nidle_sweep = '50ms'"))
+    shared.call("daemon.reload")
+    yield shared
+    file.write_text(dying_engine())
+    shared.call("daemon.reload")
 
 
 def starts(daemon: Daemon, session: str) -> list[str]:
@@ -57,32 +62,32 @@ def dying(daemon: Daemon, prompts: int) -> str:
     return session
 
 
-def test_a_child_that_exits_at_once_is_started_so_often_and_then_failed_in_the_open(daemon: Daemon) -> None:
+def test_a_child_that_exits_at_once_is_started_so_often_and_then_failed_in_the_open(shared: Daemon) -> None:
     """The last exit and what it said are there for whoever looks, also after the daemon was killed."""
-    session = dying(daemon, 20)
-    wait_failed(daemon, session)
-    assert len(set(starts(daemon, session))) == len(starts(daemon, session)) == INTENSITY
-    [gave_up] = [event for event in daemon.events(session) if event["data"].get("new") == "failed"]
+    session = dying(shared, 2 * INTENSITY)
+    wait_failed(shared, session)
+    assert len(set(starts(shared, session))) == len(starts(shared, session)) == INTENSITY
+    [gave_up] = [event for event in shared.events(session) if event["data"].get("new") == "failed"]
     assert gave_up["data"]["reason"] == "restart_limit"
-    daemon.kill()
-    daemon.start()
-    record = daemon.session(session)
-    assert (record["state"], record["queued"]) == ("failed", 20 - INTENSITY)
+    shared.kill()
+    shared.start()
+    record = shared.session(session)
+    assert (record["state"], record["queued"]) == ("failed", INTENSITY)
     for failure in (record["failure"], gave_up["data"]["problem"]):
         assert failure["name"] == "worker_exited" and failure["data"]["exit_code"] == 7
         assert failure["data"]["stderr"] == "no luck today\n"
-        assert failure["data"]["pid"] == int(starts(daemon, session)[-1])
-    roost = Roost(daemon)
+        assert failure["data"]["pid"] == int(starts(shared, session)[-1])
+    roost = Roost(shared)
     assert "failed" in roost("ls").out and "exited with status 7: no luck today" in roost("show", session).out
-    other = daemon.create()
-    assert daemon.run(other, "true")["state"] == "completed"
-    assert len(starts(daemon, session)) == INTENSITY, (
+    other = shared.create()
+    assert shared.run(other, "true")["state"] == "completed"
+    assert len(starts(shared, session)) == INTENSITY, (
         "neither a new start of roostd nor a look at the queue tries again"
     )
 
 
 def test_by_hand_it_is_tried_again_and_counted_anew(shared: Daemon) -> None:
-    session = dying(shared, 20)
+    session = dying(shared, 3 * INTENSITY)
     wait_failed(shared, session)
     tried = Roost(shared)("start", session)
     assert tried.status != 0 and "exited with status 7" in tried.err
@@ -96,16 +101,13 @@ def test_by_hand_it_is_tried_again_and_counted_anew(shared: Daemon) -> None:
     assert shared.session(session)["last_turn_state"] == "completed"
 
 
-@pytest.mark.parametrize(
-    "daemon", ["restart_intensity = 2\nrearm = '100ms'\nidle_sweep = '50ms'"], indirect=True, ids=["rearm"]
-)
-def test_after_a_time_it_is_tried_again_by_itself(daemon: Daemon) -> None:
-    session = dying(daemon, 200)
-    wait_until(lambda: len(starts(daemon, session)) >= 6, "two are in a period, so that it was re-armed twice")
-    (daemon.workspace / "well").touch()
-    wait_until(lambda: daemon.session(session)["last_turn_state"] == "completed", "it is well again")
-    gave_up = [event for event in daemon.events(session) if event["data"].get("new") == "failed"]
-    rearmed = [event for event in daemon.events(session) if event["data"].get("reason") == "rearmed"]
+def test_after_a_time_it_is_tried_again_by_itself(rearming: Daemon) -> None:
+    session = dying(rearming, 100)
+    wait_until(lambda: len(starts(rearming, session)) >= 6, "two are in a period, so that it was re-armed twice")
+    (rearming.workspace / "well").touch()
+    wait_until(lambda: rearming.session(session)["last_turn_state"] == "completed", "it is well again")
+    gave_up = [event for event in rearming.events(session) if event["data"].get("new") == "failed"]
+    rearmed = [event for event in rearming.events(session) if event["data"].get("reason") == "rearmed"]
     assert len(gave_up) == len(rearmed) >= 2
 
 
@@ -126,11 +128,11 @@ def test_a_child_that_dies_in_its_turns_counts_as_well(shared: Daemon) -> None:
 
 
 def test_a_crash_loop_is_nothing_to_the_others(shared: Daemon) -> None:
-    """Many die, and one that does not has its turns run one after another, with the one child it began with."""
+    """More die than are started at once; one that does not has its turns run one by one, with its first child."""
     healthy = shared.create()
     shared.run(healthy, "true")
     child = shared.session(healthy)["pid"]
-    loops = [dying(shared, 50) for _ in range(20)]
+    loops = [dying(shared, 2 * INTENSITY) for _ in range(AT_ONCE + 4)]
     for number in range(20):
         turn = shared.run(healthy, f"echo {number}")
         assert (turn["state"], shared.output(turn["id"])) == ("completed", f"{number}\n")
