@@ -8,8 +8,9 @@ from contextlib import closing
 
 import pytest
 
-from helpers.daemon import DEADLINE, Daemon, wait_until
+from helpers.daemon import DEADLINE, Daemon
 from helpers.handed import handed
+from helpers.ledger import Ledger
 from roost.protocol.errors import DatabaseDamaged
 
 
@@ -44,10 +45,9 @@ def test_damage_that_the_start_meets_is_a_refusal(used: Daemon, name: str) -> No
 
 def test_damage_that_keeps_a_turn_from_being_settled_is_a_refusal(roostd: Daemon) -> None:
     """Whether what was cut off has ended must be on disk before anything is served."""
-    session = roostd.start().create()
-    roostd.send(session, "sleep 600")
-    wait_until(lambda: roostd.session(session)["turn"], "it runs")
-    roostd.kill()
+    roostd.state.mkdir(mode=0o700)
+    with closing(Ledger(roostd.state / "roost.db")) as ledger:
+        ledger.running()
     damage(roostd, "turns")
     refuses(roostd)
 

@@ -40,7 +40,7 @@ def handed(daemon: Daemon) -> Generator[subprocess.Popen[bytes]]:
         listener.bind(str(daemon.socket))
         listener.listen(10)
         process = subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT, str(listener.fileno())],
+            [sys.executable, "-S", "-E", "-c", _SCRIPT, str(listener.fileno())],
             env={**daemon.environ, "NOTIFY_SOCKET": str(notify_path), "ROOST_SOCKET": str(daemon.socket)},
             pass_fds=[listener.fileno()],
             stderr=log,
