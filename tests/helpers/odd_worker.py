@@ -7,6 +7,8 @@ its state is the list of prompts seen. Hundreds are started, so ``signal`` is im
 ``typing`` nowhere.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time
