@@ -9,14 +9,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from helpers.daemon import DEADLINE, Daemon, alive, pids_with, wait_until
-from roost.client.connection import Connection
 from roost.protocol.errors import DaemonUnreachable
 
 
@@ -41,12 +41,6 @@ def started(daemon: Daemon) -> set[int]:
     return set(events[-1]["data"]["ended"])
 
 
-def again(daemon: Daemon) -> Daemon:
-    """kill -9, and the next start."""
-    daemon.kill()
-    return daemon.start()
-
-
 def slept(daemon: Daemon, session: str, command: str) -> int:
     """The pid of what a command has left in the background."""
     done = daemon.run(session, f"{command} & echo $!")
@@ -55,38 +49,23 @@ def slept(daemon: Daemon, session: str, command: str) -> int:
     return int(next(item["content"] for item in items if item["kind"] == "command"))
 
 
-def test_what_left_its_session_is_ended_before_anything_starts(daemon: Daemon) -> None:
-    session = daemon.create()
-    hidden = slept(daemon, session, "exec setsid sleep 600")
-    assert alive(hidden)
-    again(daemon)
-    assert not alive(hidden) and hidden in started(daemon)
-    assert daemon.session(session)["state"] == "idle"
-    assert daemon.call("daemon.status")["sessions"] == 0
-
-
-def test_a_predecessor_on_another_socket_is_cleared_up_after(roostd: Daemon, tmp_path: Path) -> None:
-    session = at(roostd, tmp_path / "old.sock").start().create()
-    hidden = slept(roostd, session, "exec setsid sleep 600")
-    roostd.kill()
-    at(roostd, tmp_path / "new.sock").start()
-    assert not alive(hidden)
-
-
-def refused(daemon: Daemon, reason: str) -> None:
+def refused(daemon: Daemon, *reasons: str) -> None:
     """It is started, and exits with status 2."""
     command = [sys.executable, "-m", "roost.daemon"]
     done = subprocess.run(command, env=daemon.environ, capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 2 and reason in done.stderr, done.stderr
+    assert done.returncode == 2 and all(reason in done.stderr for reason in reasons), done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_a_start_that_fails_between_two_others_hides_nothing(roostd: Daemon, tmp_path: Path) -> None:
+def test_a_predecessor_on_another_socket_is_cleared_up_after_though_a_start_failed_since(
+    roostd: Daemon, tmp_path: Path
+) -> None:
     session = at(roostd, tmp_path / "old.sock").start().create()
     hidden = slept(roostd, session, "exec setsid sleep 600")
     roostd.kill()
     (tmp_path / "open").mkdir(mode=0o777)
     (tmp_path / "open").chmod(0o777)
-    refused(at(roostd, tmp_path / "open" / "roost.sock"), "is open to others")
+    refused(at(roostd, tmp_path / "open" / "roost.sock"), "state_directory_unusable", "is open to others")
     assert alive(hidden)
     at(roostd, tmp_path / "new.sock").start()
     assert not alive(hidden) and hidden in started(roostd)
@@ -124,69 +103,138 @@ def test_children_of_a_living_daemon_outlive_the_start_of_another_on_a_copy(
     made(shared, other)
     other.start()
     assert started(other) == set() and alive(hidden) and alive(worker)
-    again(other)
+    other.kill()
+    other.start()
     assert alive(hidden) and alive(worker) and runs()
 
 
-def test_children_of_a_daemon_that_was_started_again_since_the_copy_was_made_are_left_alone(
-    daemon: Daemon, other: Daemon
-) -> None:
-    session = daemon.create()
-    daemon.run(session, "true")
-    backup(daemon, other)
-    again(daemon)
-    hidden = slept(daemon, session, "exec setsid sleep 600")
-    other.start()
-    assert started(other) == set() and alive(hidden) and daemon.session(session)["state"] == "ready"
+PYTHON = shlex.quote(sys.executable)
+STARTS = {
+    "daemon start": f"env -u ROOST_DAEMON {PYTHON} -m roost.client daemon start",
+    # No cleaned environment is made for these, so they drop the marks themselves.
+    "roostd": f"setsid {PYTHON} -m roost.daemon </dev/null >/dev/null 2>&1 &",
+    "daemon run": f"setsid {PYTHON} -m roost.client daemon run </dev/null >/dev/null 2>&1 &",
+}
+"""How an agent may start a daemon."""
 
 
-def test_another_daemons_children_are_left_alone(daemon: Daemon, shared: Daemon) -> None:
-    theirs = shared.create()
-    hidden = slept(shared, theirs, "exec setsid sleep 600")
-    session = daemon.create()
-    daemon.run(session, "true")
-    again(daemon)
-    assert alive(hidden) and shared.session(theirs)["state"] == "ready"
-    assert hidden in pids_with(f"ROOST_DAEMON={shared.socket}")
+@dataclass
+class Life:
+    """A daemon that is killed, started again and stopped, amid what might be taken for its own.
+
+    Attributes:
+        pids: who was there; ``pidfds``: the same.
+        sessions: those of other daemons.
+        lived: who lived after each step, the sessions of others that were ready included.
+        marked: what bore the mark of the neighbour after the start.
+        ended: what the start said that it ended, and what the start of a copy did.
+        state: that of its session after the start, and how many sessions lived.
+        stopped: its exit status.
+    """
+
+    pids: dict[str, int] = field(default_factory=dict[str, int])
+    pidfds: list[int] = field(default_factory=list[int])
+    sessions: dict[str, tuple[Daemon, str]] = field(default_factory=dict[str, tuple[Daemon, str]])
+    lived: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    marked: set[int] = field(default_factory=set[int])
+    ended: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    state: tuple[str, int] = ("", 0)
+    stopped: int | None = None
+
+    def meet(self, name: str, pid: int) -> None:
+        self.pids[name] = pid
+        self.pidfds.append(os.pidfd_open(pid))
+
+    def look(self, step: str) -> None:
+        self.lived[step] = {name for name, pid in self.pids.items() if alive(pid)}
+        for name, (daemon, session) in self.sessions.items():
+            if daemon.session(session)["state"] == "ready":
+                self.lived[step].add(name)
+
+    def kill(self) -> None:
+        for pidfd in self.pidfds:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+
+    def befriend(self, name: str, other: Daemon) -> None:
+        """A session of another daemon, and what left it."""
+        session = other.create()
+        self.meet(f"sleep of {name}", slept(other, session, "exec setsid sleep 600"))
+        self.sessions[f"session of {name}"] = other, session
 
 
-def test_a_daemon_that_an_agent_started_outlives_the_session_and_its_daemon(daemon: Daemon, other: Daemon) -> None:
-    """It belongs to nobody, and so do its sessions."""
-    session = daemon.create(env={**os.environ, "ROOST_STATE_DIRECTORY": str(other.state)})
-    command = f"{shlex.quote(sys.executable)} -m roost.client --state {shlex.quote(str(other.state))} daemon start"
-    assert daemon.run(session, f"env -u ROOST_DAEMON {command}")["state"] == "completed"
-    with Connection(str(other.socket)) as client:
-        inner = client.call("daemon.status", {})["pid"]
-        theirs = other.create()
-        hidden = slept(other, theirs, "exec setsid sleep 600")
+@pytest.fixture(scope="module")
+def life(one_daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    folder, seen = tmp_path_factory.mktemp("life"), Life()
+    with ExitStack() as stack:
+        daemon, copy = Daemon(folder / "s"), Daemon(folder / "copy")
+        stack.callback(seen.kill)
+        stack.callback(copy.close)
+        stack.callback(daemon.close)
+        own = daemon.start().create()
+        seen.meet("left its session", slept(daemon, own, "exec setsid sleep 600"))
+        for name, pid in stack.enter_context(logged_in(daemon, own)).items():
+            seen.meet(name, pid)
+        seen.befriend("neighbour", one_daemon)
+        starters = {name: started_inside(daemon, Daemon(folder / name), name, seen, stack) for name in STARTS}
+        backup(daemon, copy)
 
-        daemon.call("session.stop", session=session)
-        assert alive(inner) and alive(hidden), "by the end of its session"
-        again(daemon)
-        assert alive(inner) and alive(hidden), "by the start after a kill -9"
-        assert daemon.stop() == 0
-        assert alive(inner) and alive(hidden), "by the stop of the daemon"
-        assert other.session(theirs)["state"] == "ready"
-        client.call("daemon.shutdown", {})
-    wait_until(lambda: not alive(inner) and not alive(hidden), "it stops as any other")
+        daemon.call("session.stop", session=starters["daemon start"])
+        seen.look("end of the session")
+
+        helper = folder / "helper"
+        daemon.kill()
+        daemon.start("sh", "-c", f'sleep 600 & echo $! >{shlex.quote(str(helper))}; exec "$@"', "sh")
+        seen.ended["start"] = started(daemon)
+        seen.state = daemon.session(own)["state"], daemon.call("daemon.status")["sessions"]
+        seen.look("start")
+        seen.marked = pids_with(f"ROOST_DAEMON={one_daemon.socket}")
+
+        # The copy knows this session.
+        seen.meet("sleep of original", slept(daemon, own, "exec setsid sleep 600"))
+        seen.sessions["session of original"] = daemon, own
+        copy.start()
+        seen.ended["copy"] = started(copy)
+        seen.look("start of a copy")
+        del seen.sessions["session of original"]
+
+        seen.meet("helper of the entrypoint", int(helper.read_text()))
+        seen.meet("hides", slept(daemon, own, "exec env -i setsid sleep 600"))
+        daemon.call("session.stop", session=own, force=True)
+        seen.stopped = daemon.stop()
+        seen.look("stop")
+        one_daemon.call("session.delete", session=seen.sessions["session of neighbour"][1], force=True)
+        yield seen
 
 
-@pytest.mark.parametrize("command", ["roost.daemon", "roost.client daemon run"])
-def test_a_daemon_that_an_agent_started_by_hand_is_left_alone(daemon: Daemon, other: Daemon, command: str) -> None:
-    """No cleaned environment was made for it, so it drops the marks itself."""
-    session = daemon.create(env={**os.environ, "ROOST_STATE_DIRECTORY": str(other.state)})
-    started = f"setsid {shlex.quote(sys.executable)} -m {command} </dev/null >/dev/null 2>&1 &"
-    assert daemon.run(session, started)["state"] == "completed"
-    inner = wait_until(lambda: pid_of(other), "it serves")
+@contextmanager
+def logged_in(daemon: Daemon, session: str) -> Generator[dict[str, int]]:
+    """A shell on a terminal that was started from within a session, and what somebody runs in it."""
+    pid, terminal = pty.fork()
+    if not pid:
+        marks = {"ROOST_SESSION": session, "ROOST_DAEMON": str(daemon.socket), "PS1": "", "PATH": os.environ["PATH"]}
+        os.execve("/bin/sh", ["-sh"], marks)
     try:
-        theirs = other.create()
-        hidden = slept(other, theirs, "exec setsid sleep 600")
-        again(daemon)
-        assert alive(inner) and alive(hidden), "by the start after a kill -9"
-        assert daemon.stop() == 0
-        assert alive(inner) and other.session(theirs)["state"] == "ready", "by the stop of the daemon"
+        os.write(terminal, b"sleep 600 & echo pid:$!:\n")
+        said = b""
+        while not (told := re.search(rb"pid:(\d+):", said)):
+            said += os.read(terminal, 1000)
+        yield {"log-in shell": pid, "sleep of the shell": int(told[1])}
     finally:
-        os.kill(inner, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+        os.close(terminal)
+        os.waitpid(pid, 0)
+
+
+def started_inside(daemon: Daemon, other: Daemon, name: str, seen: Life, stack: ExitStack) -> str:
+    """The session in which an agent started the other daemon."""
+    stack.callback(other.close)
+    session = daemon.create(env={**os.environ, "ROOST_STATE_DIRECTORY": str(other.state)})
+    assert daemon.run(session, STARTS[name])["state"] == "completed"
+    seen.meet(name, wait_until(lambda: pid_of(other), "it serves"))
+    seen.befriend(name, other)
+    return session
 
 
 def pid_of(daemon: Daemon) -> int:
@@ -197,43 +245,45 @@ def pid_of(daemon: Daemon) -> int:
         return 0
 
 
-def test_somebodys_log_in_shell_is_left_alone(daemon: Daemon) -> None:
-    """A shell on a terminal that was started from within a session, and what somebody runs in it."""
-    session = daemon.create()
-    daemon.run(session, "true")
-    pid, terminal = pty.fork()
-    if not pid:
-        marks = {"ROOST_SESSION": session, "ROOST_DAEMON": str(daemon.socket), "PS1": "", "PATH": os.environ["PATH"]}
-        os.execve("/bin/sh", ["-sh"], marks)
-    try:
-        os.write(terminal, b"sleep 600 & echo pid:$!:\n")
-        said = b""
-        while not (told := re.search(rb"pid:(\d+):", said)):
-            said += os.read(terminal, 1000)
-        running = int(told[1])
-        again(daemon)
-        assert alive(pid) and alive(running)
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.close(terminal)
-        os.waitpid(pid, 0)
+def test_what_left_its_session_is_ended_before_anything_starts(life: Life) -> None:
+    assert "left its session" in life.lived["end of the session"]
+    assert "left its session" not in life.lived["start"] and life.pids["left its session"] in life.ended["start"]
+    assert life.state == ("idle", 0)
 
 
-def test_what_hides_from_everybody_is_ended_when_the_daemon_stops(daemon: Daemon) -> None:
+def test_children_of_a_daemon_that_was_started_again_since_the_copy_was_made_are_left_alone(life: Life) -> None:
+    assert life.ended["copy"] == set()
+    assert {"sleep of original", "session of original"} <= life.lived["start of a copy"]
+
+
+def test_another_daemons_children_are_left_alone(life: Life) -> None:
+    assert {"sleep of neighbour", "session of neighbour"} <= life.lived["start"]
+    assert life.pids["sleep of neighbour"] in life.marked
+
+
+@pytest.mark.parametrize("command", STARTS)
+def test_a_daemon_that_an_agent_started_outlives_the_session_and_its_daemon(life: Life, command: str) -> None:
+    """It belongs to nobody, and so do its sessions."""
+    for step in ("end of the session", "start", "stop"):
+        assert {command, f"sleep of {command}", f"session of {command}"} <= life.lived[step], step
+    assert life.stopped == 0
+
+
+def test_a_daemon_that_an_agent_started_stops_as_any_other(life: Life) -> None:
+    daemon, _ = life.sessions["session of daemon start"]
+    daemon.call("daemon.shutdown")
+    names = "daemon start", "sleep of daemon start"
+    wait_until(lambda: not any(alive(life.pids[name]) for name in names), "it stops")
+
+
+def test_somebodys_log_in_shell_is_left_alone(life: Life) -> None:
+    assert {"log-in shell", "sleep of the shell"} <= life.lived["start"]
+
+
+def test_what_hides_from_everybody_is_ended_when_the_daemon_stops(life: Life) -> None:
     """Another environment and another session: it comes to the daemon when its parent dies."""
-    session = daemon.create()
-    hidden = slept(daemon, session, "exec env -i setsid sleep 600")
-    daemon.call("session.stop", session=session, force=True)
-    daemon.stop()
-    assert not alive(hidden)
+    assert "hides" not in life.lived["stop"]
 
 
-def test_what_an_entrypoint_has_started_outlives_the_daemon_that_it_became(roostd: Daemon, tmp_path: Path) -> None:
-    helper = tmp_path / "helper"
-    roostd.start("sh", "-c", f'sleep 600 & echo $! >{shlex.quote(str(helper))}; exec "$@"', "sh")
-    pid = int(helper.read_text())
-    try:
-        roostd.run(roostd.create(), "true")
-        assert roostd.stop() == 0 and alive(pid)
-    finally:
-        os.kill(pid, signal.SIGKILL)
+def test_what_an_entrypoint_has_started_outlives_the_daemon_that_it_became(life: Life) -> None:
+    assert "helper of the entrypoint" in life.lived["stop"]
