@@ -27,16 +27,16 @@ def odd(tmp_path: Path) -> Any:
     daemon.close()
 
 
-def test_119_saved_one_timed_out(odd: Daemon) -> None:
+def test_119_saved_one_timed_out_and_one_that_died_before_it_could_be_asked_is_a_loss(odd: Daemon) -> None:
     """S0.D2-D4 and not weaknesses 6-8: one child that never answers costs nobody else's state."""
     sessions = [odd.create("odd") for _ in range(120)]
+    hung = sessions.pop(60)
     with odd.connect() as connection:
-        for n, session in enumerate(sessions):
-            connection.call("turn.send", {"session": session, "input": "deaf" if n == 60 else f"remember {n}"})
-        for n, session in enumerate(sessions):
-            if n != 60:
-                connection.call("session.wait", {"session": session}, 60)
-    hung = sessions[60]
+        connection.call("turn.send", {"session": hung, "input": "deaf"})
+        for session in sessions:
+            connection.call("turn.send", {"session": session, "input": f"remember {session}"})
+        for session in sessions:
+            connection.call("session.wait", {"session": session}, 60)
     wait_until(lambda: odd.session(hung)["turn"], "the deaf one runs")
     assert odd.stop(deadline=60) == 9
     odd.start()
@@ -45,47 +45,45 @@ def test_119_saved_one_timed_out(odd: Daemon) -> None:
     assert (report["sessions"], report["saved"], report["unchanged"]) == (120, 119, 0)
     assert (report["batches"], report["batches_ok"], report["batches_timed_out"]) == (3, 2, 1)
     assert report["duration"] < 3000 + 2000, "over within the limit of its one batch"
-    for n, session in enumerate(sessions):
-        if n != 60:
-            state = odd.call("session.state", session=session)
-            assert (state["source"], state["state"]) == ("checkpoint", [f"remember {n}"])
+    with odd.connect() as connection:
+        for session in sessions:
+            state = connection.call("session.state", {"session": session})
+            assert (state["source"], state["state"]) == ("checkpoint", [f"remember {session}"])
+
+    died = sessions[0]
+    odd.run(died, "remember")
+    pid = odd.session(died)["pid"]
+    odd.run(died, "stop")  # it stops itself with SIGSTOP after its answer
+    assert alive(pid)
+    assert odd.stop(deadline=60) == 9
+    assert stopped(odd.start())["timed_out"] == [died]
+    assert not alive(pid)
 
 
-def test_nothing_live_stops_at_once_and_its_own_socket_goes_with_it(daemon: Daemon) -> None:
-    """S0.D1."""
+def test_nothing_live_stops_at_once_and_only_its_own_socket_goes_with_it(daemon: Daemon) -> None:
+    """S0.D1. One that systemd handed over stays, and one that is another daemon's by now."""
     assert daemon.stop() == 0
     assert not daemon.socket.exists()
-    assert stopped(daemon.start())["sessions"] == 0
-
-
-def test_a_socket_that_is_another_daemons_by_now_stays(daemon: Daemon) -> None:
-    other = daemon.socket.with_name("other.sock")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(other))
-        other.rename(daemon.socket)
-        daemon.stop()
-        assert daemon.socket.is_socket()
-
-
-def test_a_socket_that_systemd_handed_over_stays(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path / "s")
+    own = daemon.socket
     with handed(daemon) as process:
+        assert stopped(daemon)["sessions"] == 0
         process.terminate()
         assert process.wait(DEADLINE) == 0
         assert daemon.socket.is_socket()
+    daemon.socket = own
+    daemon.start()
+    with socket.socket(socket.AF_UNIX) as listener:
+        other = own.with_name("other.sock")
+        listener.bind(str(other))
+        other.rename(own)
+        daemon.stop()
+        assert own.is_socket()
 
 
-def test_a_clean_state_is_not_saved_again(odd: Daemon) -> None:
-    session = odd.create("odd")
-    odd.run(session, "save me")
-    assert odd.stop() == 0
-    report = stopped(odd.start())
-    assert (report["saved"], report["unchanged"]) == (0, 1)
-    assert odd.call("session.state", session=session)["state"] == ["save me"]
-
-
-def test_a_running_turn_is_interrupted_and_its_state_saved(odd: Daemon) -> None:
-    session = odd.create("odd")
+def test_a_stop_saves_what_is_not_saved_interrupts_what_runs_and_no_child_outlives_it(odd: Daemon) -> None:
+    """The same by daemon.shutdown as by SIGTERM."""
+    clean, session = odd.create("odd"), odd.create("odd")
+    odd.run(clean, "save me")
     turn = odd.send(session, "wait for ever")
     later = odd.send(session, "say later")
     wait_until(lambda: odd.session(session)["turn"] == turn, "the turn runs")
@@ -94,7 +92,9 @@ def test_a_running_turn_is_interrupted_and_its_state_saved(odd: Daemon) -> None:
     ended = odd.call("turn.get", turn=turn)["turn"]
     assert (ended["state"], ended["reason"]) == ("interrupted", "daemon_shutdown")
     report = stopped(odd)
-    assert report["interrupted"] == [turn] and report["saved"] == 1 and report["status"] == 0
+    assert (report["saved"], report["unchanged"]) == (1, 1), "a clean state is not saved again"
+    assert report["interrupted"] == [turn] and report["status"] == 0
+    assert odd.call("session.state", session=clean)["state"] == ["save me"]
     record = odd.session(session)
     assert record["hold"]["reason"] == "interrupted" and record["queued"] == 1
     assert odd.call("session.release", session=session)["released"] == 1
@@ -102,8 +102,11 @@ def test_a_running_turn_is_interrupted_and_its_state_saved(odd: Daemon) -> None:
     state = odd.call("session.state", session=session)["state"]
     assert state == ["wait for ever", "interrupted: wait for ever", "say later"], "its engine was told"
 
+    odd.call("daemon.shutdown", reason="test")
+    assert odd.process is not None and odd.process.wait(30) == 0
+    report = stopped(odd.start())
+    assert (report["reason"], report["saved"]) == ("test", 1)
 
-def test_no_child_lives_after_a_stop(odd: Daemon) -> None:
     for _ in range(10):
         odd.run(odd.create("odd"), "say hello")
     shell = odd.create()
@@ -114,7 +117,8 @@ def test_no_child_lives_after_a_stop(odd: Daemon) -> None:
     assert pids_with(mark) == set()
 
 
-def test_a_second_sigterm_cuts_the_waiting_short(tmp_path: Path) -> None:
+def test_a_stop_admits_nothing_new_and_a_second_sigterm_cuts_its_waiting_short(tmp_path: Path) -> None:
+    """Not S0 weakness 14: what is applied after a snapshot is lost, so nothing is applied."""
     slow = FAST.replace("3s", "60s")
     daemon = Daemon(tmp_path / "s", engines(slow))
     try:
@@ -122,9 +126,13 @@ def test_a_second_sigterm_cuts_the_waiting_short(tmp_path: Path) -> None:
         session = daemon.create("odd")
         turn = daemon.send(session, "deaf")
         wait_until(lambda: daemon.session(session)["turn"], "the deaf one runs")
-        assert daemon.process is not None
-        daemon.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: daemon.call("daemon.status")["phase"] == "stopping", "it stops")
+        with daemon.connect() as connection:
+            assert daemon.process is not None
+            daemon.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: connection.call("daemon.status", {})["phase"] == "stopping", "it stops")
+            with pytest.raises(Exception, match="stopping") as caught:
+                connection.call("turn.send", {"session": session, "input": "late"})
+            assert getattr(caught.value, "name", "") == "shutting_down"
         assert daemon.stop(deadline=20) == 9
         report = stopped(daemon.start())
         assert report["timed_out"] == [session] and report["interrupted"] == [turn]
@@ -132,41 +140,6 @@ def test_a_second_sigterm_cuts_the_waiting_short(tmp_path: Path) -> None:
         assert (ended["state"], ended["reason"]) == ("interrupted", "daemon_shutdown")
     finally:
         daemon.close()
-
-
-def test_nothing_new_is_admitted_while_stopping(odd: Daemon) -> None:
-    """Not S0 weakness 14: what is applied after a snapshot is lost, so nothing is applied."""
-    session = odd.create("odd")
-    odd.send(session, "deaf")
-    wait_until(lambda: odd.session(session)["turn"], "the deaf one runs")
-    with odd.connect() as connection:
-        assert odd.process is not None
-        odd.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: connection.call("daemon.status", {})["phase"] == "stopping", "it stops")
-        with pytest.raises(Exception, match="stopping") as caught:
-            connection.call("turn.send", {"session": session, "input": "late"})
-        assert getattr(caught.value, "name", "") == "shutting_down"
-    assert odd.process.wait(30) == 9
-
-
-def test_daemon_shutdown_does_the_same(odd: Daemon) -> None:
-    session = odd.create("odd")
-    odd.run(session, "remember")
-    odd.call("daemon.shutdown", reason="test")
-    assert odd.process is not None and odd.process.wait(30) == 0
-    report = stopped(odd.start())
-    assert (report["reason"], report["saved"]) == ("test", 1)
-
-
-def test_a_child_that_died_before_it_could_be_asked_is_a_loss(odd: Daemon) -> None:
-    session = odd.create("odd")
-    odd.run(session, "remember")
-    pid = odd.session(session)["pid"]
-    odd.run(session, "stop")  # it stops itself with SIGSTOP after its answer
-    assert alive(pid)
-    assert odd.stop(deadline=60) == 9
-    assert stopped(odd.start())["timed_out"] == [session]
-    assert not alive(pid)
 
 
 def keeping_a_diary(folder: Path, answer: str, last: str, settings: str) -> tuple[Daemon, Path]:
