@@ -1,6 +1,5 @@
 """Turns and the queue: order, one at a time, holds and what lifts them, what can be changed until a turn starts."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,22 +60,19 @@ def test_sessions_are_independent(odd: Daemon) -> None:
         assert odd.run(other, f"say {n}")["state"] == "completed"
 
 
-def test_a_start_drives_all_that_waited_at_once() -> None:
-    """S3.N1, O1: what is queued when the daemon dies runs when it is back, in every session."""
-    with running(config=SETTINGS) as odd:
+def test_a_start_drives_all_that_waited_at_once_and_a_completion_the_next() -> None:
+    """S3.N1, N4, O1: what is queued when the daemon dies runs when it is back, in every session.
+
+    Nothing waits for a poll, which is far away here.
+    """
+    with running(config=SETTINGS, ROOST_SESSIONS_POLL="1h") as odd:
         sessions = [busy(odd, after={"interrupted": "continue"})[0] for _ in range(8)]
         turns = [odd.send(session, "say after the crash") for session in sessions]
         odd.kill()
         odd.start()
         for turn in turns:
             assert odd.wait(turn)["state"] == "completed"
-
-
-def test_a_completion_drives_the_next() -> None:
-    """S3.N4: without waiting for a poll, which is far away here."""
-    with running(config=SETTINGS, ROOST_SESSIONS_POLL="1h") as odd:
-        session = odd.create("odd")
-        turns = [odd.send(session, f"say {n}") for n in range(30)]
+        turns = [odd.send(sessions[0], f"say {n}") for n in range(30)]
         assert odd.wait(turns[-1])["state"] == "completed"
 
 
@@ -196,34 +192,32 @@ def test_a_full_queue_is_said(odd: Daemon) -> None:
     assert odd.session(session)["queued"] == 50
 
 
-def test_the_number_of_running_turns_is_bounded_and_fair(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path / "s", engines("[limits]\nmax_running_turns = 2\n"))
-    try:
-        daemon.start()
-        sessions = [daemon.create("odd") for _ in range(6)]
-        turns = [daemon.send(session, f"say {n}") for n in range(5) for session in sessions]
+def test_the_number_of_running_turns_is_bounded_and_fair(odd: Daemon) -> None:
+    with odd.reloaded(engines("[limits]\nmax_running_turns = 2\n")):
+        sessions = [odd.create("odd") for _ in range(6)]
+        turns = [odd.send(session, f"say {n}") for n in range(5) for session in sessions]
         for turn in turns:
-            assert daemon.wait(turn)["state"] == "completed"
+            assert odd.wait(turn)["state"] == "completed"
         running = 0
-        for event in daemon.events():
+        for event in odd.events():
+            if event["session"] not in sessions:
+                continue
             running += event["kind"] == "turn.started"
             running -= event["kind"] == "turn.completed"
             assert running <= 2
-        with daemon.connect() as connection:
+        with odd.connect() as connection:
             asked = [
                 connection.send("turn.send", {"session": sessions[n % 2], "input": "say many"}) for n in range(100)
             ]
             asked.append(connection.send("turn.send", {"session": sessions[2], "input": "say one"}))
             sent = [connection.result(msgid)["turn"]["id"] for msgid in asked]
         for turn in sent[-3:]:
-            daemon.wait(turn)
-        events = [event for event in daemon.events() if event["turn"] in sent]
+            odd.wait(turn)
+        events = [event for event in odd.events() if event["turn"] in sent]
         kinds = [(event["kind"], event["turn"]) for event in events]
         waited = events[kinds.index(("turn.queued", sent[-1])) : kinds.index(("turn.started", sent[-1]))]
         before = sum(event["kind"] == "turn.started" for event in waited)
         assert before <= 10, f"{before} turns of long queues went before it"
-    finally:
-        daemon.close()
 
 
 def test_wait_ends_when_nothing_can_run(odd: Daemon) -> None:

@@ -3,19 +3,22 @@
 import os
 import signal
 import threading
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from helpers.daemon import Daemon, alive, pids_with, wait_until
+from helpers.daemon import Daemon, alive, pids_with, running, wait_until
 from helpers.engines import engines
 from roost.protocol.errors import RoostError, SessionArchived, SessionBusy
 
 
 @pytest.fixture(scope="module")
 def settings() -> str:
-    return engines("[sessions]\ncancel_grace = '500ms'\nterm_grace = '500ms'\n")
+    return engines("[sessions]\ncancel_grace = '500ms'\nterm_grace = '500ms'\nrestart_intensity = 3\n")
 
 
 @pytest.fixture
@@ -61,24 +64,40 @@ def test_a_client_that_leaves_in_the_middle_changes_nothing(daemon: Daemon) -> N
     assert len(turns) == 1 and len(children(daemon, session)) == 1
 
 
-def test_200_sessions_run_a_turn_at_the_same_moment(roostd: Daemon) -> None:
-    daemon = roostd.start()
-    sessions = [daemon.create() for _ in range(200)]
-    gate = daemon.workspace / "gate"
-    os.mkfifo(gate)
-    turns = [daemon.send(session, f"read line < {gate}; echo $ROOST_SESSION") for session in sessions]
-    wait_until(lambda: all(daemon.session(s)["turn"] for s in sessions), "200 turns run", 120)
-    pids = [daemon.session(session)["pid"] for session in sessions]
-    assert len(set(pids)) == 200 and all(alive(pid) for pid in pids)
-    for session, pid in zip(sessions, pids, strict=True):
-        environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        assert f"ROOST_SESSION={session}".encode() in environ
-    hold = os.open(gate, os.O_RDWR)
-    os.write(hold, b"go\n" * 200)
-    for session, turn in zip(sessions, turns, strict=True):
-        assert daemon.wait(turn)["state"] == "completed"
-        assert daemon.output(turn).strip() == session
-    os.close(hold)
+def runs(daemon: Daemon, turn: str) -> bool:
+    return bool(daemon.call("turn.get", turn=turn)["turn"]["state"] == "running")
+
+
+def marked(daemon: Daemon) -> dict[str, set[int]]:
+    """The processes of each session."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for pid in pids_with(f"ROOST_DAEMON={daemon.socket}"):
+        with suppress(OSError):
+            for entry in Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0"):
+                if entry.startswith("ROOST_SESSION="):
+                    found[entry.partition("=")[2]].add(pid)
+    return found
+
+
+def test_200_sessions_run_a_turn_at_the_same_moment() -> None:
+    """Half of them are workers, half are programs."""
+    with running(config=engines()) as daemon:
+        workers, programs = ([daemon.create(engine) for _ in range(100)] for engine in ("shell", "sh"))
+        sessions = workers + programs
+        gate = daemon.workspace / "gate"
+        os.mkfifo(gate)
+        turns = [daemon.send(session, f"read line < {gate}; echo $ROOST_SESSION") for session in sessions]
+        for turn in turns:
+            wait_until(partial(runs, daemon, turn), "200 turns run", 120)
+        assert [daemon.session(session)["turn"] for session in sessions] == turns
+        pids = wait_until(lambda: {*sessions} == (found := marked(daemon)).keys() and found, "each has a process")
+        assert all(daemon.session(worker)["pid"] in pids[worker] for worker in workers)
+        hold = os.open(gate, os.O_RDWR)
+        os.write(hold, b"go\n" * 200)
+        for session, turn in zip(sessions, turns, strict=True):
+            assert daemon.wait(turn)["state"] == "completed"
+            assert daemon.output(turn).strip() == session
+        os.close(hold)
 
 
 def test_a_stopped_worker_delays_nobody_else(daemon: Daemon) -> None:
@@ -136,31 +155,23 @@ def test_an_engine_that_cannot_start_fails_its_turn(daemon: Daemon, engine: str,
     assert daemon.session(session)["state"] == "idle"
 
 
-def test_a_mute_worker_is_given_up_after_its_time(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path / "s", engines("[limits]\nstart_timeout = '1s'\n"))
-    try:
-        turn = daemon.start().run(daemon.create("odd-mute"), "hello")
-        assert (turn["state"], turn["problem"]["name"]) == ("failed", "timed_out")
-    finally:
-        daemon.close()
+def test_a_mute_worker_is_given_up_after_its_time(daemon: Daemon) -> None:
+    with daemon.reloaded(engines("[limits]\nstart_timeout = '1s'\n")):
+        turn = daemon.run(daemon.create("odd-mute"), "hello")
+    assert (turn["state"], turn["problem"]["name"]) == ("failed", "timed_out")
 
 
-def test_a_crash_loop_ends_in_the_open_and_can_be_rearmed(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path / "s", engines("[sessions]\nrestart_intensity = 3\n"))
-    try:
-        daemon.start()
-        session = daemon.create("odd-exit", after={"failed": "continue"})
-        for n in range(6):
-            daemon.send(session, f"try {n}")
-        wait_until(lambda: daemon.session(session)["state"] == "failed", "it is given up")
-        wait_until(lambda: daemon.session(session)["queued"] == 3, "the turn that wanted the last start fails, too")
-        assert "exits at once" in daemon.session(session)["failure"]["data"]["stderr"]
-        assert len([t for t in daemon.call("turn.list", session=session)["turns"] if t["state"] == "failed"]) == 3
-        with pytest.raises(RoostError):
-            daemon.call("session.start", session=session)
-        assert daemon.session(session)["state"] in ("idle", "starting", "failed")
-    finally:
-        daemon.close()
+def test_a_crash_loop_ends_in_the_open_and_can_be_rearmed(daemon: Daemon) -> None:
+    session = daemon.create("odd-exit", after={"failed": "continue"})
+    for n in range(6):
+        daemon.send(session, f"try {n}")
+    wait_until(lambda: daemon.session(session)["state"] == "failed", "it is given up")
+    wait_until(lambda: daemon.session(session)["queued"] == 3, "the turn that wanted the last start fails, too")
+    assert "exits at once" in daemon.session(session)["failure"]["data"]["stderr"]
+    assert len([t for t in daemon.call("turn.list", session=session)["turns"] if t["state"] == "failed"]) == 3
+    with pytest.raises(RoostError):
+        daemon.call("session.start", session=session)
+    assert daemon.session(session)["state"] in ("idle", "starting", "failed")
 
 
 def test_stop_keeps_the_state_and_the_next_turn_restores_it(daemon: Daemon) -> None:
@@ -192,37 +203,25 @@ def test_a_forced_stop_does_not_ask(daemon: Daemon) -> None:
     assert daemon.wait(turn)["state"] == "cancelled" and daemon.session(session)["state"] == "idle"
 
 
-def test_idle_sessions_are_saved_and_unloaded(tmp_path: Path) -> None:
+def test_idle_sessions_are_saved_and_unloaded(daemon: Daemon) -> None:
     """S0.W1, W4, W6, S2.L5, not S0 weakness 1: saved before it leaves memory, restored when asked for."""
-    config = engines("[sessions]\nidle_unload = '300ms'\nidle_sweep = '100ms'\n")
-    daemon = Daemon(tmp_path / "s", config)
-    try:
-        daemon.start()
+    with daemon.reloaded(engines("[sessions]\nidle_unload = '300ms'\nidle_sweep = '100ms'\n")):
         session = daemon.create("odd")
         daemon.run(session, "remember me")
         pid = daemon.session(session)["pid"]
         wait_until(lambda: daemon.session(session)["state"] == "idle", "it is unloaded")
         assert not alive(pid)
-        reasons = [e["data"]["reason"] for e in daemon.events(session) if e["kind"] == "session.state_changed"]
-        assert "idle" in reasons
-        kinds = [e["kind"] for e in daemon.events(session)]
-        stopping = next(
-            n
-            for n, e in enumerate(daemon.events(session))
-            if e["kind"] == "session.state_changed" and e["data"]["new"] == "stopping"
-        )
-        assert kinds.index("checkpoint.saved") < stopping, "saved before it leaves memory"
+        events = [e for e in daemon.events(session) if e["kind"] in ("session.state_changed", "checkpoint.saved")]
+        assert "idle" in [e["data"].get("reason") for e in events]
+        kinds = [e["data"].get("new", e["kind"]) for e in events]
+        assert kinds.index("checkpoint.saved") < kinds.index("stopping"), "saved before it leaves memory"
         daemon.run(session, "and this")
         assert daemon.call("session.state", session=session)["state"] == ["remember me", "and this"]
-    finally:
-        daemon.close()
 
 
-def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
+def test_the_least_recently_used_make_room(daemon: Daemon) -> None:
     """S2.L1-L4, not weakness 8: never one with a running turn."""
-    daemon = Daemon(tmp_path / "s", engines("[limits]\nmax_live = 3\n"))
-    try:
-        daemon.start()
+    with daemon.reloaded(engines("[limits]\nmax_live = 3\n")):
         busy = daemon.create("odd")
         daemon.send(busy, "wait")
         wait_until(lambda: daemon.session(busy)["turn"], "it runs")
@@ -234,8 +233,6 @@ def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
         assert daemon.session(others[-1])["state"] == "ready"
         assert daemon.session(others[0])["state"] == "idle"
         assert daemon.call("session.state", session=others[0])["state"] == ["say hello"]
-    finally:
-        daemon.close()
 
 
 def test_archive_and_delete(daemon: Daemon) -> None:

@@ -137,6 +137,19 @@ class Daemon:
         with self.connect() as connection:
             return connection.call(method, params, DEADLINE)
 
+    @contextlib.contextmanager
+    def reloaded(self, config: str) -> Generator[None]:
+        """Other settings that hold at once, and then those of before again."""
+        path = Path(self.environ["ROOST_CONFIG"])
+        before = path.read_text()
+        try:
+            path.write_text(config)
+            assert self.call("daemon.reload")["restart"] == []
+            yield
+        finally:
+            path.write_text(before)
+            self.call("daemon.reload")
+
     # --- what most tests do ---
 
     def create(self, engine: str = "shell", **params: Any) -> str:
