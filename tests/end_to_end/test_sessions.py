@@ -3,15 +3,12 @@
 import os
 import signal
 import threading
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from helpers.daemon import Daemon, alive, pids_with, running, wait_until
+from helpers.daemon import Daemon, alive, pids_with, wait_until
 from helpers.engines import engines
 from roost.protocol.errors import RoostError, SessionArchived, SessionBusy
 
@@ -64,40 +61,24 @@ def test_a_client_that_leaves_in_the_middle_changes_nothing(daemon: Daemon) -> N
     assert len(turns) == 1 and len(children(daemon, session)) == 1
 
 
-def runs(daemon: Daemon, turn: str) -> bool:
-    return bool(daemon.call("turn.get", turn=turn)["turn"]["state"] == "running")
-
-
-def marked(daemon: Daemon) -> dict[str, set[int]]:
-    """The processes of each session."""
-    found: dict[str, set[int]] = defaultdict(set)
-    for pid in pids_with(f"ROOST_DAEMON={daemon.socket}"):
-        with suppress(OSError):
-            for entry in Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0"):
-                if entry.startswith("ROOST_SESSION="):
-                    found[entry.partition("=")[2]].add(pid)
-    return found
-
-
-def test_200_sessions_run_a_turn_at_the_same_moment() -> None:
-    """Half of them are workers, half are programs."""
-    with running(config=engines()) as daemon:
-        workers, programs = ([daemon.create(engine) for _ in range(100)] for engine in ("shell", "sh"))
-        sessions = workers + programs
-        gate = daemon.workspace / "gate"
-        os.mkfifo(gate)
-        turns = [daemon.send(session, f"read line < {gate}; echo $ROOST_SESSION") for session in sessions]
-        for turn in turns:
-            wait_until(partial(runs, daemon, turn), "200 turns run", 120)
-        assert [daemon.session(session)["turn"] for session in sessions] == turns
-        pids = wait_until(lambda: {*sessions} == (found := marked(daemon)).keys() and found, "each has a process")
-        assert all(daemon.session(worker)["pid"] in pids[worker] for worker in workers)
-        hold = os.open(gate, os.O_RDWR)
-        os.write(hold, b"go\n" * 200)
-        for session, turn in zip(sessions, turns, strict=True):
-            assert daemon.wait(turn)["state"] == "completed"
-            assert daemon.output(turn).strip() == session
-        os.close(hold)
+def test_200_sessions_run_a_turn_at_the_same_moment(roostd: Daemon) -> None:
+    daemon = roostd.start()
+    sessions = [daemon.create() for _ in range(200)]
+    gate = daemon.workspace / "gate"
+    os.mkfifo(gate)
+    turns = [daemon.send(session, f"read line < {gate}; echo $ROOST_SESSION") for session in sessions]
+    wait_until(lambda: all(daemon.session(s)["turn"] for s in sessions), "200 turns run", 120)
+    pids = [daemon.session(session)["pid"] for session in sessions]
+    assert len(set(pids)) == 200 and all(alive(pid) for pid in pids)
+    for session, pid in zip(sessions, pids, strict=True):
+        environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert f"ROOST_SESSION={session}".encode() in environ
+    hold = os.open(gate, os.O_RDWR)
+    os.write(hold, b"go\n" * 200)
+    for session, turn in zip(sessions, turns, strict=True):
+        assert daemon.wait(turn)["state"] == "completed"
+        assert daemon.output(turn).strip() == session
+    os.close(hold)
 
 
 def test_a_stopped_worker_delays_nobody_else(daemon: Daemon) -> None:
