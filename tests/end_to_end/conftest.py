@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.daemon import Daemon, alive, running
+from helpers.cli import SETTINGS, Roost
+from helpers.daemon import Daemon, alive, running, wait_until
 from helpers.installed import Installed, installed
 from helpers.machine import Machine, require
 
@@ -34,14 +35,24 @@ def shared(one_daemon: Daemon, tmp_path: Path) -> Iterator[Daemon]:
     one_daemon.workspace.mkdir()
     yield one_daemon
     assert alive(one_daemon.pid), f"the daemon that these tests share ended in this one:\n{one_daemon.log.read_text()}"
-    delete_all(one_daemon)
+    one_daemon.delete_all()
 
 
-def delete_all(daemon: Daemon) -> None:
-    for archived in (False, True):
-        while sessions := daemon.call("session.list", archived=archived)["sessions"]:
-            for session in sessions:
-                daemon.call("session.delete", session=session["id"], force=True)
+@pytest.fixture(scope="session")
+def commanded() -> Iterator[Daemon]:
+    with running(config=SETTINGS) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def roost(commanded: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roost]:
+    """The command, on a daemon that modules share: each finds it without a session, and with an empty workspace."""
+    assert alive(commanded.pid), "the daemon that these modules share has ended in an earlier one; see there"
+    commanded.workspace = tmp_path_factory.mktemp("workspace")
+    wait_until(lambda: commanded.call("daemon.status")["clients"] == 1, "the commands of earlier modules are gone")
+    yield Roost(commanded)
+    assert alive(commanded.pid), f"the daemon that modules share ended in this one:\n{commanded.log.read_text()}"
+    commanded.delete_all()
 
 
 @pytest.fixture(scope="session")

@@ -1,31 +1,27 @@
 """``roost attach``: history, then live, prompts typed or piped, and leaving without ending anything."""
 
 import json
-from collections.abc import Generator
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running
 
 
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        yield Roost(daemon)
+def used(roost: Roost, name: str, engine: str) -> str:
+    """A session with two turns behind it."""
+    roost.daemon.create(engine, name=name)
+    for word in ("first", "second"):
+        roost.daemon.run(name, f"echo {word}")
+    return name
 
 
 @pytest.fixture
 def session(roost: Roost, request: pytest.FixtureRequest) -> str:
-    """A session with two turns behind it."""
-    name = str(request.node.name).partition("[")[0][-60:]
-    roost("new", "--name", name)
-    for word in ("first", "second"):
-        roost("send", "-w", name, f"echo {word}")
-    return name
+    return used(roost, str(request.node.name)[-60:], "sh")
 
 
-def test_lines_from_a_pipe_are_prompts_and_it_ends_with_them(roost: Roost, session: str) -> None:
+def test_lines_from_a_pipe_are_prompts_and_it_ends_with_them(roost: Roost) -> None:
+    session = used(roost, "piped", "shell")
     done = roost("attach", session, stdin="echo a\n\nexport B=b\necho $B")
     words = [line for line in done.out.splitlines() if not line.startswith(("t-", ">"))]
     assert (done.status, words) == (0, ["first", "second", "a", "b"])
@@ -51,7 +47,8 @@ def test_json_is_an_event_a_line(roost: Roost, session: str) -> None:
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
 
 
-def test_a_person_types_prompts_and_leaves_with_ctrl_d(roost: Roost, session: str) -> None:
+def test_a_person_types_prompts_and_leaves_with_ctrl_d(roost: Roost) -> None:
+    session = used(roost, "typed-into", "shell")
     with roost.started("attach", session, terminal=True) as attach:
         attach.expect("second\r\n")
         attach.type("echo typed $((1+1))\n")
@@ -59,7 +56,7 @@ def test_a_person_types_prompts_and_leaves_with_ctrl_d(roost: Roost, session: st
         attach.type("\x04")
         attach.expect("left; the session goes on")
         assert attach.wait() == 0
-    assert json.loads(roost("show", session, "--json").out)["state"] == "ready"
+    assert roost.daemon.session(session)["state"] == "ready"
 
 
 def test_ctrl_c_cancels_what_runs_and_the_person_stays(roost: Roost, session: str) -> None:
@@ -86,8 +83,7 @@ def test_ctrl_c_twice_leaves_the_turn_running(roost: Roost, session: str) -> Non
         attach.type("\x03")
         attach.expect("left;")
         assert attach.wait() == 130
-    assert json.loads(roost("show", session, "--json").out)["turn"] is not None
-    roost("rm", "--force", session)
+    assert roost.daemon.session(session)["turn"] is not None
 
 
 def test_two_attached_see_the_same_and_what_the_other_typed(roost: Roost, session: str) -> None:
@@ -116,10 +112,10 @@ def test_a_turn_that_runs_is_seen_from_its_beginning(roost: Roost, session: str)
 
 
 def test_a_prompt_that_is_held_says_so(roost: Roost, session: str) -> None:
-    roost("send", session, "while [ ! -e fail ]; do sleep 0.02; done; exit 1")
-    roost("send", session, "echo behind")
+    roost.daemon.send(session, "while [ ! -e fail ]; do sleep 0.02; done; exit 1")
+    roost.daemon.send(session, "echo behind")
     (roost.daemon.workspace / "fail").touch()
-    roost("wait", session)
+    roost.daemon.call("session.wait", session=session)
     done = roost("attach", session, stdin="echo more\n")
     assert done.status == 8
     assert "on hold (" in done.err and "roost release" in done.err
@@ -127,12 +123,14 @@ def test_a_prompt_that_is_held_says_so(roost: Roost, session: str) -> None:
 
 def test_a_hold_of_before_is_none_of_its_own(roost: Roost, session: str) -> None:
     """Its history is longer than what comes at once, so that the prompt is sent before the hold in it is seen."""
-    roost("send", session, "head -c 3000000 /dev/zero | tr '\\0' x; while [ ! -e over ]; do sleep 0.02; done; exit 1")
-    roost("send", session, "true")
+    roost.daemon.send(
+        session, "head -c 3000000 /dev/zero | tr '\\0' x; while [ ! -e over ]; do sleep 0.02; done; exit 1"
+    )
+    roost.daemon.send(session, "true")
     (roost.daemon.workspace / "over").touch()
-    assert roost("wait", session).status == 8
-    assert roost("release", session).status == 0
-    assert roost("wait", session).status == 0
+    assert roost.daemon.call("session.wait", session=session)["session"]["hold"]
+    roost.daemon.call("session.release", session=session)
+    assert not roost.daemon.call("session.wait", session=session)["session"]["hold"]
     done = roost("attach", session, stdin="echo third; exit 5")
     assert done.status == 1
     assert "\nthird\n" in done.out and "[exit status 5]" in done.out.splitlines()[-1]
@@ -143,8 +141,8 @@ def test_a_hold_while_its_own_turn_runs_does_not_end_it_before_that(roost: Roost
         attach.type("trap 'echo told; exit 5' TERM; echo runs; while :; do sleep 0.02; done\n")
         attach.expect("\nruns\n")
         attach.close_stdin()
-        roost("send", session, "true")
-        roost("stop", session)
+        roost.daemon.send(session, "true")
+        roost.daemon.call("session.stop", session=session)
         assert "told\n" in attach.rest()
         assert attach.wait() == 6
 
@@ -159,8 +157,8 @@ def test_ctrl_c_cancels_what_runs_also_when_another_turn_has_ended_meanwhile(roo
         attach.expect("second\r\n")
         attach.type("echo on-$((1+1)); sleep 60\n")
         attach.expect("on-2\r\n")
-        queued = roost("send", "-q", session, "true").out.strip()
-        assert roost("cancel", queued).status == 0
+        queued = roost.daemon.send(session, "true")
+        roost.daemon.call("turn.cancel", turn=queued)
         attach.expect(f"{queued} cancelled")
         attach.type("\x03")
         attach.expect("cancelling")

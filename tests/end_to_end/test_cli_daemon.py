@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import DEADLINE, Daemon, alive, pids_with, running, wait_until
+from helpers.daemon import DEADLINE, Daemon, alive, pids_with, wait_until
 from helpers.peer import HELLO, peer
 
 
@@ -27,6 +26,13 @@ def roost(tmp_path: Path) -> Generator[Roost]:
     yield made
     stop(made)
     daemon.close()
+
+
+@pytest.fixture
+def served(commanded: Daemon) -> Generator[Roost]:
+    """The command with a daemon that other modules share, for what does not end it."""
+    yield Roost(commanded)
+    commanded.delete_all()
 
 
 def stop(roost: Roost) -> None:
@@ -43,20 +49,8 @@ def pid_of(roost: Roost) -> int:
     return int(roost.daemon.call("daemon.status")["pid"])
 
 
-def test_the_first_verb_starts_a_daemon_that_outlives_it(roost: Roost) -> None:
-    """S0.K7: the command goes on only when the daemon has said that it is ready."""
-    assert roost("run", "echo works").out == "works\n"
-    pid = pid_of(roost)
-    assert alive(pid)
-    assert os.getsid(pid) == pid, "nothing of this terminal reaches it"
-    assert os.readlink(f"/proc/{pid}/fd/0") == os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
-    assert os.readlink(f"/proc/{pid}/fd/2") == str(roost.daemon.state / "roostd.log")
-    assert os.readlink(f"/proc/{pid}/cwd") == "/"
-    assert (roost.daemon.state / "roostd.log").stat().st_mode & 0o777 == 0o600
-    assert roost("ls").status == 0 and pid_of(roost) == pid
-
-
-def test_the_daemon_gets_a_cleaned_environment(roost: Roost) -> None:
+def test_the_first_verb_starts_a_daemon_that_outlives_it_in_a_cleaned_environment(roost: Roost) -> None:
+    """S0.K7: the command goes on only when the daemon has said that it is ready. Its environment is a cleaned one."""
     inherited = {
         "ROOST_SESSION": "s-x",
         "ROOST_DAEMON": "/nowhere",
@@ -66,8 +60,16 @@ def test_the_daemon_gets_a_cleaned_environment(roost: Roost) -> None:
         "STATE_DIRECTORY": "/nowhere",
         "KEPT": "1",
     }
-    assert roost("ls", **inherited).status == 0
-    entries = Path(f"/proc/{pid_of(roost)}/environ").read_text().split("\0")
+    assert roost("run", "echo works", **inherited).out == "works\n"
+    pid = pid_of(roost)
+    assert alive(pid)
+    assert os.getsid(pid) == pid, "nothing of this terminal reaches it"
+    assert os.readlink(f"/proc/{pid}/fd/0") == os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
+    assert os.readlink(f"/proc/{pid}/fd/2") == str(roost.daemon.state / "roostd.log")
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert (roost.daemon.state / "roostd.log").stat().st_mode & 0o777 == 0o600
+    assert roost("ls").status == 0 and pid_of(roost) == pid
+    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
     environ = dict(entry.split("=", 1) for entry in entries if entry)
     assert not {*inherited} - {"KEPT"} & {*environ}
     assert environ["KEPT"] == "1" and environ["ROOST_STATE_DIRECTORY"] == str(roost.daemon.state)
@@ -82,10 +84,10 @@ def test_two_at_once_start_one(roost: Roost) -> None:
             env=roost.environ | {"TWO_AT_ONCE": own},
             stderr=subprocess.PIPE,
         )
-        for _ in range(6)
+        for _ in range(3)
     ]
     ends = [(command.communicate(timeout=DEADLINE)[1], command.returncode) for command in commands]
-    assert ends == [(b"", 0)] * 6
+    assert ends == [(b"", 0)] * 3
     wait_until(lambda: pids_with(f"TWO_AT_ONCE={own}") == {pid_of(roost)}, "one daemon is left")
 
 
@@ -97,12 +99,12 @@ def test_told_not_to_it_starts_none(roost: Roost, argv: list[str], environ: dict
     assert not roost.daemon.state.exists()
 
 
-def test_inside_a_session_it_talks_to_that_daemon_and_starts_none(roost: Roost) -> None:
-    session = roost("run", "-d", "true").out.strip()
-    environ = {"PATH": os.environ["PATH"], "HOME": str(roost.daemon.state)}
-    command = f"{sys.executable} -m roost.client ls -q"
-    assert roost("run", "-s", session, command).out == f"{session}\n"
-    lonely = {**environ, "ROOST_DAEMON": str(roost.daemon.state / "none")}
+def test_inside_a_session_it_talks_to_that_daemon_and_starts_none(served: Roost) -> None:
+    session = served.daemon.create(name="inside")
+    environ = {"PATH": os.environ["PATH"], "HOME": str(served.daemon.state)}
+    turn = served.daemon.run(session, f"{sys.executable} -m roost.client ls -q")
+    assert served.daemon.output(turn["id"]) == f"{session}\n"
+    lonely = {**environ, "ROOST_DAEMON": str(served.daemon.state / "none")}
     done = subprocess.run([sys.executable, "-m", "roost.client", "ls"], env=lonely, capture_output=True, text=True)
     assert done.returncode == 7 and "none" in done.stderr
 
@@ -136,28 +138,21 @@ def test_the_lock_tells_where_a_daemon_listens_that_was_started_elsewhere(roost:
     assert json.loads(roost("daemon", "status", "--json").out)["socket"] == str(tmp_path / "other.sock")
 
 
-def test_a_socket_that_a_dead_daemon_left_is_no_hindrance(roost: Roost) -> None:
-    roost.daemon.state.mkdir(mode=0o700)
-    roost.daemon.socket.parent.mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(roost.daemon.socket))
-    assert roost("ls").status == 0
-
-
-def test_start_stop_and_restart(roost: Roost) -> None:
-    started = roost("daemon", "start")
+def test_start_stop_and_restart_by_hand_also_where_commands_are_told_to_start_none(roost: Roost) -> None:
+    started = roost("daemon", "start", ROOST_NO_START="1")
+    assert started.status == 0
     first = pid_of(roost)
     assert started.out == f"roostd runs: pid {first}, socket {roost.daemon.socket}\n"
     assert "`roost run PROMPT`" in started.err and roost("daemon", "start", "-q").err == ""
     assert roost("daemon", "start").out == started.out
-    roost("run", "--name", "dirty", "export A=1")
-    restarted = roost("daemon", "restart")
+    roost.daemon.run(roost.daemon.create(name="dirty"), "export A=1")
+    restarted = roost("daemon", "restart", ROOST_NO_START="1")
     assert restarted.status == 0, restarted.err
     assert "`roost ls`" in restarted.err and "daemon start" not in restarted.err
     assert restarted.out.startswith("stopped: 1 sessions, ") and " 0 failed, 0 timed out" in restarted.out
     second = pid_of(roost)
     assert second != first and not alive(first)
-    assert roost("run", "-s", "dirty", "echo $A").out == "1\n"
+    assert roost.daemon.output(roost.daemon.run("dirty", "echo $A")["id"]) == "1\n"
     report = json.loads(roost("daemon", "stop", "--json").out)
     assert report["status"] == 0 and report["sessions"] == 1
     assert not alive(second)
@@ -166,29 +161,28 @@ def test_start_stop_and_restart(roost: Roost) -> None:
     assert again.err.endswith("\n`roost daemon start` starts it again\n")
 
 
-def test_status_and_stats_start_nothing(roost: Roost) -> None:
+def test_status_and_stats_start_nothing(roost: Roost, served: Roost) -> None:
     assert roost("daemon", "status").status == 7
     assert roost("daemon", "stats").status == 7
     assert not roost.daemon.state.exists()
-    roost("daemon", "start")
-    status = roost("daemon", "status").out
-    assert "daemon    running, version " in status and f"socket    {roost.daemon.socket}\n" in status
+    status = served("daemon", "status").out
+    assert "daemon    running, version " in status and f"socket    {served.daemon.socket}\n" in status
     assert "storage   ok\n" in status
-    assert "commits" in roost("daemon", "stats").out
-    assert json.loads(roost("daemon", "stats", "--json").out)["counters"]["clients"] >= 1
+    assert "commits" in served("daemon", "stats").out
+    assert json.loads(served("daemon", "stats", "--json").out)["counters"]["clients"] >= 1
 
 
-def test_engines_are_listed(roost: Roost) -> None:
-    lines = roost("daemon", "engines").out.splitlines()
+def test_engines_are_listed(served: Roost) -> None:
+    lines = served("daemon", "engines").out.splitlines()
     assert lines[0].split() == ["ENGINE", "KIND", "DEFAULT", "COMMAND"]
     assert ["shell", "worker", "yes"] in [line.split()[:3] for line in lines]
-    names = [json.loads(line)["name"] for line in roost("daemon", "engines", "--json").out.splitlines()]
+    names = [json.loads(line)["name"] for line in served("daemon", "engines", "--json").out.splitlines()]
     assert names == [line.split()[0] for line in lines[1:]]
 
 
 def test_run_is_roostd_in_the_foreground(roost: Roost) -> None:
     with roost.started("daemon", "run") as daemon:
-        wait_until(lambda: roost("ls", ROOST_NO_START="1").status == 0, "it serves")
+        wait_until(roost.daemon.serves, "it serves")
         assert pid_of(roost) == daemon.process.pid
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.wait() == 0
@@ -220,12 +214,11 @@ def test_a_turn_that_a_stop_cuts_off_is_6(roost: Roost) -> None:
         assert "interrupted (daemon_shutdown)" in run.err()
 
 
-def test_it_runs_from_a_virtual_environment_without_a_path() -> None:
+def test_it_runs_from_a_virtual_environment_without_a_path(commanded: Daemon) -> None:
     assert shutil.which("roost", path=str(Path(sys.executable).parent))
-    with running() as daemon:
-        environ = {"ROOST_STATE_DIRECTORY": str(daemon.state)}
-        command = [str(Path(sys.executable).parent / "roost"), "ls"]
-        assert subprocess.run(command, env=environ, capture_output=True).returncode == 0
+    environ = {"ROOST_STATE_DIRECTORY": str(commanded.state)}
+    command = [str(Path(sys.executable).parent / "roost"), "ls"]
+    assert subprocess.run(command, env=environ, capture_output=True).returncode == 0
 
 
 def test_a_socket_that_may_not_be_used_is_not_taken_for_no_daemon(roost: Roost, tmp_path: Path) -> None:
@@ -242,9 +235,9 @@ def test_start_waits_for_the_end_of_one_that_is_stopping(roost: Roost, tmp_path:
     (tmp_path / "slow.toml").write_text(slow)
     roost.environ["ROOST_CONFIG"] = str(tmp_path / "slow.toml")
     roost("run", "--name", "stuck", "true")
-    first, child = pid_of(roost), json.loads(roost("show", "stuck", "--json").out)["pid"]
+    first, child = pid_of(roost), roost.daemon.session("stuck")["pid"]
     os.kill(child, signal.SIGSTOP)
-    roost("send", "stuck", "true")
+    roost.daemon.send("stuck", "true")
     wait_until(lambda: roost.daemon.session("stuck")["state"] == "busy", "a turn runs")
     os.kill(first, signal.SIGTERM)
     wait_until(lambda: roost.daemon.call("daemon.status")["phase"] == "stopping", "it stops")
@@ -254,13 +247,6 @@ def test_start_waits_for_the_end_of_one_that_is_stopping(roost: Roost, tmp_path:
         start.expect("roostd runs: pid ")
         assert start.wait() == 0
     assert not alive(first) and alive(pid_of(roost))
-
-
-def test_by_hand_it_is_started_even_where_commands_are_told_to_start_none(roost: Roost) -> None:
-    assert roost("daemon", "start", ROOST_NO_START="1").status == 0
-    first = pid_of(roost)
-    assert roost("daemon", "restart", ROOST_NO_START="1").status == 0
-    assert pid_of(roost) != first
 
 
 def test_one_that_speaks_another_protocol_is_restarted(roost: Roost) -> None:
@@ -276,11 +262,12 @@ def test_one_that_speaks_another_protocol_is_restarted(roost: Roost) -> None:
     assert not alive(first)
 
 
-def test_a_daemon_killed_under_a_prompt_is_told_with_what_was_sent(roost: Roost) -> None:
+def test_a_daemon_killed_under_a_prompt_is_told_with_what_was_sent_and_its_socket_is_no_hindrance(roost: Roost) -> None:
     roost("daemon", "start")
     with roost.started("run", "--name", "cut", "echo on; sleep 60") as run:
         run.expect("on\n")
         os.kill(pid_of(roost), signal.SIGKILL)
         assert run.wait() == 7
+        assert roost.daemon.socket.is_socket()
         turn = json.loads(roost("show", "cut", "--json").out)["last_turn"]
         assert turn in run.err() and "roost show s-" in run.err()

@@ -55,14 +55,17 @@ def test_what_is_not_fine_is_1_and_says_what_to_do() -> None:
     assert 'NOT OK  cgroup           daemon.cgroup is "off"; set it to "auto"' in done.out
 
 
-def test_modes_that_let_others_in_are_found(roostd: Daemon) -> None:
-    roost = Roost(roostd.start())
-    os.chmod(roostd.socket.parents[1], 0o755)
-    os.chmod(roostd.socket, 0o622)
-    told = found(roost)
+def test_modes_that_let_others_in_are_found(roost: Roost) -> None:
+    state, socket = roost.daemon.state, roost.daemon.socket
+    try:
+        os.chmod(state, 0o755)
+        os.chmod(socket, 0o622)
+        told = found(roost)
+    finally:
+        os.chmod(state, 0o700)
+        os.chmod(socket, 0o600)
     assert not told["state_directory"].ok and "chmod 700" in told["state_directory"].message
     assert not told["socket"].ok and "chmod 600" in told["socket"].message
-    os.chmod(roostd.socket.parents[1], 0o700)
 
 
 def test_what_is_there_and_is_no_daemon_is_said(roostd: Daemon) -> None:

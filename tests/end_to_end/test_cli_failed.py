@@ -1,30 +1,13 @@
 """What the command says of a session that has failed: why nothing runs, and what to do about it."""
 
-import json
-from collections.abc import Generator
-
 import pytest
 
-from helpers.cli import Done, Roost
-from helpers.daemon import running, wait_until
-
-INTENSITY = 2
-CONFIG = f"""
-[engines.dies]
-command = ["sh", "-c", "while [ -e hold ]; do sleep 0.01; done; exit 1"]
-[sessions]
-restart_intensity = {INTENSITY}
-"""
-
-
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running(config=CONFIG) as daemon:
-        yield Roost(daemon)
+from helpers.cli import INTENSITY, Done, Roost
+from helpers.daemon import wait_until
 
 
 def new(roost: Roost) -> str:
-    return roost("new", "-q", "-e", "dies", "--after", "failed=continue").out.strip()
+    return roost.daemon.create("dies", after={"failed": "continue"})
 
 
 @pytest.fixture
@@ -32,7 +15,7 @@ def session(roost: Roost) -> str:
     """A session that has failed, and whose queue is empty."""
     id = new(roost)
     for number in range(INTENSITY):
-        roost("send", "-q", id, f"try {number}")
+        roost.daemon.send(id, f"try {number}")
     wait_until(lambda: roost.daemon.session(id)["state"] == "failed", "it has failed")
     wait_until(lambda: roost.daemon.session(id)["queued"] == 0, "the prompts have failed")
     return id
@@ -83,9 +66,9 @@ def failing(roost: Roost, waiter: str, before: int) -> tuple[Done, str]:
     hold.touch()
     session = new(roost)
     for number in range(before):
-        roost("send", "-q", session, f"try {number}")
+        roost.daemon.send(session, f"try {number}")
     if waiter == "wait":
-        roost("send", "-q", session, "x")
+        roost.daemon.send(session, "x")
     argv, stdin = WAITERS[waiter]
     with roost.started(*(session if word == "S" else word for word in argv)) as command:
         command.type(stdin)
@@ -100,7 +83,8 @@ def failing(roost: Roost, waiter: str, before: int) -> tuple[Done, str]:
 def test_who_waits_behind_is_told_when_it_fails(roost: Roost, waiter: str) -> None:
     done, session = failing(roost, waiter, INTENSITY)
     assert done.status == 8 and tells(done.err, session)
-    assert json.loads(roost("queue", session, "--json").out)["input"] == "x"
+    (waiting,) = roost.daemon.call("turn.list", session=session, state="queued")["turns"]
+    assert waiting["input"] == "x"
 
 
 @pytest.mark.parametrize("waiter", WAITERS)

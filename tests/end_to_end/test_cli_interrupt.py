@@ -1,16 +1,14 @@
 """Ctrl-C at the moments that a person rarely meets: while the command is imported, and while its prompt is sent."""
 
-import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from helpers.cli import Roost, Started
-from helpers.daemon import DEADLINE, running, wait_until
+from helpers.daemon import DEADLINE, wait_until
 from helpers.relay import Relay
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
@@ -37,12 +35,6 @@ def profile(frame, event, arg):
 sys.setprofile(profile)
 """
 """The same, when a function is first called."""
-
-
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        yield Roost(daemon)
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
@@ -73,7 +65,7 @@ def test_while_its_line_is_parsed_and_after_it_ends_without_a_word(
 @pytest.mark.parametrize("verb", [["run", "-s"], ["send", "-w"]], ids=["run", "send"])
 def test_while_the_prompt_is_sent_it_cancels_the_turn(roost: Roost, tmp_path: Path, verb: list[str]) -> None:
     name = verb[0]
-    roost("new", "--name", name)
+    roost.daemon.create("sh", name=name)
     with (
         Relay(tmp_path / "relay", roost.daemon.socket, "turn.send") as relay,
         roost.started(*verb, name, "sleep 60", ROOST_SOCKET=str(tmp_path / "relay")) as command,
@@ -87,7 +79,7 @@ def test_while_the_prompt_is_sent_it_cancels_the_turn(roost: Roost, tmp_path: Pa
 
 
 def test_twice_while_the_prompt_is_sent_it_leaves_and_says_where(roost: Roost, tmp_path: Path) -> None:
-    session = roost("new", "-q").out.strip()
+    session = roost.daemon.create("sh")
     with (
         Relay(tmp_path / "relay", roost.daemon.socket, "turn.send") as relay,
         roost.started("run", "-s", session, "sleep 60", ROOST_SOCKET=str(tmp_path / "relay")) as command,
@@ -99,7 +91,7 @@ def test_twice_while_the_prompt_is_sent_it_leaves_and_says_where(roost: Roost, t
         command.interrupt()
         assert command.wait() == 130
         assert command.err() == f"left the prompt, which goes on; see it with `roost attach {session}`\n"
-    assert json.loads(roost("show", session, "--json").out)["turn"] is not None
+    assert roost.daemon.session(session)["turn"] is not None
 
 
 def heard(command: Started) -> bool:

@@ -1,17 +1,15 @@
 """``roost run`` at a terminal: Ctrl-D leaves the turn as it is, and what is typed is nobody's prompt."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running, wait_until
+from helpers.daemon import wait_until
 
 UNTIL_GO = "echo started; while [ ! -e {go} ]; do sleep 0.02; done; echo went on"
 SHELL = """
@@ -28,24 +26,19 @@ sys.exit(run.wait())
 """Has a command in the background of its terminal; from when the file of its first argument ends, in the foreground."""
 
 
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        yield Roost(daemon)
-
-
 def ends(roost: Roost, session: str, go: str) -> None:
     """The turn that was left goes on to its end."""
-    assert json.loads(roost("show", session, "--json").out)["turn"] is not None
+    assert roost.daemon.session(session)["turn"] is not None
     (roost.daemon.workspace / go).touch()
-    assert roost("wait", session).status == 0
+    last = roost.daemon.call("session.wait", session=session)["session"]["last_turn"]
+    assert roost.daemon.wait(last)["state"] == "completed"
 
 
 @pytest.mark.parametrize("verb", [["run", "--name"], ["send", "-w"]], ids=["run", "send"])
 def test_ctrl_d_leaves_the_turn_running_and_says_where(roost: Roost, verb: list[str]) -> None:
     name = f"{verb[0]}-left"
     if verb[0] == "send":
-        roost("new", "--name", name)
+        roost.daemon.create("sh", name=name)
     with roost.started(*verb, name, UNTIL_GO.format(go=name), terminal=True) as command:
         command.expect("started\r\n")
         command.type("\x04")
@@ -56,13 +49,14 @@ def test_ctrl_d_leaves_the_turn_running_and_says_where(roost: Roost, verb: list[
 
 
 def test_ctrl_d_leaves_a_prompt_that_waits(roost: Roost) -> None:
-    roost("run", "-d", "--name", "busy", UNTIL_GO.format(go="go-busy"))
+    roost.daemon.create("sh", name="busy")
+    roost.daemon.send("busy", UNTIL_GO.format(go="go-busy"))
     with roost.started("run", "-s", "busy", "true", terminal=True) as run:
-        wait_until(lambda: len(roost("queue", "busy", "-q").out.split()) == 1, "the prompt is queued")
+        wait_until(lambda: roost.daemon.session("busy")["queued"] == 1, "the prompt is queued")
         run.type("\x04")
         assert re.search(r"left t-\w+, which goes on; see it with `roost attach s-", run.rest())
         assert run.wait() == 0
-    assert len(roost("queue", "busy", "-q").out.split()) == 1
+    assert roost.daemon.session("busy")["queued"] == 1
     ends(roost, "busy", "go-busy")
 
 
@@ -74,7 +68,7 @@ def test_what_is_typed_is_said_not_to_be_sent(roost: Roost) -> None:
         (roost.daemon.workspace / "go-typed").touch()
         run.expect("went on\r\n")
         assert run.wait() == 0
-    assert len(json.loads(roost("show", "typed", "--json").out)["last_turns"]) == 1
+    assert len(roost.daemon.call("turn.list", session="typed")["turns"]) == 1
 
 
 def test_the_end_of_what_is_no_terminal_leaves_nothing(roost: Roost) -> None:

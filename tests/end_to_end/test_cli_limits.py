@@ -1,26 +1,8 @@
 """Limits by the command line: given to a new session, changed, taken away, shown, and those that hold."""
 
 import json
-from collections.abc import Generator
-
-import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running
-
-CONFIG = """
-[engines.narrow]
-command = ["sh", "-c", "ulimit -n"]
-kind = "command"
-prompt = "stdin"
-nofile = 60
-"""
-
-
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running(config=CONFIG) as daemon:
-        yield Roost(daemon)
 
 
 def test_a_new_session_has_those_that_it_is_given(roost: Roost) -> None:
@@ -32,26 +14,27 @@ def test_a_new_session_has_those_that_it_is_given(roost: Roost) -> None:
 
 
 def test_they_are_changed_one_by_one_and_taken_away(roost: Roost) -> None:
-    roost("new", "--name", "second", "--pids-max", "50")
+    second = roost.daemon.create(name="second", limits={"pids_max": 50})
     assert roost("limit", "second").out == "limits  pids-max 50\n"
     assert roost("limit", "second", "--nofile", "100", "--memory-max", "1G").status == 0
     assert roost("limit", "second").out == "limits  memory-max 1GiB, pids-max 50, nofile 100\n"
     changed = roost("limit", "second", "--memory-max", "none", "--pids-max", "none", "--json")
     assert json.loads(changed.out)["limits"] == {"memory_max": None, "pids_max": None, "cpu_max": None, "nofile": 100}
     assert roost("limit", "second", "--nofile", "none").out == "limits  none of its own\n"
-    updates = [event for event in roost.daemon.events() if event["kind"] == "session.updated"]
+    updates = [event for event in roost.daemon.events(second) if event["kind"] == "session.updated"]
     assert [event["data"]["changed"]["limits"]["nofile"] for event in updates] == [100, 100, None]
 
 
 def test_what_cannot_be_right_is_refused_before_anything_is_made(roost: Roost) -> None:
     def sessions() -> list[str]:
-        return [json.loads(line)["id"] for line in roost("ls", "-a", "--json").out.splitlines()]
+        return [session["id"] for session in roost.daemon.call("session.list")["sessions"]]
 
+    there = roost.daemon.create()
     before = sessions()
     done = roost("run", "--memory-max", "2GB", "true")
     assert done.status == 2
     assert "argument --memory-max: '2GB' is no size: write 512MiB, 2GiB or 1G" in done.err
-    assert roost("run", "-s", "first", "--pids-max", "5", "true").status == 2
+    assert roost("run", "-s", there, "--pids-max", "5", "true").status == 2
     assert sessions() == before
     assert roost("limit", "nobody").status == 4
     refused = roost("call", "session.create", '{"workspace": "/", "limits": {"memory_max": 0}}')
@@ -59,7 +42,7 @@ def test_what_cannot_be_right_is_refused_before_anything_is_made(roost: Roost) -
 
 
 def test_who_changes_the_limits_of_a_live_session_is_told_when_they_hold(roost: Roost) -> None:
-    assert roost("run", "--name", "live", "true").status == 0
+    roost.daemon.run(roost.daemon.create(name="live"), "true")
     assert "roost stop" in roost("limit", "live", "--nofile", "90").err
 
 

@@ -4,22 +4,26 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running, wait_until
+from helpers.daemon import wait_until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told(roost: Roost) -> str:
+    """A session with three turns behind it, called ``told``, to which no test adds one."""
+    session = roost.daemon.create("sh", name="told")
+    for prompt in ("echo one", "printf two", "exit 3"):
+        roost.daemon.run(session, prompt)
+    return session
 
 
 @pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        made = Roost(daemon)
-        made("new", "--name", "told")
-        for prompt in ("echo one", "printf two", "exit 3"):
-            made("send", "-w", "told", prompt)
-        yield made
+def live(roost: Roost) -> str:
+    """A session for the turns that tests add."""
+    return roost.daemon.create("sh")
 
 
 def test_a_session_reads_as_a_conversation(roost: Roost) -> None:
@@ -33,7 +37,7 @@ def test_it_begins_where_it_is_told_to(roost: Roost) -> None:
     assert roost("log", "told", "-n", "2").out.splitlines()[0] == "> printf two"
     assert roost("log", "told", "-n", "0").out == ""
     assert roost("log", "told", "-n", "9").out == roost("log", "told").out
-    seq = json.loads(roost("show", "told", "--json").out)["seq"]
+    seq = roost.daemon.session("told")["seq"]
     last = roost("log", "told", "--after", str(seq - 1), "--events").out
     assert last.startswith(f"{seq} ") and last.count("\n") == 1
     beyond = roost("log", "told", "--after", str(seq + 1))
@@ -41,10 +45,10 @@ def test_it_begins_where_it_is_told_to(roost: Roost) -> None:
 
 
 def test_last_turns_are_all_there_when_they_fill_more_than_one_page(roost: Roost) -> None:
-    made = roost("new", "--name", "long").out.strip()
+    made = roost.daemon.create("sh", name="long")
     for n in range(20):
-        assert roost("send", "long", f"echo {n} # {'x' * 60_000}").status == 0
-    assert roost("wait", "long").status == 0
+        roost.daemon.send(made, f"echo {n} # {'x' * 60_000}")
+    roost.daemon.call("session.wait", session=made)
     last = json.loads(roost("show", made, "-n", "20", "--json").out)["last_turns"]
     assert [turn["input"].split()[1] for turn in last] == [str(n) for n in reversed(range(20))]
     asked = [line for line in roost("log", "long", "-n", "19").out.splitlines() if line.startswith("> ")]
@@ -52,7 +56,7 @@ def test_last_turns_are_all_there_when_they_fill_more_than_one_page(roost: Roost
 
 
 def test_one_turn_only(roost: Roost) -> None:
-    turn = json.loads(roost("show", "told", "--json").out)["last_turns"][1]["id"]
+    turn = roost.daemon.call("turn.list", session="told")["turns"][1]["id"]
     lines = roost("log", "--turn", turn[:14]).out.splitlines()
     assert lines[:2] == ["> printf two", "two"] and len(lines) == 3
 
@@ -72,17 +76,16 @@ def test_without_a_session_it_is_every_event_of_the_daemon(roost: Roost) -> None
 
 
 def test_a_turn_of_another_session_is_not_found(roost: Roost) -> None:
-    turn = json.loads(roost("show", "told", "--json").out)["last_turn"]
-    other = roost("new").out.strip()
+    turn = roost.daemon.session("told")["last_turn"]
+    other = roost.daemon.create("sh")
     for follow in ([], ["-f"]):
         done = roost("log", other, "--turn", turn, *follow)
         assert done.status == 4 and done.err.endswith("(turn_not_found)\n")
 
 
-def test_of_all_sessions_too_it_begins_with_the_last_turns(roost: Roost) -> None:
-    roost("new", "--name", "other")
-    for session in ("other", "told"):
-        roost("send", "-w", session, "true")
+def test_of_all_sessions_too_it_begins_with_the_last_turns(roost: Roost, live: str) -> None:
+    for session in (roost.daemon.create("sh"), live):
+        roost.daemon.run(session, "true")
     every = roost("log").out.splitlines()
     begins = [n for n, line in enumerate(every) if "turn.started" in line]
     for last in (1, 2, 3):
@@ -91,18 +94,18 @@ def test_of_all_sessions_too_it_begins_with_the_last_turns(roost: Roost) -> None
     assert roost("log", "-n", "999").out.splitlines() == every
 
 
-def test_it_is_followed_until_ctrl_c(roost: Roost) -> None:
-    with roost.started("log", "told", "-f", "-n", "0") as log:
+def test_it_is_followed_until_ctrl_c(roost: Roost, live: str) -> None:
+    with roost.started("log", live, "-f", "-n", "0") as log:
         wait_until(lambda: roost.daemon.call("daemon.status")["subscriptions"], "it follows")
-        roost("send", "told", "echo live")
+        roost.daemon.send(live, "echo live")
         log.expect("> echo live\nlive\n")
         log.interrupt()
         assert log.wait() == 130
 
 
-def test_a_turn_is_followed_to_its_end(roost: Roost) -> None:
+def test_a_turn_is_followed_to_its_end(roost: Roost, live: str) -> None:
     gate = roost.daemon.workspace / "gate"
-    turn = roost("send", "-q", "told", f"echo waits; while [ ! -e {gate} ]; do sleep 0.02; done; echo goes").out.strip()
+    turn = roost.daemon.send(live, f"echo waits; while [ ! -e {gate} ]; do sleep 0.02; done; echo goes")
     with roost.started("log", "-f", "--turn", turn) as log:
         log.expect("waits\n")
         gate.touch()
@@ -111,18 +114,19 @@ def test_a_turn_is_followed_to_its_end(roost: Roost) -> None:
 
 
 def test_a_deleted_session_ends_its_feed_with_the_reason(roost: Roost) -> None:
-    roost("new", "--name", "brief")
+    brief = roost.daemon.create("sh", name="brief")
     with roost.started("log", "brief", "-f", "--events") as log:
         log.expect("session.created")
-        roost("rm", "brief")
+        roost.daemon.call("session.delete", session=brief)
         assert (log.wait(), "session_deleted" in log.err()) == (6, True)
 
 
 def test_a_closed_pipe_is_quiet(roost: Roost) -> None:
-    roost("send", "-w", "told", "seq 1 40000")
-    command = f"{sys.executable} -m roost.client log told | head -n 1; echo ${{PIPESTATUS[0]}}"
+    session = roost.daemon.create("sh")
+    roost.daemon.run(session, "seq 1 40000")
+    command = f"{sys.executable} -m roost.client log {session} | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=roost.environ)
-    assert (done.stdout, done.stderr) == ("> echo one\n141\n", "")
+    assert (done.stdout, done.stderr) == ("> seq 1 40000\n141\n", "")
 
 
 def test_a_full_disk_behind_the_output_is_told(roost: Roost) -> None:
@@ -152,8 +156,8 @@ def test_call_reaches_every_method(roost: Roost) -> None:
 
 
 def test_call_shows_bytes_as_text(roost: Roost) -> None:
-    turn = json.loads(roost("show", "told", "--json").out)["last_turns"][-1]["id"]
-    (item,) = json.loads(roost("call", "turn.get", json.dumps({"turn": turn})).out)["items"]
+    turn = roost.daemon.call("turn.list", session="told")["turns"][0]["id"]
+    (item,) = roost.daemon.call("turn.get", turn=turn)["items"]
     assert json.loads(roost("call", "item.read", json.dumps({"item": item["id"]})).out)["data"] == "one\n"
 
 

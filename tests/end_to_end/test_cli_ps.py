@@ -1,31 +1,37 @@
 """``roost ps``: what the daemon and its sessions use, as a table, as JSON, of some sessions only."""
 
 import json
-from collections.abc import Generator
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running, wait_until
+from helpers.daemon import wait_until
 
 
 @pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        made = Roost(daemon)
-        for name in ("one", "two", "idle"):
-            made("new", "--name", name)
-        made("start", "one", "two")
-        made("send", "one", "sleep 600")
-        yield made
+def without_children(roost: Roost) -> str:
+    """What it shows before there is a session."""
+    return roost("ps").out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sessions(roost: Roost, without_children: str) -> None:
+    for name in ("one", "two", "idle"):
+        roost.daemon.create(name=name)
+    for name in ("one", "two"):
+        roost.daemon.call("session.start", session=name)
+    roost.daemon.send("one", "sleep 600")
 
 
 def test_the_daemon_stands_first_then_each_session_that_has_a_child(roost: Roost) -> None:
-    def seen() -> list[list[str]]:
-        return [line.split() for line in roost("ps").out.splitlines()]
+    one_id = roost.daemon.session("one")["id"]
 
-    wait_until(lambda: seen()[2][3] != "1", "the sleep is counted")
-    header, daemon, one, two = seen()
+    def processes() -> int:
+        (used,) = [use for use in roost.daemon.call("daemon.stats")["processes"] if use["session"] == one_id]
+        return int(used["processes"])
+
+    wait_until(lambda: processes() > 1, "the sleep is counted")
+    header, daemon, one, two = [line.split() for line in roost("ps").out.splitlines()]
     assert header == ["SESSION", "NAME", "PID", "PROCS", "THREADS", "CPU", "MEM", "FDS", "AGE"]
     assert daemon[:4] == ["-", "roostd", str(roost.daemon.pid), "1"]
     session = roost.daemon.session("one")
@@ -51,9 +57,8 @@ def test_for_programs(roost: Roost) -> None:
     assert roost("ps", "-q").out.split() == [str(pid) for pid in pids]
 
 
-def test_a_daemon_without_children_shows_itself() -> None:
-    with running() as daemon:
-        assert [line.split()[1] for line in Roost(daemon)("ps").out.splitlines()] == ["NAME", "roostd"]
+def test_a_daemon_without_children_shows_itself(without_children: str) -> None:
+    assert [line.split()[1] for line in without_children.splitlines()] == ["NAME", "roostd"]
 
 
 def test_it_starts_no_daemon(roost: Roost) -> None:

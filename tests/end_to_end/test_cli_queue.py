@@ -1,43 +1,39 @@
 """The verbs about turns that wait or run: send, queue, release, cancel, wait."""
 
 import json
-from collections.abc import Generator
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running, wait_until
-
-
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        yield Roost(daemon)
+from helpers.daemon import wait_until
 
 
 class Busy:
     """A session with one turn that runs until it is let go, and three that wait."""
 
     def __init__(self, roost: Roost, name: str) -> None:
-        self.roost, self.name = roost, name
+        self.roost, self.daemon, self.name = roost, roost.daemon, name
         self.gate = roost.daemon.workspace / f"{name}-go"
-        roost("new", "--name", name)
-        self.running = self.send(f"while [ ! -e {self.gate} ]; do sleep 0.02; done")
-        self.waiting = [self.send(f"echo {n}") for n in (1, 2, 3)]
-
-    def send(self, prompt: str) -> str:
-        return self.roost("send", "-q", self.name, prompt).out.strip()
+        self.daemon.create("sh", name=name)
+        self.running = self.daemon.send(name, f"while [ ! -e {self.gate} ]; do sleep 0.02; done")
+        self.waiting = [self.daemon.send(name, f"echo {n}") for n in (1, 2, 3)]
 
     def queue(self, *argv: str) -> list[str]:
         """The turns that wait, after changing them as ``argv`` says."""
         if argv:
             done = self.roost("queue", self.name, *argv)
             assert done.status == 0, done.err
-        return self.roost("queue", self.name, "-q").out.split()
+        return [turn["id"] for turn in self.daemon.call("turn.list", session=self.name, state="queued")["turns"]]
+
+    def printed(self) -> list[str]:
+        """What the turns that ran have printed, in the order that they ran in."""
+        started = [event["turn"] for event in self.daemon.events(self.name) if event["kind"] == "turn.started"]
+        return [self.daemon.output(turn) for turn in started]
 
     def finish(self) -> None:
         self.gate.touch()
-        assert self.roost("wait", self.name).status == 0
+        session = self.daemon.call("session.wait", session=self.name)["session"]
+        assert self.daemon.wait(session["last_turn"])["state"] == "completed"
 
 
 def test_send_prints_the_turn_and_what_is_before_it(roost: Roost) -> None:
@@ -51,10 +47,10 @@ def test_send_prints_the_turn_and_what_is_before_it(roost: Roost) -> None:
 
 
 def test_send_and_wait_streams_the_turn(roost: Roost) -> None:
-    roost("new", "--name", "streamed")
+    session = roost.daemon.create("sh", name="streamed")
     done = roost("send", "-w", "streamed", "echo out; exit 7")
     assert (done.status, done.out) == (1, "out\n")
-    last = json.loads(roost("show", "streamed", "--json").out)["last_turn"]
+    last = roost.daemon.session(session)["last_turn"]
     assert roost("send", "-w", "streamed", "--retry", last).out == "out\n"
     (roost.daemon.workspace / "other").write_text("echo other")
     assert roost("send", "-w", "streamed", "--retry", last, "--file", "other").out == "other\n"
@@ -82,9 +78,7 @@ def test_prompts_that_wait_are_edited_moved_and_removed(roost: Roost) -> None:
     assert busy.queue("rm", second) == [third, first]
     assert busy.queue("edit", first, "echo", "edited") == [third, first]
     busy.finish()
-    printed = roost("log", "changed").out
-    assert printed.index("\n3\n") < printed.index("\nedited\n")
-    assert "\n2\n" not in printed and "\n1\n" not in printed
+    assert busy.printed() == ["", "3\n", "edited\n"]
 
 
 def test_edit_opens_the_editor_on_the_prompt_as_it_is(roost: Roost) -> None:
@@ -95,7 +89,7 @@ def test_edit_opens_the_editor_on_the_prompt_as_it_is(roost: Roost) -> None:
     with roost.started("queue", "edited", "edit", busy.waiting[0], terminal=True, VISUAL=str(editor)) as edit:
         edit.expect("done")
         assert edit.wait() == 0
-    assert json.loads(roost("queue", "edited", "--json").out.splitlines()[0])["input"] == "printf 1"
+    assert roost.daemon.call("turn.get", turn=busy.waiting[0])["turn"]["input"] == "printf 1"
     busy.finish()
 
 
@@ -119,8 +113,8 @@ def test_only_what_waits_in_this_session_can_be_changed(roost: Roost) -> None:
 
 def test_a_failure_holds_the_queue_until_it_is_released(roost: Roost) -> None:
     busy = Busy(roost, "held")
-    roost("cancel", busy.running)
-    assert roost("wait", busy.running).status == 6
+    roost.daemon.call("turn.cancel", turn=busy.running)
+    roost.daemon.wait(busy.running)
     waited = roost("wait", "held")
     assert waited.status == 8 and "3 queued, and it is on hold" in waited.err
     sent = roost("send", "held", "echo 4")
@@ -129,8 +123,8 @@ def test_a_failure_holds_the_queue_until_it_is_released(roost: Roost) -> None:
     assert roost("queue", "held", "rm", busy.waiting[0]).status == 0
     released = roost("release", "held")
     assert released.status == 0 and "roost attach held" in released.err
-    assert roost("wait", "held").status == 0
-    assert [line for line in roost("log", "held").out.splitlines() if line.isdigit()] == ["2", "3", "4"]
+    roost.daemon.call("session.wait", session="held")
+    assert busy.printed() == ["", "2\n", "3\n", "4\n"]
 
 
 def test_cancel_takes_a_session_or_a_turn_and_twice_is_once(roost: Roost) -> None:
@@ -158,9 +152,9 @@ def test_wait_gives_up_in_time(roost: Roost) -> None:
 
 
 def test_wait_has_the_status_of_the_turn(roost: Roost) -> None:
-    roost("new", "--name", "ended")
+    roost.daemon.create("sh", name="ended")
     assert roost("wait", "ended") == (0, "", "")
-    turn = roost("send", "-q", "ended", "exit 1").out.strip()
+    turn = roost.daemon.send("ended", "exit 1")
     assert roost("wait", turn) == (1, f"{turn} failed\n", "")
     assert roost("wait", "ended", "-q") == (1, "", "")
     assert json.loads(roost("wait", turn, "--json").out)["exit_code"] == 1

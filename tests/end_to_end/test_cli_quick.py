@@ -4,12 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Generator
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running
 
 SLOW = {"pydantic", "trio", "rich", "importlib.metadata", "asyncio", "typing", "json", "socket", "subprocess", "shutil"}
 """Modules that a quick verb does without."""
@@ -22,13 +20,10 @@ sys.exit(status)
 """
 
 
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        made = Roost(daemon)
-        made("new", "--name", "seen")
-        made("send", "-w", "seen", "echo [red]x[/red]")
-        yield made
+@pytest.fixture(scope="module", autouse=True)
+def seen(roost: Roost) -> None:
+    """A session with a turn behind it, called ``seen``."""
+    roost.daemon.run(roost.daemon.create("sh", name="seen"), "echo [red]x[/red]")
 
 
 @pytest.mark.parametrize("argv", [["ls"], ["ls", "-q"], ["show", "seen"], ["queue", "seen"], ["cancel", "seen"]])
@@ -68,7 +63,7 @@ def test_what_a_command_prints_reaches_the_terminal_as_it_is(roost: Roost) -> No
     with roost.started("run", r"printf '\033[31mred\033[0m\n'", terminal=True) as run:
         assert "\x1b[31mred\x1b[0m" in run.rest()
     with roost.started("show", "seen", terminal=True) as show:
-        roost("send", "-w", "seen", "true # \x1b[31m")
+        roost.daemon.run("seen", "true # \x1b[31m")
         assert "\x1b[31m" not in show.rest().replace("\x1b[31mfailed", "")
 
 

@@ -4,25 +4,22 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running, wait_until
-
-
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        yield Roost(daemon)
+from helpers.daemon import wait_until
 
 
 def only(pattern: str, text: str) -> str:
     found = re.findall(pattern, text)
     assert len(set(found)) == 1, text
     return str(found[0])
+
+
+def sessions(roost: Roost) -> list[str]:
+    return [session["id"] for session in roost.daemon.call("session.list", limit=1000)["sessions"]]
 
 
 def test_output_is_streamed_and_the_status_is_the_turns(roost: Roost) -> None:
@@ -96,10 +93,10 @@ def test_prompts_from_stdin_and_files(roost: Roost, tmp_path: Path) -> None:
 def test_no_prompt_is_wrong_usage_and_makes_no_session(
     roost: Roost, argv: list[str], stdin: str | bytes, message: str
 ) -> None:
-    before = roost("ls", "-q").out
+    before = sessions(roost)
     done = roost("run", *argv, stdin=stdin)
     assert done.status == 2 and message in done.err
-    assert roost("ls", "-q").out == before
+    assert sessions(roost) == before
 
 
 def test_an_editor_opens_on_a_terminal(roost: Roost, tmp_path: Path) -> None:
@@ -118,10 +115,11 @@ def test_detached_it_prints_the_session_and_goes_on(roost: Roost) -> None:
     done = roost("run", "-d", "echo later")
     session = only(r"^(s-\w{16})\n$", done.out)
     assert f"roost attach {session}" in done.err
-    assert roost("wait", session).status == 0
+    last = roost.daemon.call("session.wait", session=session)["session"]["last_turn"]
+    assert roost.daemon.output(last) == "later\n"
     assert roost("run", "-dq", "true").err == ""
     ids = json.loads(roost("run", "-d", "--json", "true").out)
-    assert roost("wait", ids["turn"]).out == f"{ids['turn']} completed\n"
+    assert roost.daemon.wait(ids["turn"])["state"] == "completed"
 
 
 def test_quiet_prints_the_final_message_whole(roost: Roost) -> None:
@@ -171,35 +169,35 @@ def test_ctrl_c_twice_leaves_the_turn_running(roost: Roost) -> None:
         left = run.expect("roost attach")
         assert run.wait() == 130
     assert "left t-" in left
-    assert json.loads(roost("show", "left", "--json").out)["turn"] is not None
-    assert roost("rm", "--force", "left").status == 0
+    assert roost.daemon.session("left")["turn"] is not None
 
 
 def test_a_session_on_hold_is_8_and_says_what_to_do(roost: Roost) -> None:
-    assert roost("new", "--name", "held").status == 0
-    blocker = roost("send", "-q", "held", "while [ ! -e unblock ]; do sleep 0.02; done; exit 1").out.strip()
-    assert roost("send", "-q", "held", "echo behind").status == 0
+    roost.daemon.create("sh", name="held")
+    blocker = roost.daemon.send("held", "while [ ! -e unblock ]; do sleep 0.02; done; exit 1")
+    roost.daemon.send("held", "echo behind")
     with roost.started("run", "-s", "held", "echo waits", terminal=True) as run:
-        wait_until(lambda: len(roost("queue", "held", "-q").out.split()) == 2, "the prompt is queued")
+        wait_until(lambda: roost.daemon.session("held")["queued"] == 2, "the prompt is queued")
         (roost.daemon.workspace / "unblock").touch()
         run.expect("is on hold (")
         run.expect("roost release")
         assert run.wait() == 8
-    assert roost("wait", "-q", blocker).status == 1
+    assert roost.daemon.wait(blocker)["state"] == "failed"
     done = roost("run", "-s", "held", "echo too")
     assert done.status == 8 and "on hold" in done.err and "roost release" in done.err
-    assert roost("release", "held").status == 0
-    assert roost("wait", "held").status == 0
+    roost.daemon.call("session.release", session="held")
+    settled = roost.daemon.call("session.wait", session="held")["session"]
+    assert settled["hold"] is None and roost.daemon.output(settled["last_turn"]) == "too\n"
 
 
 def test_a_hold_of_what_is_behind_it_does_not_end_it(roost: Roost) -> None:
-    assert roost("new", "--name", "before").status == 0
+    roost.daemon.create("sh", name="before")
     with roost.started(
         "run", "-s", "before", "trap 'echo told; exit 5' TERM; echo runs; while :; do sleep 0.02; done"
     ) as run:
         run.expect("runs\n")
-        assert roost("send", "before", "true").status == 0
-        assert roost("stop", "before").status == 0
+        roost.daemon.send("before", "true")
+        roost.daemon.call("session.stop", session="before")
         assert "told\n" in run.rest()
         assert run.wait() == 6
 
@@ -209,8 +207,8 @@ def test_a_closed_pipe_is_quiet(roost: Roost) -> None:
         run.expect("first\n")
         run.stop_reading()
         assert (run.wait(), run.err()) == (141, "")
-    assert json.loads(roost("show", "piped", "--json").out)["turn"] is not None, "the turn goes on"
-    assert roost("cancel", "piped").status == 0
+    assert roost.daemon.session("piped")["turn"] is not None, "the turn goes on"
+    roost.daemon.call("turn.cancel", turn=roost.daemon.session("piped")["turn"])
 
 
 def test_on_a_terminal_it_says_how_to_go_on(roost: Roost) -> None:

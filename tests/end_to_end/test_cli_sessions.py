@@ -1,44 +1,24 @@
 """The verbs that make, show and change sessions: new ls show start stop state clear checkpoint archive rename rm."""
 
 import json
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import running
 
 
-@pytest.fixture(scope="module")
-def roost() -> Generator[Roost]:
-    with running() as daemon:
-        yield Roost(daemon)
-
-
-def new(roost: Roost, name: str, *argv: str) -> str:
-    """A new session's id."""
-    done = roost("new", "--name", name, *argv)
-    assert done.status == 0, done.err
-    return done.out.strip()
-
-
-def shown(roost: Roost, session: str) -> dict[str, object]:
-    return dict(json.loads(roost("show", session, "--json").out))
-
-
-def test_without_sessions_ls_says_how_to_make_one() -> None:
-    with running() as daemon:
-        roost = Roost(daemon)
-        done = roost("ls")
-        assert (done.status, done.out) == (0, "")
-        assert "roost run" in done.err
-        assert roost("ls", "-q") == (0, "", "")
+def test_without_sessions_ls_says_how_to_make_one(roost: Roost) -> None:
+    roost.daemon.delete_all()
+    done = roost("ls")
+    assert (done.status, done.out) == (0, "")
+    assert "roost run" in done.err
+    assert roost("ls", "-q") == (0, "", "")
 
 
 def test_new_prints_the_id_and_says_what_to_do_next(roost: Roost) -> None:
     done = roost("new", "--name", "fresh", "-e", "thinking", "--after", "failed=continue")
-    session = shown(roost, done.out.strip())
+    session = roost.daemon.session(done.out.strip())
     assert session["name"] == "fresh" and session["engine"] == "thinking" and session["state"] == "idle"
     assert session["after"] == {"failed": "continue", "interrupted": "hold", "cancelled": "hold"}
     assert "roost attach fresh" in done.err
@@ -46,21 +26,22 @@ def test_new_prints_the_id_and_says_what_to_do_next(roost: Roost) -> None:
 
 
 def test_the_workspace_is_the_working_directory_or_the_one_named(roost: Roost, tmp_path: Path) -> None:
-    assert shown(roost, new(roost, "here"))["workspace"] == str(roost.daemon.workspace)
-    assert shown(roost, new(roost, "there", "-C", str(tmp_path)))["workspace"] == str(tmp_path)
+    for options, workspace in ([], roost.daemon.workspace), (["-C", str(tmp_path)], tmp_path):
+        session = roost("new", *options).out.strip()
+        assert roost.daemon.session(session)["workspace"] == str(workspace)
 
 
 def test_ls_lists_states_and_marks(roost: Roost) -> None:
-    new(roost, "listed")
-    assert roost("run", "-q", "-s", "listed", "exit 3").status == 1
+    roost.daemon.create(name="listed")
+    roost.daemon.run("listed", "exit 3")
     for prompt in ("while [ ! -e fail ]; do sleep 0.02; done; exit 4", "echo behind"):
-        roost("send", "listed", prompt)
+        roost.daemon.send("listed", prompt)
     (roost.daemon.workspace / "fail").touch()
-    assert roost("wait", "listed").status == 8
-    (line,) = [line for line in roost("ls").out.splitlines() if " listed " in line]
+    roost.daemon.call("session.wait", session="listed")
+    header, *rows = roost("ls").out.splitlines()
+    (line,) = [line for line in rows if " listed " in line]
     assert line.split()[2:5] == ["shell", "ready", "1"]
     assert "on hold: failed" in line and str(roost.daemon.workspace) in line
-    header, *rows = roost("ls").out.splitlines()
     assert header.split() == ["SESSION", "NAME", "ENGINE", "STATE", "QUEUE", "AGE", "WORKSPACE", "NOTE"]
     assert len(rows) == len(roost("ls", "-q").out.splitlines()) == len(roost("ls", "--json").out.splitlines())
 
@@ -76,8 +57,8 @@ def test_ls_pages_through_more_sessions_than_one_answer_holds(roost: Roost) -> N
 
 
 def test_show_tells_of_a_session_and_its_turns(roost: Roost) -> None:
-    session = new(roost, "seen")
-    roost("run", "-s", "seen", "echo one")
+    session = roost.daemon.create("sh", name="seen")
+    roost.daemon.run(session, "echo one")
     text = roost("show", "seen").out
     assert f"session     {session}\n" in text
     assert "echo one" in text.splitlines()[-1]
@@ -85,9 +66,8 @@ def test_show_tells_of_a_session_and_its_turns(roost: Roost) -> None:
 
 
 def test_show_tells_of_a_turn_and_all_its_output(roost: Roost) -> None:
-    new(roost, "shower")
-    turn = roost("send", "-q", "shower", "head -c 400000 /dev/zero | tr '\\0' z; exit 5").out.strip()
-    assert roost("wait", turn).status == 1
+    turn = roost.daemon.send(roost.daemon.create("sh"), "head -c 400000 /dev/zero | tr '\\0' z; exit 5")
+    roost.daemon.wait(turn)
     text = roost("show", turn[:10]).out
     assert f"turn         {turn}\n" in text and "exit status  5\n" in text
     assert text.count("z") >= 400_000
@@ -109,18 +89,18 @@ def test_a_turn_that_is_not_there_is_4_too(roost: Roost, verb: str) -> None:
 
 
 def test_start_and_stop_a_child(roost: Roost) -> None:
-    session = new(roost, "child")
+    session = roost.daemon.create(name="child")
     done = roost("start", "child")
     assert (done.status, done.out) == (0, f"{session} ready\n")
     assert "roost send child" in done.err
-    assert shown(roost, "child")["pid"]
+    assert roost.daemon.session("child")["pid"]
     assert roost("stop", "child").out == f"{session} idle\n"
-    assert shown(roost, "child")["pid"] is None
+    assert roost.daemon.session("child")["pid"] is None
     assert roost("stop").status == 2
 
 
 def test_stop_force_ends_a_turn_that_is_deaf(roost: Roost) -> None:
-    new(roost, "deaf")
+    roost.daemon.create(name="deaf")
     with roost.started("run", "-s", "deaf", "trap '' INT TERM; echo on; sleep 60") as run:
         run.expect("on\n")
         assert roost("stop", "--force", "deaf").status == 0
@@ -128,23 +108,23 @@ def test_stop_force_ends_a_turn_that_is_deaf(roost: Roost) -> None:
 
 
 def test_several_at_once_and_the_first_failure_counts(roost: Roost) -> None:
-    one, two = new(roost, "one"), new(roost, "two")
+    one, two = roost.daemon.create(name="one"), roost.daemon.create(name="two")
     done = roost("start", "one", "nobody", "two")
     assert (done.status, done.out) == (4, f"{one} ready\n{two} ready\n")
     assert "nobody" in done.err
     live = {json.loads(line)["id"] for line in roost("stop", "--all", "--json").out.splitlines()}
     assert {one, two} <= live
-    assert "ready" not in roost("ls").out
+    assert "ready" not in {session["state"] for session in roost.daemon.call("session.list", limit=1000)["sessions"]}
 
 
 def test_state_and_checkpoints(roost: Roost) -> None:
-    new(roost, "stateful")
-    assert roost("run", "-s", "stateful", "export A=1").status == 0
+    roost.daemon.create(name="stateful")
+    roost.daemon.run("stateful", "export A=1")
     done = roost("state", "stateful")
     assert json.loads(done.out)["env"] == {"A": "1"} and done.err.startswith("from the ")
     saved = roost("checkpoint", "stateful", "before")
     assert saved.out.splitlines()[1].split()[0] == "before" and "roost state stateful --name before" in saved.err
-    roost("run", "-s", "stateful", "export A=2")
+    roost.daemon.run("stateful", "export A=2")
     assert json.loads(roost("state", "stateful", "--name", "before").out)["env"] == {"A": "1"}
     assert json.loads(roost("state", "stateful", "--json").out)["state"]["env"] == {"A": "2"}
     names = {line.split()[0] for line in roost("checkpoint", "stateful", "--list").out.splitlines()[1:]}
@@ -155,14 +135,14 @@ def test_state_and_checkpoints(roost: Roost) -> None:
 
 
 def test_a_session_that_did_nothing_has_no_state_and_no_checkpoint(roost: Roost) -> None:
-    new(roost, "blank")
+    roost.daemon.create(name="blank")
     assert roost("state", "blank").err == "it has no state yet\n"
     done = roost("checkpoint", "blank", "--list")
     assert (done.status, done.out) == (0, "") and "nothing was saved yet" in done.err
 
 
 def test_archive_and_unarchive(roost: Roost) -> None:
-    session = new(roost, "away")
+    session = roost.daemon.create(name="away")
     done = roost("archive", "away")
     assert (done.status, done.out) == (0, f"{session} archived\n")
     assert "roost unarchive away" in done.err
@@ -174,10 +154,10 @@ def test_archive_and_unarchive(roost: Roost) -> None:
 
 
 def test_rename(roost: Roost) -> None:
-    session = new(roost, "old")
+    session = roost.daemon.create(name="old")
     assert roost("rename", "old", "renamed").err == f"{session} is renamed now\n"
-    assert shown(roost, "renamed")["id"] == session
-    taken = new(roost, "taken")
+    assert roost.daemon.session("renamed")["id"] == session
+    taken = roost.daemon.create(name="taken")
     done = roost("rename", taken, "renamed")
     assert done.status == 8 and done.err.endswith("(name_taken)\n")
     assert roost("rename", "renamed", "no good").status == 2
@@ -185,7 +165,7 @@ def test_rename(roost: Roost) -> None:
 
 
 def test_rm_deletes_and_refuses_what_runs_unless_forced(roost: Roost) -> None:
-    session = new(roost, "gone")
+    session = roost.daemon.create(name="gone")
     with roost.started("run", "-s", "gone", "echo on; sleep 60") as run:
         run.expect("on\n")
         refused = roost("rm", "gone")
@@ -193,7 +173,7 @@ def test_rm_deletes_and_refuses_what_runs_unless_forced(roost: Roost) -> None:
         assert roost("rm", "--force", "gone") == (0, "", "1 deleted; `roost ls` lists the others\n")
         assert run.wait() == 6
     assert session not in roost("ls", "-a").out
-    one, two, three = [new(roost, f"gone-{n}") for n in range(3)]
+    one, two, three = [roost.daemon.create(name=f"gone-{n}") for n in range(3)]
     done = roost("rm", one, "nobody", two)
     assert (done.status, done.out) == (4, "") and done.err.endswith("\n2 deleted; `roost ls` lists the others\n")
     assert roost("rm", "-q", three) == (0, "", "")

@@ -1,33 +1,16 @@
 """``roost stop`` and ``archive`` where a state cannot be saved: what is lost is said, and counts."""
 
 import json
-from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
 from helpers.cli import Roost
-from helpers.daemon import Daemon
-from helpers.engines import engines
-from helpers.worker_driver import script
 from roost.protocol.worker import MOST_STATE
 
-LOSSY = f"[engines.lossy]\nkind = 'worker'\ncommand = {json.dumps(script('unsavable'))}\n"
-
-
-@pytest.fixture
-def roost(tmp_path: Path) -> Generator[Roost]:
-    daemon = Daemon(tmp_path / "s", engines(LOSSY))
-    try:
-        yield Roost(daemon.start())
-    finally:
-        daemon.close()
-
-
-def ran(roost: Roost, name: str, prompt: str, engine: str = "lossy") -> str:
+def ran(roost: Roost, prompt: str, engine: str = "lossy") -> str:
     """A new session after one turn."""
-    session = roost("new", "-e", engine, "--name", name).out.strip()
-    assert roost("send", "-w", name, prompt).status == 0
+    session = roost.daemon.create(engine)
+    assert roost.daemon.run(session, prompt)["state"] == "completed"
     return session
 
 
@@ -39,20 +22,21 @@ def ran(roost: Roost, name: str, prompt: str, engine: str = "lossy") -> str:
 def test_a_state_that_cannot_be_saved_is_said_and_counts(
     roost: Roost, engine: str, prompt: str, why: str, verb: str, becomes: str
 ) -> None:
-    session = ran(roost, "lossy", prompt, engine)
-    done = roost(verb, "lossy")
+    session = ran(roost, prompt, engine)
+    done = roost(verb, session)
     assert (done.status, done.out) == (1, f"{session} {becomes}\n")
     assert f"the state of {session} could not be saved and is lost: " in done.err and why in done.err
     (note,) = [
-        line for line in roost("log", "lossy").out.splitlines() if line.startswith("its state could not be saved")
+        line for line in roost("log", session).out.splitlines() if line.startswith("its state could not be saved")
     ]
     assert why in note
-    assert roost(verb, "lossy").status == 0, "there is nothing more to lose"
+    assert roost(verb, session).status == 0, "there is nothing more to lose"
 
 
 def test_each_loss_is_said_and_nobody_elses(roost: Roost) -> None:
-    lost = {ran(roost, name, "nothing") for name in ("one", "two")}
-    kept = ran(roost, "three", "fine")
+    roost.daemon.delete_all()
+    lost = {ran(roost, "nothing") for _ in range(2)}
+    kept = ran(roost, "fine")
     done = roost("stop", "--all", "--json")
     assert done.status == 1
     assert {json.loads(line)["id"] for line in done.out.splitlines()} == {*lost, kept}
@@ -61,6 +45,6 @@ def test_each_loss_is_said_and_nobody_elses(roost: Roost) -> None:
 
 
 def test_who_forces_the_stop_gives_the_state_up(roost: Roost) -> None:
-    session = ran(roost, "forced", "nothing")
-    done = roost("stop", "--force", "forced")
+    session = ran(roost, "nothing")
+    done = roost("stop", "--force", session)
     assert (done.status, done.out) == (0, f"{session} idle\n") and "saved" not in done.err

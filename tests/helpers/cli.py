@@ -1,6 +1,7 @@
 """The command ``roost`` as a person or a script uses it, against a daemon of a test."""
 
 import contextlib
+import json
 import os
 import pty
 import select
@@ -13,7 +14,27 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from helpers.daemon import DEADLINE, Daemon
+from helpers.engines import engines
+from helpers.worker_driver import script
 
+INTENSITY = 2
+SETTINGS = engines(
+    f"""
+[sessions]
+restart_intensity = {INTENSITY}
+[engines.dies]
+command = ["sh", "-c", "while [ -e hold ]; do sleep 0.01; done; exit 1"]
+[engines.lossy]
+kind = "worker"
+command = {json.dumps(script("unsavable"))}
+[engines.narrow]
+command = ["sh", "-c", "ulimit -n"]
+kind = "command"
+prompt = "stdin"
+nofile = 60
+"""
+)
+"""Of the daemon that the tests of the commands share."""
 _COMMAND = [sys.executable, "-m", "roost.client"]
 _ON_TERMINAL = """
 import fcntl, sys, termios

@@ -95,6 +95,10 @@ class Daemon:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"roostd exited with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+        return self.serves()
+
+    def serves(self) -> bool:
+        """Whether there is one that answers."""
         try:
             with self.connect() as connection:
                 connection.call("daemon.status", {})
@@ -175,6 +179,18 @@ class Daemon:
     def output(self, turn: str) -> str:
         """What the items of a turn hold, joined."""
         return "".join(item["content"] for item in self.call("turn.get", turn=turn)["items"])
+
+    def delete_all(self) -> None:
+        """Delete every session."""
+        with self.connect() as connection:
+            for archived in (False, True):
+                while sessions := connection.call("session.list", {"archived": archived})["sessions"]:
+                    asked = [
+                        connection.send("session.delete", {"session": session["id"], "force": True})
+                        for session in sessions
+                    ]
+                    for msgid in asked:
+                        connection.result(msgid, "session.delete")
 
     def events(self, session: str | None = None, after: int = 0) -> list[dict[str, Any]]:
         """All events of a session, or of all, by events.read."""
