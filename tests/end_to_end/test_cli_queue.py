@@ -42,6 +42,8 @@ def test_send_prints_the_turn_and_what_is_before_it(roost: Roost) -> None:
     assert done.out.startswith("t-") and done.out.count("\n") == 1
     assert "after 4 before it" in done.err and f"roost wait {done.out.strip()}" in done.err
     assert json.loads(roost("send", "sent", "echo 5", "--json").out)["ahead"] == 5
+    quiet = roost("send", "-q", "sent", "echo 6")
+    assert (quiet.out.strip(), quiet.err) == (busy.queue()[-1], "")
     busy.finish()
     assert "it runs now" in roost("send", "sent", "true").err
 
@@ -60,7 +62,7 @@ def test_the_queue_is_listed_in_the_order_it_runs(roost: Roost) -> None:
     busy = Busy(roost, "listed")
     header, *rows = roost("queue", "listed").out.splitlines()
     assert header.split() == ["NUMBER", "TURN", "STATE", "REASON", "AGE", "TOOK", "PROMPT"]
-    assert [row.split()[1] for row in rows] == busy.waiting
+    assert [row.split()[1] for row in rows] == busy.waiting == roost("queue", "listed", "-q").out.split()
     assert [json.loads(line)["input"] for line in roost("queue", "listed", "--json").out.splitlines()] == [
         "echo 1",
         "echo 2",

@@ -115,11 +115,11 @@ def test_detached_it_prints_the_session_and_goes_on(roost: Roost) -> None:
     done = roost("run", "-d", "echo later")
     session = only(r"^(s-\w{16})\n$", done.out)
     assert f"roost attach {session}" in done.err
-    last = roost.daemon.call("session.wait", session=session)["session"]["last_turn"]
-    assert roost.daemon.output(last) == "later\n"
+    assert roost("wait", session).status == 0
+    assert roost.daemon.output(roost.daemon.session(session)["last_turn"]) == "later\n"
     assert roost("run", "-dq", "true").err == ""
     ids = json.loads(roost("run", "-d", "--json", "true").out)
-    assert roost.daemon.wait(ids["turn"])["state"] == "completed"
+    assert roost("wait", ids["turn"]).out == f"{ids['turn']} completed\n"
 
 
 def test_quiet_prints_the_final_message_whole(roost: Roost) -> None:
@@ -197,7 +197,7 @@ def test_a_hold_of_what_is_behind_it_does_not_end_it(roost: Roost) -> None:
     ) as run:
         run.expect("runs\n")
         roost.daemon.send("before", "true")
-        roost.daemon.call("session.stop", session="before")
+        assert roost("stop", "before").status == 0
         assert "told\n" in run.rest()
         assert run.wait() == 6
 

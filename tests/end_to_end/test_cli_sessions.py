@@ -23,6 +23,8 @@ def test_new_prints_the_id_and_says_what_to_do_next(roost: Roost) -> None:
     assert session["after"] == {"failed": "continue", "interrupted": "hold", "cancelled": "hold"}
     assert "roost attach fresh" in done.err
     assert json.loads(roost("new", "--json").out)["engine"] == "shell"
+    quiet = roost("new", "-q")
+    assert quiet.err == "" and roost.daemon.session(quiet.out.strip())
 
 
 def test_the_workspace_is_the_working_directory_or_the_one_named(roost: Roost, tmp_path: Path) -> None:
@@ -33,7 +35,7 @@ def test_the_workspace_is_the_working_directory_or_the_one_named(roost: Roost, t
 
 def test_ls_lists_states_and_marks(roost: Roost) -> None:
     roost.daemon.create(name="listed")
-    roost.daemon.run("listed", "exit 3")
+    assert roost("run", "-q", "-s", "listed", "exit 3").status == 1
     for prompt in ("while [ ! -e fail ]; do sleep 0.02; done; exit 4", "echo behind"):
         roost.daemon.send("listed", prompt)
     (roost.daemon.workspace / "fail").touch()
