@@ -33,6 +33,12 @@ class Booted(ABC):
         """One property of a unit, as `systemctl show` prints it."""
         return self.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
 
+    def shown(self, unit: str, *names: str) -> list[str]:
+        """Properties of a unit, in this order."""
+        printed = self.run("systemctl", "show", "--property", ",".join(names), unit).stdout
+        values = dict(line.split("=", 1) for line in printed.splitlines())
+        return [values[name] for name in names]
+
     def wait_until(self, *command: str, timeout: float = 60) -> str:
         """Run a command again and again until it succeeds; what it printed then."""
         deadline = time.monotonic() + timeout

@@ -12,10 +12,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 import pytest
 
@@ -31,8 +30,6 @@ def require() -> None:
     tools = ["linux.uml", "bwrap", "setpriv", "/lib/systemd/systemd", "dbus-daemon", "/usr/bin/python3"]
     if missing := [tool for tool in tools if not shutil.which(tool)]:
         _without(f"needs {', '.join(missing)}")
-    if said := _forbidden():
-        pytest.skip(f"no kernel of its own: this host does not let one run as a process: {said}")
 
 
 def _without(reason: str) -> None:
@@ -40,7 +37,6 @@ def _without(reason: str) -> None:
     (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no kernel of its own: {reason}")
 
 
-@cache
 def _forbidden() -> str:
     """What a kernel said last that did not come as far as its first process; empty where it does."""
     with tempfile.TemporaryDirectory() as folder:
@@ -89,16 +85,22 @@ class Machine(Booted):
     def __enter__(self) -> Self:
         self.channel, theirs = socket.socketpair()
         self.replies = self.channel.makefile("r", encoding="utf-8", errors="replace")
-        with theirs, (self.folder / "console.log").open("wb") as log:
+        self.line, end = socket.socketpair()
+        self.line.settimeout(200)
+        channels = [theirs.fileno(), end.fileno()]
+        with theirs, end, (self.folder / "console.log").open("wb") as log:
             self.kernel = subprocess.Popen(
-                [*_confined(self.folder), "linux.uml", *self._parameters(theirs.fileno())],
+                [*_confined(self.folder), "linux.uml", *self._parameters(*channels)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[theirs.fileno()],
+                pass_fds=channels,
             )
         try:
-            assert self._reply(60) == ["ready"], self._console()
+            if self._reply(60) != ["ready"]:
+                if said := _forbidden():
+                    pytest.skip(f"no kernel of its own: this host does not let one run as a process: {said}")
+                raise AssertionError(self._console())
         except BaseException:
             self._remove()
             raise
@@ -127,9 +129,15 @@ class Machine(Booted):
         """What a shell script printed."""
         return self.run("sh", "-euc", script, "sh", *arguments, check=check).stdout
 
-    def _parameters(self, channel: int) -> list[str]:
+    def converse(self, *command: str) -> TextIO:
+        """Start a command on the second console; what is returned is its standard input and output."""
+        self.shell('exec 3<>/dev/tty2; stty raw -echo <&3; "$@" <&3 >&3 2>/run/converse.log &', *command)
+        return self.line.makefile("rw", encoding="utf-8")
+
+    def _parameters(self, channel: int, line: int) -> list[str]:
+        consoles = [f"con1=fd:{channel}", f"con2=fd:{line}"]
         boot = [f"EXCHANGE={self.folder}", "init=/bin/sh", "--", str(BOOT)]
-        return [f"mem={self.memory}", f"uml_dir={self.folder}/uml", *_root(), f"con1=fd:{channel}", *boot]
+        return [f"mem={self.memory}", f"uml_dir={self.folder}/uml", *_root(), *consoles, *boot]
 
     def _ask(self, *command: str) -> str:
         """Have a command run; the name that the answer will bear."""
@@ -156,3 +164,4 @@ class Machine(Booted):
         self.kernel.wait(10)
         self.replies.close()
         self.channel.close()
+        self.line.close()

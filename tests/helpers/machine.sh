@@ -30,7 +30,7 @@ StandardOutput=tty
 TTYPath=/dev/tty1
 WorkingDirectory=$EXCHANGE
 ExecStart=/bin/sh -c 'stty raw -echo; echo ready; \
-  while read -r name; do sh \$\$name.sh </dev/null >\$\$name.out 2>&1; echo \$\$name \$\$?; done'
+  while read -r name; do (. ./\$\$name.sh) </dev/null >\$\$name.out 2>&1; echo \$\$name \$\$?; done'
 UNIT
 
 umount /proc
