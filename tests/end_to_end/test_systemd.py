@@ -9,7 +9,15 @@ from helpers.installed import UNIT, Installed
 pytestmark = pytest.mark.container
 
 SESSIONS = 3
+STATE = "/var/lib/roost/agent"
 DROP_INS = f"/etc/systemd/system/{UNIT}.d"
+CLEAN = f"""
+systemctl kill --signal=CONT {UNIT}
+systemctl stop {UNIT}
+systemctl reset-failed {UNIT}
+rm -rf /var/lib/roost /etc/roost/roost.toml
+[ ! -e {DROP_INS} ] || {{ rm -r {DROP_INS}; systemctl daemon-reload; }}
+"""
 
 
 @pytest.fixture
@@ -17,10 +25,7 @@ def unit(machine: Installed) -> Iterator[Installed]:
     """The account's daemon, for a test to start with settings of its own; its state starts empty."""
     machine.forget_journal()
     yield machine
-    machine.run("systemctl", "kill", "--signal=CONT", UNIT, check=False)
-    machine.run("systemctl", "stop", UNIT, check=False)
-    machine.run("systemctl", "reset-failed", UNIT, check=False)
-    machine.run("sh", "-c", f"rm -rf /var/lib/roost /etc/roost/roost.toml {DROP_INS}; systemctl daemon-reload")
+    machine.run("sh", "-c", CLEAN)
 
 
 @pytest.fixture
@@ -33,9 +38,8 @@ def service(unit: Installed) -> Installed:
 def test_start_returns_when_the_daemon_answers(service: Installed) -> None:
     assert service.call("daemon.status")["phase"] == "running"
     assert service.show(UNIT, "StatusText") == "serving /run/roost/agent/roost.sock"
-    begun, active = (
-        int(service.show(UNIT, name)) for name in ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
-    )
+    times = service.shown(UNIT, "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+    begun, active = map(int, times)
     assert active - begun > 10_000, (
         "microseconds: Python alone takes longer, so it was not taken for ready at its start"
     )
@@ -52,7 +56,7 @@ def test_a_stop_in_mid_turn_saves_every_session_and_says_so(service: Installed) 
         service.printed(session, f"export EARLY={number}")
         cut_off[session] = service.begun(session, f"cd /tmp; export LATE={number}")
     service.run("systemctl", "stop", UNIT)
-    assert (service.show(UNIT, "Result"), service.show(UNIT, "ExecMainStatus")) == ("success", "0")
+    assert service.shown(UNIT, "Result", "ExecMainStatus") == ["success", "0"]
     assert service.pids("sleep 600") == [], "an orphan"
     assert service.run("test", "-e", "/run/roost/agent", check=False).returncode == 1
     saved = f"stopped (SIGTERM): {SESSIONS} sessions, {SESSIONS} saved, 0 unchanged, 0 failed, 0 timed out; "
@@ -127,7 +131,7 @@ def not_started(service: Installed, status: str) -> str:
 
 
 def stays_down(service: Installed, status: str) -> None:
-    shown = [service.show(UNIT, name) for name in ("ActiveState", "Result", "ExecMainStatus", "NRestarts")]
+    shown = service.shown(UNIT, "ActiveState", "Result", "ExecMainStatus", "NRestarts")
     assert shown == ["failed", "exit-code", status, "0"]
     # RestartSec= is 1 s: what systemd does next is decided when the main process has ended, not after that.
     assert service.run("systemctl", "list-jobs", "--no-legend").stdout == ""
@@ -138,33 +142,32 @@ def test_a_wrong_configuration_is_not_started_again(unit: Installed) -> None:
     assert "roost.toml:1: there is no setting no_such_key" in not_started(unit, "2")
 
 
-def test_a_refused_database_is_not_started_again(service: Installed) -> None:
-    service.run("systemctl", "stop", UNIT)
-    service.run("sh", "-c", "echo no database >/var/lib/roost/agent/roost.db")
-    assert "/var/lib/roost/agent/roost.db" in not_started(service, "10")
+def test_a_refused_database_is_not_started_again(unit: Installed) -> None:
+    unit.run("install", "-d", "-o", "agent", "-g", "agent", "-m", "700", STATE)
+    unit.as_agent("sh", "-c", f"echo no database >{STATE}/roost.db")
+    assert f"{STATE}/roost.db" in not_started(unit, "10")
 
 
-def test_a_lock_that_is_taken_is_not_waited_for(service: Installed) -> None:
-    service.run("systemctl", "stop", UNIT)
-    holder = "setsid flock /var/lib/roost/agent/lock sleep 603 >/dev/null 2>&1 &"
-    service.as_agent("sh", "-c", holder)
-    service.wait_until("pgrep", "-f", "^sleep 603")
-    assert "daemon_running" in not_started(service, "11")
-    service.run("pkill", "-f", "sleep 603")
+def test_a_lock_that_is_taken_is_not_waited_for(unit: Installed) -> None:
+    unit.run("install", "-d", "-o", "agent", "-g", "agent", "-m", "700", STATE)
+    unit.as_agent("sh", "-c", f"setsid flock {STATE}/lock sleep 603 >/dev/null 2>&1 &")
+    unit.wait_until("pgrep", "-f", "^sleep 603")
+    assert "daemon_running" in not_started(unit, "11")
+    unit.run("pkill", "-f", "sleep 603")
 
 
-def test_a_stop_that_loses_something_tells_the_truth_and_is_not_started_again(service: Installed) -> None:
-    service.configure("[checkpoints]\nbatch_timeout = '200ms'\n")
-    service.run("systemctl", "reload", UNIT)
-    session = service.create()
-    turn = service.begun(session, "export LATE=1")
-    service.run("pkill", "-STOP", "-u", "agent", "-f", "roost.worker.shell")
-    service.run("systemctl", "stop", UNIT)
-    stays_down(service, "9")
-    assert f"timed out: {session}" in service.journal()
-    assert service.pids("sleep 600|roost.worker") == []
-    service.run("systemctl", "start", UNIT)
-    assert service.call("turn.get", turn=turn)["turn"]["state"] == "interrupted"
+def test_a_stop_that_loses_something_tells_the_truth_and_is_not_started_again(unit: Installed) -> None:
+    unit.configure("[checkpoints]\nbatch_timeout = '200ms'\n")
+    unit.run("systemctl", "start", UNIT)
+    session = unit.create()
+    turn = unit.begun(session, "export LATE=1")
+    unit.run("pkill", "-STOP", "-u", "agent", "-f", "roost.worker.shell")
+    unit.run("systemctl", "stop", UNIT)
+    stays_down(unit, "9")
+    assert f"timed out: {session}" in unit.journal()
+    assert unit.pids("sleep 600|roost.worker") == []
+    unit.run("systemctl", "start", UNIT)
+    assert unit.call("turn.get", turn=turn)["turn"]["state"] == "interrupted"
 
 
 def test_a_reload_touches_no_session_and_its_status_is_truthful(service: Installed) -> None:
@@ -184,7 +187,7 @@ def test_a_reload_touches_no_session_and_its_status_is_truthful(service: Install
     assert service.call("hello", **hello)["limits"]["queue"] == 2
     wrong = "/etc/roost/roost.toml:3: limits.prompt must be a valid integer"
     assert wrong in service.show(UNIT, "StatusText") and wrong in service.journal()
-    shown = [service.show(UNIT, name) for name in ("ActiveState", "SubState", "MainPID", "NRestarts")]
+    shown = service.shown(UNIT, "ActiveState", "SubState", "MainPID", "NRestarts")
     assert shown == ["active", "running", main, "0"]
     assert service.call("session.get", session=session)["session"] == before
     assert service.call("turn.get", turn=turn)["turn"]["state"] == "running"
@@ -249,7 +252,7 @@ def test_the_shell_works_under_strict_conf(unit: Installed) -> None:
     assert unit.printed(session, "stat -c %a ~/made 2>/dev/null || { touch ~/made; stat -c %a ~/made; }") == "600"
     turn = unit.begun(session, "export A=2")
     unit.run("systemctl", "stop", UNIT)
-    assert (unit.show(UNIT, "Result"), unit.show(UNIT, "ExecMainStatus")) == ("success", "0")
+    assert unit.shown(UNIT, "Result", "ExecMainStatus") == ["success", "0"]
     unit.run("systemctl", "start", UNIT)
     assert unit.call("turn.get", turn=turn)["turn"]["state"] == "interrupted"
     assert unit.printed(session, "echo $A") == "2"

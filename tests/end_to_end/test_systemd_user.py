@@ -13,6 +13,13 @@ pytestmark = pytest.mark.container
 
 FOLDER = "/home/agent/.config/systemd/user"
 STATE = "/home/agent/.local/state/roost"
+CLEAN = f"""
+roost daemon stop --no-start
+systemctl --user stop roost.socket roost.service
+systemctl --user reset-failed
+rm -rf {FOLDER} {STATE} /home/agent/.config/roost
+systemctl --user daemon-reload
+"""
 
 
 class User:
@@ -20,14 +27,12 @@ class User:
 
     def __init__(self, machine: Installed) -> None:
         self.machine = machine
-        uid = machine.run("id", "-u", "agent").stdout.strip()
-        self.runtime = f"/run/user/{uid}"
+        self.runtime = f"/run/user/{machine.ids[0]}"
         self.socket = f"{self.runtime}/roost/roost.sock"
         machine.wait_until("test", "-S", f"{self.runtime}/systemd/private")
 
     def __call__(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        words = ["env", "-u", "ROOST_SOCKET", f"XDG_RUNTIME_DIR={self.runtime}", *command]
-        return self.machine.as_agent(*words, check=check)
+        return self.machine.as_agent(*command, check=check, environ={"XDG_RUNTIME_DIR": self.runtime})
 
     def systemctl(self, *words: str, check: bool = True) -> str:
         return self("systemctl", "--user", *words, check=check).stdout.strip()
@@ -47,11 +52,7 @@ class User:
 def user(machine: Installed) -> Iterator[User]:
     made = User(machine)
     yield made
-    made("roost", "daemon", "stop", "--no-start", check=False)
-    made.systemctl("stop", "roost.socket", "roost.service", check=False)
-    made.systemctl("reset-failed", check=False)
-    machine.run("rm", "-rf", FOLDER, STATE, "/home/agent/.config/roost")
-    made.systemctl("daemon-reload")
+    made("sh", "-c", CLEAN)
 
 
 def install(user: User) -> None:

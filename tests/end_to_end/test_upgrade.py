@@ -13,7 +13,8 @@ DROP_IN = f"/etc/systemd/system/{UNIT}.d"
 @pytest.fixture
 def upgradable(machine: Installed, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """The account's daemon, from a virtual environment that this test may change."""
-    machine.install("/opt/changing", "/mnt/wheel")
+    machine.run("cp", "-r", "/opt/roost", "/opt/changing")
+    machine.run("sed", "-i", "1s|/opt/roost/|/opt/changing/|", "/opt/changing/bin/roost", "/opt/changing/bin/roostd")
     build(newer(tmp_path_factory.mktemp("source") / "roost"), machine.newer)
     text = "[Service]\nEnvironment=PATH=/opt/changing/bin:/usr/bin:/bin\n"
     machine.run("sh", "-ec", f'mkdir {DROP_IN}; printf "%s" "$1" >{DROP_IN}/path.conf', "sh", text)

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,9 @@ exec setpriv --pdeathsig KILL unshare --mount --propagation private sh -ec '
   mkdir -p /run/overlay/changes /run/overlay/work /run/overlay/root
   mount -t overlay overlay /run/overlay/root \
     -o lowerdir=/,upperdir=/run/overlay/changes,workdir=/run/overlay/work
+  # What prepares a disk or a first start; generators are run anew by each daemon-reload, too.
+  (cd /run/overlay/root && rm -rf usr/lib/systemd/*-generators/* usr/lib/systemd/system/sysinit.target.wants \
+    usr/lib/systemd/system/timers.target.wants etc/systemd/system/*.wants)
   exec systemd-nspawn --quiet --directory=/run/overlay/root --register=no --keep-unit --private-network \
     --link-journal=no --console=read-only "$@" /lib/systemd/systemd systemd.unit=basic.target
 ' sh "$@"
@@ -88,15 +91,23 @@ class Container(Booted):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.run("systemctl", "poweroff", check=False)
+            self.run("systemctl", "--force", "poweroff", check=False)  # nothing in it is to be kept
             self.nspawn.wait(60)
         finally:
             self._remove()
 
-    def run(self, *command: str, check: bool = True, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        *command: str,
+        check: bool = True,
+        timeout: float = 200,
+        options: Sequence[str] = (),
+        environ: Mapping[str, str] = {},
+    ) -> subprocess.CompletedProcess[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ROOST_", "XDG_"))}
         done = subprocess.run(
-            self.inside(*command),
-            env=os.environ | {"PATH": PATH},
+            self.inside(*command, options=options),
+            env={**inherited, "PATH": PATH, **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -106,9 +117,9 @@ class Container(Booted):
         assert not check or done.returncode == 0, f"{command}: exit status {done.returncode}\n{done.stdout}"
         return done
 
-    def inside(self, *command: str) -> list[str]:
-        """The command that runs this one in the container, as its root."""
-        return ["nsenter", "--target", str(self.leader), "--all", "--", *command]
+    def inside(self, *command: str, options: Sequence[str] = ()) -> list[str]:
+        """The command that runs this one in the container, as its root where no option of nsenter says otherwise."""
+        return ["nsenter", "--target", str(self.leader), "--all", *options, "--", *command]
 
     def _wait_booted(self, deadline: float) -> None:
         """Wait until nspawn has a child and that child's systemd says `running`."""

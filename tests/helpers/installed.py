@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ NEWER = "99.0.0"
 
 # A virtual environment whose dependencies are those of the tests; they bring pip along.
 VENV = """
-/usr/bin/python3 -m venv --without-pip "$1"
-echo /mnt/packages >"$(echo "$1"/lib/python3.*/site-packages)/packages.pth"
+/usr/bin/python3 -m venv --without-pip /opt/roost
+echo /mnt/packages >"$(echo /opt/roost/lib/python3.*/site-packages)/packages.pth"
 """
 PIP = (
     *("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--root-user-action=ignore"),
@@ -49,9 +50,8 @@ def other_python() -> str | None:
 
 def build(source: Path, folder: Path) -> None:
     """Put the wheel of ``source`` into ``folder``, without a network."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
-    command += ["--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", str(folder), str(source)]
-    subprocess.run(command, check=True, timeout=120)
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=source, check=True, timeout=120)
 
 
 def newer(folder: Path) -> Path:
@@ -77,8 +77,10 @@ def installed(folder: Path) -> Generator["Installed"]:
     binds |= {"/mnt/packages": packages, "/mnt/units": ROOT / "systemd"}
     with Installed(folder, binds) as machine:
         machine.newer = folder / "newer"
+        machine.run("sh", "-ec", VENV)
         machine.install("/opt/roost", "/mnt/wheel")
         machine.run("sh", "-ec", INSTALL)
+        machine.ids = machine.run("sh", "-c", "id -u agent; id -g agent").stdout.split()
         with machine.asked():
             yield machine
 
@@ -88,27 +90,35 @@ class Installed(Container):
 
     Attributes:
         newer: what is built there is in the machine's /mnt/newer.
+        ids: the account's number, and its group's.
         command: the `roost` that is used.
     """
 
     newer: Path
+    ids: list[str]
     command = "roost"
 
     def install(self, venv: str, wheels: str) -> None:
         """Put the wheel that is in ``wheels`` into a virtual environment, over what is there."""
-        self.run("sh", "-ec", VENV, "sh", venv)
         self.run(f"{venv}/bin/python", *PIP, "--upgrade", *self.run("sh", "-c", f"echo {wheels}/*.whl").stdout.split())
 
     @contextmanager
     def asked(self) -> Generator[None]:
         """Have a client of the account at hand for :meth:`call`."""
-        command = self.inside("runuser", "-u", "agent", "--", "/opt/roost/bin/python", "-c", ASKED, SOCKET)
+        command = self.inside("/opt/roost/bin/python", "-c", ASKED, SOCKET, options=self._agent())
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as self.client:
             yield
 
-    def as_agent(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        words = ["runuser", "-u", "agent", "--", "env", "--chdir=/home/agent", f"ROOST_SOCKET={SOCKET}", *command]
-        return self.run(*words, check=check)
+    def _agent(self) -> list[str]:
+        # As runuser would, but for PAM.
+        uid, gid = self.ids
+        return [f"--setuid={uid}", f"--setgid={gid}", "--wdns=/home/agent"]
+
+    def as_agent(
+        self, *command: str, check: bool = True, environ: Mapping[str, str] = {"ROOST_SOCKET": SOCKET}
+    ) -> "subprocess.CompletedProcess[str]":
+        account = {"HOME": "/home/agent", "USER": "agent", "LOGNAME": "agent", "SHELL": "/bin/sh"}
+        return self.run(*command, check=check, options=self._agent(), environ={**account, **environ})
 
     def call(self, method: str, **params: Any) -> Any:
         """Any method of the daemon; through its own `roost call` where another `roost` is used."""
@@ -163,9 +173,11 @@ class Installed(Container):
 
     def shows(self, unit: str, **properties: str) -> None:
         """Wait until a unit has these properties."""
-        for name, value in properties.items():
-            question = f'[ "$(systemctl show --value -p {name} {unit})" = "{value}" ]'
-            self.wait_until("sh", "-c", question)
+        wanted = list(properties.values())
+        deadline = time.monotonic() + 60
+        while (shown := self.shown(unit, *properties)) != wanted:
+            assert time.monotonic() < deadline, (unit, properties, shown)
+            time.sleep(0.1)
 
     def pids(self, pattern: str) -> list[str]:
         """The account's processes whose command line matches."""
