@@ -7,6 +7,7 @@ import pytest
 from helpers.cli import Roost
 from roost.protocol.worker import MOST_STATE
 
+
 def ran(roost: Roost, prompt: str, engine: str = "lossy") -> str:
     """A new session after one turn."""
     session = roost.daemon.create(engine)
