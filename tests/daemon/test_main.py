@@ -8,27 +8,38 @@ import sys
 import pytest
 
 from roost import __version__
-from roost.daemon.__main__ import FAILED, WRONG, _status  # pyright: ignore[reportPrivateUsage]
+from roost.daemon.__main__ import (
+    FAILED,
+    WRONG,
+    _explain,  # pyright: ignore[reportPrivateUsage]
+    _status,  # pyright: ignore[reportPrivateUsage]
+)
 from roost.protocol.errors import StateDirectoryUnusable
 
 
-def roostd(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "roost.daemon", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+def python(*arguments: str) -> str:
+    """What it prints."""
+    command = [sys.executable, "-P", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
 def test_it_says_its_version() -> None:
-    assert roostd("--version").stdout == f"roostd {__version__}\n"
+    assert python("-m", "roost.daemon", "--version") == f"roostd {__version__}\n"
 
 
-def test_it_explains_itself() -> None:
-    assert "The supervisor for AI-agent sessions." in roostd("--help").stdout
-
-
-def test_it_refuses_what_it_does_not_know() -> None:
-    refused = roostd("--fast")
-    assert refused.returncode == 2
-    assert "unrecognized arguments: --fast" in refused.stderr
+@pytest.mark.parametrize(
+    ("argument", "status", "said"),
+    [("--help", 0, "The supervisor for AI-agent sessions."), ("--fast", 2, "unrecognized arguments: --fast")],
+)
+def test_it_explains_itself_and_refuses_what_it_does_not_know(
+    argument: str, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["roostd", argument])
+    with pytest.raises(SystemExit) as ended:
+        _explain()
+    assert ended.value.code == status
+    out, err = capsys.readouterr()
+    assert said in (err if status else out)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +60,7 @@ def test_a_start_that_may_do_better_later_is_tried_again(number: int, status: in
     assert _status(error) == status
 
 
-@pytest.mark.parametrize("module", ["argparse", "difflib"])
-def test_what_only_a_mistake_needs_is_not_in_a_daemons_memory(module: str) -> None:
-    code = f"import sys, roost.daemon.__main__; print({module!r} in sys.modules)"
-    command = [sys.executable, "-P", "-c", code]
-    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout == "False\n"
+def test_what_only_a_mistake_or_a_question_needs_is_not_in_a_daemons_memory() -> None:
+    """psutil is imported by whoever asks first what the processes use."""
+    code = "import sys, roost.daemon.__main__; print(sys.modules.keys() & {'argparse', 'difflib', 'psutil'})"
+    assert python("-c", code) == "set()\n"

@@ -2,8 +2,6 @@
 
 import ctypes
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -200,9 +198,3 @@ async def test_only_64_pids_of_a_tree_are_listed(tmp_path: Path) -> None:
     async with processes(tmp_path, one=many) as made:
         tree = of(await Usage(made).measured(), "one")
         assert (tree.processes, len(tree.pids), tree.pids[0]) == (71, 64, tree.pid)
-
-
-def test_psutil_is_imported_by_whoever_asks_first() -> None:
-    """Its memory is spared where nobody asks."""
-    code = "import sys, roost.daemon.app; print('psutil' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -12,11 +12,11 @@ from roost.daemon.store.readers import READERS
 
 def connections() -> int:
     """Those that read, and the writer's. SQLite keeps their descriptors as long as one of them is open."""
-    gc.collect()  # those of other tests
     return sum(isinstance(found, sqlite3.Connection) for found in gc.get_objects())
 
 
 async def test_as_many_connections_are_open_as_were_needed_at_once_and_are_used_again(store: Store) -> None:
+    gc.collect()  # the connections of other tests
     before = connections()
     together = threading.Barrier(READERS)
     used: set[sqlite3.Connection] = set()
