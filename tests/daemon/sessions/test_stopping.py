@@ -169,7 +169,7 @@ async def test_a_stop_while_its_turn_starts_the_child_is_not_undone(house: Rooms
         for _ in range(steps):
             await trio.lowlevel.checkpoint()
         await house.supervisor.stop(session, force=force)
-        await wait_until(lambda session=session: session not in drives.in_flight)
+        await wait_until(lambda: session not in drives.in_flight)  # noqa: B023
         assert session not in house.registry.live, f"after {steps} steps"
         assert house.record(session).state is SessionState.idle, f"after {steps} steps"
         [turn] = await house.turns(session)
