@@ -64,7 +64,7 @@ def test_show_tells_of_a_session_and_its_turns(roost: Roost) -> None:
     text = roost("show", "seen").out
     assert f"session     {session}\n" in text
     assert "echo one" in text.splitlines()[-1]
-    assert roost("show", session[:8]).out == text or "ago" in text  # any start of the id will do
+    assert f"session     {session}\n" in roost("show", session[:8]).out  # any start of the id will do
 
 
 def test_show_tells_of_a_turn_and_all_its_output(roost: Roost) -> None:
