@@ -7,13 +7,13 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest
 # What the tests start is none of make's jobs, and is compiled once: hundreds of daemons and workers import the same.
 ALONE := env -u MAKEFLAGS -u PYTHONDONTWRITEBYTECODE
-LONG := $(patsubst %,tests/end_to_end/test_%.py,hanging hostile kill orphans)
+LONG := $(patsubst %,tests/end_to_end/test_%.py,feed flood hanging hostile kill orphans)
 COMMANDS := $(wildcard tests/end_to_end/test_cli_*.py) $(patsubst %,tests/end_to_end/test_%.py,demo readme installation)
 MACHINES := $(shell grep -lsE 'mark\.(container|machine)' tests/end_to_end/*.py)
 NOT_MACHINES := -m "not container and not machine"
 
 # The parts whose coverage is measured: the others reach little more of protocol/ and daemon/, and take as long again.
-MEASURED := test-daemon test-rooms test-end-to-end
+MEASURED := test-daemon test-server test-rooms test-end-to-end
 PARTS := $(MEASURED) test-commands test-long test-machines
 
 .PHONY: demo test $(PARTS) check bench soak fmt clean
@@ -24,10 +24,13 @@ demo: $(VENV)/.stamp-run
 # All parts at a time: where the tests of one wait, those of another have the core.
 test: $(VENV)/.stamp-test
 	@echo "All tests; each part tells its own when it is over, within some minutes."
-	@$(MAKE) --no-print-directory --jobs=6 --keep-going --output-sync $(PARTS)
+	@$(MAKE) --no-print-directory --jobs=$(words $(PARTS)) --keep-going --output-sync $(PARTS)
 
 test-daemon:
-	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/daemon $(NOT_MACHINES)
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/daemon --ignore=tests/daemon/server $(NOT_MACHINES)
+
+test-server:
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/daemon/server $(NOT_MACHINES)
 
 test-rooms:
 	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/daemon --ignore=tests/end_to_end $(NOT_MACHINES)
@@ -53,7 +56,7 @@ check: $(VENV)/.stamp-check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	rm -rf .coverage-data && mkdir .coverage-data
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync $(MEASURED) PYTEST="$(BIN)/coverage run -m pytest"
+	@$(MAKE) --no-print-directory --jobs=$(words $(MEASURED)) --keep-going --output-sync $(MEASURED) PYTEST="$(BIN)/coverage run -m pytest"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='protocol/*' --fail-under=90
 	$(BIN)/coverage report --include='daemon/*' --fail-under=90
