@@ -1,4 +1,7 @@
-"""A child of the store's tests that writes until it is killed, or under faults: python writing.py DATABASE MODE [ARG]
+"""Children of the store's tests that write until they are killed, or under faults; each begins in a few milliseconds.
+
+A mother has imported everything, and forks a child for each line that she reads: DATABASE MODE [ARG]. The child says
+"pid" and its number, waits for a line, and then writes; when it has ended, she says "exit" and its status.
 
 many     twenty tasks send prompts for ever; each that was acknowledged is said
 single   ARG operations one after another; what became of each is said
@@ -15,6 +18,7 @@ from pathlib import Path
 import trio
 
 from helpers.ledger import Ledger, creating, emitting, sending
+from helpers.tracer import TRACEABLE
 from roost.daemon.store import Store
 from roost.protocol.errors import RoostError
 
@@ -23,6 +27,16 @@ TASKS = 20
 
 def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def heard() -> str:
+    """The next line; no more is read than that, for a child reads on where its mother was."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (byte := os.read(0, 1)):
+            sys.exit()
+        line += byte
+    return line.decode().rstrip("\n")
 
 
 async def many(path: Path) -> None:
@@ -71,11 +85,27 @@ def last(path: Path, count: int) -> None:
             say("end", number, job.error.name if job.error else "ok", delivered)
 
 
-if __name__ == "__main__":
-    database, mode = Path(sys.argv[1]), sys.argv[2]
+def write(database: Path, mode: str, count: int = 0) -> None:
     if mode == "many":
         trio.run(many, database)
     elif mode in ("single", "crash"):
-        trio.run(partial(single, database, int(sys.argv[3]), crash=mode == "crash"))
+        trio.run(partial(single, database, count, crash=mode == "crash"))
     else:
-        last(database, int(sys.argv[3]))
+        last(database, count)
+
+
+def main() -> None:
+    while True:
+        database, mode, *count = heard().split("\t")
+        if child := os.fork():
+            say("exit", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            continue
+        exec(TRACEABLE)
+        say("pid", os.getpid())
+        heard()
+        write(Path(database), mode, *map(int, count))
+        return
+
+
+if __name__ == "__main__":
+    main()

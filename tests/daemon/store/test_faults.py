@@ -4,9 +4,10 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,6 @@ from roost.protocol.model import TurnState
 
 # A test run of a checkout that is not installed finds the package by its path alone.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-PYTHON = [sys.executable, writing.__file__]
 
 
 def _can_trace() -> bool:
@@ -40,6 +40,48 @@ class Outcome(NamedTuple):
     offset: int
 
 
+class Mother:
+    """A process that forks one child at a time; see helpers/writing.py."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.status = 0
+        """Exit status of the last child that ended."""
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the mother has ended"
+        return line.rstrip("\n")
+
+    def bear(self, path: Path, mode: str, count: int = 0) -> int:
+        """The pid of a child that waits for :meth:`begin`."""
+        self.say(f"{path}\t{mode}\t{count}")
+        said, _, pid = self.line().partition(" ")
+        assert said == "pid"
+        return int(pid)
+
+    def begin(self) -> Iterator[str]:
+        """What the child says until its end."""
+        self.say("")
+        while not (line := self.line()).startswith("exit "):
+            yield line
+        self.status = int(line.split()[1])
+
+
+@pytest.fixture(scope="module")
+def mother() -> Iterator[Mother]:
+    with subprocess.Popen(
+        [sys.executable, writing.__file__], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Mother(process)
+
+
 @pytest.fixture
 def path(path: Path) -> Path:
     """A database that is there: opening it writes nothing."""
@@ -47,12 +89,21 @@ def path(path: Path) -> Path:
     return path
 
 
-def run(path: Path, mode: str, count: int, *trace: str) -> list[Outcome]:
-    """Let a child write under strace."""
-    command = ["strace", "-qq", "-f", "-o", os.devnull, *trace, *PYTHON, str(path), mode, str(count)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    words = [line.split() for line in done.stdout.splitlines() if line.startswith("end")]
+def traced_lines(
+    mother: Mother, path: Path, mode: str, count: int, *trace: str, log: Path | str = os.devnull
+) -> list[str]:
+    """Let a child write under strace: what it said."""
+    pid = mother.bear(path, mode, count)
+    command = ["strace", "-f", "-o", str(log), *trace, "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+        assert strace.stderr is not None and "attached" in strace.stderr.readline()
+        said = [*mother.begin()]
+        assert mother.status == 0, said
+    return said
+
+
+def run(mother: Mother, path: Path, mode: str, count: int, *trace: str) -> list[Outcome]:
+    words = [line.split() for line in traced_lines(mother, path, mode, count, *trace) if line.startswith("end")]
     return [Outcome(name, int(offset)) for _, _, name, offset in words]
 
 
@@ -75,11 +126,10 @@ def names(outcomes: list[Outcome]) -> list[str]:
 
 
 @traced
-def test_the_disk_has_it_before_the_answer_is_given(path: Path, tmp_path: Path) -> None:
+def test_the_disk_has_it_before_the_answer_is_given(mother: Mother, path: Path, tmp_path: Path) -> None:
     """Each operation's commit waits for fdatasync between its being handed in and its return."""
     log = tmp_path / "trace"
-    command = ["strace", "-qq", "-f", "-o", str(log), "-e", "trace=fdatasync,fsync,write"]
-    subprocess.run([*command, *PYTHON, str(path), "single", "5"], env=ENVIRONMENT, check=True, timeout=60)
+    traced_lines(mother, path, "single", 5, "-e", "trace=fdatasync,fsync,write", log=log)
     seen = ""
     for line in log.read_text().splitlines():
         if "sync" in line and line.endswith("= 0"):
@@ -94,45 +144,45 @@ def test_the_disk_has_it_before_the_answer_is_given(path: Path, tmp_path: Path) 
 
 
 @traced
-def test_a_commit_that_fails_leaves_nothing_and_the_next_one_is_well(path: Path) -> None:
-    outcomes = run(path, "single", 5, *sync_fails("5"))
+def test_a_commit_that_fails_leaves_nothing_and_the_next_one_is_well(mother: Mother, path: Path) -> None:
+    outcomes = run(mother, path, "single", 5, *sync_fails("5"))
     assert names(outcomes) == ["ok", "ok", "storage_failed", "ok", "ok"]
     assert messages(path) == ["0", "1", "3", "4"]
 
 
 @traced
-def test_a_commit_that_failed_is_not_brought_back_by_a_crash(path: Path) -> None:
+def test_a_commit_that_failed_is_not_brought_back_by_a_crash(mother: Mother, path: Path) -> None:
     """All of it stands in the WAL, which is read again then."""
-    assert names(run(path, "crash", 3, *sync_fails("5"))) == ["ok", "ok", "storage_failed"]
+    assert names(run(mother, path, "crash", 3, *sync_fails("5"))) == ["ok", "ok", "storage_failed"]
     assert messages(path) == ["0", "1"]
 
 
 @traced
-def test_the_first_commit_of_all_fails(path: Path) -> None:
-    assert names(run(path, "single", 3, *sync_fails("1"))) == ["storage_failed", "ok", "ok"]
+def test_the_first_commit_of_all_fails(mother: Mother, path: Path) -> None:
+    assert names(run(mother, path, "single", 3, *sync_fails("1"))) == ["storage_failed", "ok", "ok"]
     assert messages(path) == ["1", "2"]
 
 
 @traced
-def test_an_outcome_that_cannot_be_known_is_not_guessed(path: Path) -> None:
+def test_an_outcome_that_cannot_be_known_is_not_guessed(mother: Mother, path: Path) -> None:
     """The commit failed, and so did looking what became of it."""
-    outcomes = run(path, "single", 5, *sync_fails("5..6"))
+    outcomes = run(mother, path, "single", 5, *sync_fails("5..6"))
     assert names(outcomes) == ["ok", "ok", "outcome_unknown", "ok", "ok"]
     assert messages(path) == ["0", "1", "3", "4"]
 
 
 @traced
-def test_what_failed_and_is_there_all_the_same_is_answered_so(path: Path) -> None:
+def test_what_failed_and_is_there_all_the_same_is_answered_so(mother: Mother, path: Path) -> None:
     """Nobody else had the database open: its recovery finds the whole commit in the WAL."""
-    outcomes = run(path, "last", 5, *sync_fails("5..6"))
+    outcomes = run(mother, path, "last", 5, *sync_fails("5..6"))
     assert outcomes == [Outcome("ok", number) for number in range(1, 6)]
     assert messages(path) == ["0", "1", "2", "3", "4"]
 
 
 @traced
-def test_what_could_not_be_known_is_delivered_when_it_is_found(path: Path) -> None:
+def test_what_could_not_be_known_is_delivered_when_it_is_found(mother: Mother, path: Path) -> None:
     """Else memory would lack a commit that the database has."""
-    outcomes = run(path, "last", 5, *sync_fails("5..7"))
+    outcomes = run(mother, path, "last", 5, *sync_fails("5..7"))
     assert outcomes == [
         Outcome("ok", 1),
         Outcome("ok", 2),
@@ -144,18 +194,18 @@ def test_what_could_not_be_known_is_delivered_when_it_is_found(path: Path) -> No
 
 
 @traced
-def test_a_disk_that_stays_broken_is_answered_each_time(path: Path) -> None:
-    outcomes = run(path, "single", 5, *sync_fails("5+"))
+def test_a_disk_that_stays_broken_is_answered_each_time(mother: Mother, path: Path) -> None:
+    outcomes = run(mother, path, "single", 5, *sync_fails("5+"))
     assert names(outcomes) == ["ok", "ok", "outcome_unknown", "storage_failed", "storage_failed"]
     assert messages(path)[:2] == ["0", "1"]
 
 
 @traced
-def test_a_full_disk_at_the_commit(path: Path) -> None:
+def test_a_full_disk_at_the_commit(mother: Mother, path: Path) -> None:
     """Writing to the WAL finds no room; what is written later finds some again."""
     wal = path.with_name("roost.db-wal")
     trace = ["-P", str(wal), "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=ENOSPC:when=12"]
-    outcomes = run(path, "single", 6, *trace)
+    outcomes = run(mother, path, "single", 6, *trace)
     assert sorted(set(names(outcomes))) == ["ok", "storage_failed"]
     assert messages(path) == [str(number) for number, outcome in enumerate(outcomes) if outcome.name == "ok"]
 
@@ -183,26 +233,26 @@ def test_only_the_one_that_the_file_cannot_hold_fails(path: Path) -> None:
     assert [message[:9] for message in messages(path)] == ["first", "small", "small too", "x" * 9]
 
 
-def kill_after(path: Path, lines: int) -> dict[str, list[str]]:
+def kill_after(mother: Mother, path: Path, lines: int) -> dict[str, list[str]]:
     """Let a child write, kill it when it has said so many lines; the prompts it acknowledged, by session."""
     acknowledged: dict[str, list[str]] = {}
-    with subprocess.Popen([*PYTHON, str(path), "many"], env=ENVIRONMENT, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        for count, line in enumerate(child.stdout):
-            session, number, prompt = line.decode().rstrip("\n").split(" ", 2)
-            said = acknowledged.setdefault(session, [])
-            said.append(prompt)
-            assert int(number) == len(said)
-            if count == lines:
-                child.kill()  # and read on: what was said before it died was acknowledged
+    pid = mother.bear(path, "many")
+    for count, line in enumerate(mother.begin()):
+        session, number, prompt = line.split(" ", 2)
+        said = acknowledged.setdefault(session, [])
+        said.append(prompt)
+        assert int(number) == len(said)
+        if count == lines:
+            os.kill(pid, signal.SIGKILL)  # and read on: what was said before it died was acknowledged
+    assert mother.status == -signal.SIGKILL
     return acknowledged
 
 
-def test_what_was_acknowledged_is_there_after_kill_9(path: Path) -> None:
+def test_what_was_acknowledged_is_there_after_kill_9(mother: Mother, path: Path) -> None:
     """At random moments in the middle of commits: nothing of it is lost, nothing is half there, no number is reused."""
     everything: dict[str, list[str]] = {}
     for _ in range(12):
-        everything |= kill_after(path, random.randrange(400))
+        everything |= kill_after(mother, path, random.randrange(400))
         with closing(Ledger(path, used=True)) as ledger:
             ledger.check()
             assert ledger.read(recovery.unfinished) == []
