@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from roost.daemon.core.states import SessionEvent
 from roost.daemon.store import Commit, Stored, Tx, items, reads, sessions, turns
-from roost.daemon.store.database import prepare
+from roost.daemon.store.database import connect, prepare
 from roost.daemon.store.writer import Job, Writer
 from roost.protocol.model import After, EngineKind, ItemKind, Session, Turn, TurnState, new_id
 from roost.protocol.rpc import unpack
@@ -29,6 +29,13 @@ class Ledger:
     def close(self) -> None:
         self.reader.close()
         self.writer.link.close()
+
+    def crash(self) -> None:
+        """Open the database anew, without what a start looks at first: no operation changes that."""
+        self.close()
+        self.reader, self.conn = connect(self.path, "ro"), connect(self.path, "rw")
+        self.reader.execute("SELECT count(*) FROM meta").fetchone()  # as prepare does
+        self.writer = Writer(self.path, self.conn)
 
     def group(self, *operations: Operation) -> list[Job]:
         """Run these in one group commit."""

@@ -58,6 +58,7 @@ class Walk(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.ledger.close()
+        Ledger(self.folder / "roost.db", used=True).close()  # all that a start looks at is there
         shutil.rmtree(self.folder)
 
     def _session(self, pick: int) -> str:
@@ -211,11 +212,11 @@ class Walk(RuleBasedStateMachine):
     def prune(self, pick: int, keep: int) -> None:
         self.ledger.do(retention.prune, self._session(pick), keep=keep, older_than_ms=None)
 
+    @precondition(lambda self: self.offset > 0)
     @rule()
     def crash(self) -> None:
         """The daemon is gone; a new one opens the database and settles what is unfinished."""
-        self.ledger.close()
-        self.ledger = Ledger(self.folder / "roost.db", used=True)
+        self.ledger.crash()
         for session in self.ledger.read(recovery.unfinished):
             interrupted = self.ledger.do(recovery.recover, session)
             expected = self.expected[session]
