@@ -178,9 +178,10 @@ class Client:
 
     async def note(self) -> rpc.Notification:
         """The next notification."""
-        with trio.fail_after(DEADLINE):
-            while not self.notes:
-                assert await self.receive(), "the connection ended before the next notification"
+        if not self.notes:
+            with trio.fail_after(DEADLINE):
+                while not self.notes:
+                    assert await self.receive(), "the connection ended before the next notification"
         return self.notes.popleft()
 
     async def events(self, count: int) -> list[dict[str, Any]]:
