@@ -3,49 +3,56 @@
 import json
 import os
 import sys
-from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from helpers.daemon import Daemon, running, wait_until
+from helpers.daemon import Daemon
 from helpers.engines import engines
 
 FLOODING = Path(__file__).parents[1] / "helpers" / "workers" / "flooding.py"
 CONFIG = f"""
 [limits]
-max_output = 120000000
+max_output = 80000000
 [engines.flooding]
 command = {json.dumps([sys.executable, str(FLOODING)])}
 env = {{ PYTHONPATH = {json.dumps(os.pathsep.join(path for path in sys.path if path))} }}
 """
-FLOOD = 150_000_000
+FLOOD = 100_000_000
 ROOM = 40_000_000
 """Bytes by which the daemon may grow, however long the flood: caches of the database, buffers, what Python keeps."""
 
 
-@pytest.fixture
-def daemon() -> Generator[Daemon]:
-    with running(config=engines(CONFIG)) as started:
-        yield started
+@pytest.fixture(scope="module")
+def settings() -> str:
+    return engines(CONFIG)
 
 
-def rss(daemon: Daemon) -> int:
+@pytest.fixture(scope="module")
+def before(one_daemon: Daemon) -> int:
+    """What the daemon needs before the first flood: what any of them leaves behind counts."""
+    for engine in ("flooding", "sh"):
+        session = one_daemon.create(engine)
+        one_daemon.run(session, "true")
+        one_daemon.call("session.delete", session=session)
+    return memory(one_daemon, "VmRSS")
+
+
+def memory(daemon: Daemon, which: str) -> int:
+    """Bytes that it holds (VmRSS), or the most that it held since :func:`forget_the_most` (VmHWM)."""
     status = Path(f"/proc/{daemon.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+    return int(status.partition(f"{which}:")[2].split()[0]) * 1024
 
 
-def most_memory(daemon: Daemon, turn: str) -> int:
-    """The most that the daemon had until that turn ended."""
-    most = 0
+def forget_the_most(daemon: Daemon) -> None:
+    Path(f"/proc/{daemon.pid}/clear_refs").write_text("5")
 
-    def ended() -> bool:
-        nonlocal most
-        most = max(most, rss(daemon))
-        return daemon.call("turn.get", turn=turn)["turn"]["state"] not in ("running", "queued")
 
-    wait_until(ended, "the flood ends", 120)
-    return most
+def ended(daemon: Daemon, turn: str) -> dict[str, Any]:
+    """The turn once its flood has ended."""
+    with daemon.connect() as connection:
+        return dict(connection.call("turn.wait", {"turn": turn}, 120)["turn"])
 
 
 @pytest.mark.parametrize(
@@ -57,41 +64,40 @@ def most_memory(daemon: Daemon, turn: str) -> int:
         ("sh", f"head -c {FLOOD} /dev/zero | tr '\\0' x >&2"),
     ],
 )
-def test_the_daemon_does_not_grow_under_a_flood(daemon: Daemon, engine: str, prompt: str) -> None:
-    session = daemon.create(engine)
-    daemon.run(session, "true")
-    before = rss(daemon)
-    turn = daemon.send(session, prompt)
-    neighbour = daemon.create("odd")
-    assert daemon.run(neighbour, "say hello")["state"] == "completed"
-    assert most_memory(daemon, turn) - before < ROOM
-    assert daemon.call("turn.get", turn=turn)["turn"]["state"] == "completed"
-    for file in (daemon.state / "stderr").rglob("*.log"):
+def test_the_daemon_does_not_grow_under_a_flood(shared: Daemon, before: int, engine: str, prompt: str) -> None:
+    forget_the_most(shared)
+    turn = shared.send(shared.create(engine), prompt)
+    neighbour = shared.create("odd")
+    assert shared.run(neighbour, "say hello")["state"] == "completed"
+    assert ended(shared, turn)["state"] == "completed"
+    assert memory(shared, "VmHWM") - before < ROOM
+    for file in (shared.state / "stderr").rglob("*.log"):
         assert file.stat().st_size <= 1024 * 1024 + 65_536
 
 
-def test_a_message_that_never_ends_is_that_childs_own_error(daemon: Daemon) -> None:
-    session, neighbour = daemon.create("flooding"), daemon.create("odd")
+def test_a_message_that_never_ends_is_that_childs_own_error(shared: Daemon, before: int) -> None:
+    session, neighbour = shared.create("flooding"), shared.create("odd")
     for one in (session, neighbour):
-        daemon.run(one, "true")
-    before, pid = rss(daemon), daemon.session(neighbour)["pid"]
-    turn = daemon.send(session, "endless")
+        shared.run(one, "true")
+    pid = shared.session(neighbour)["pid"]
+    forget_the_most(shared)
+    turn = shared.send(session, "endless")
     for _ in range(5):
-        assert daemon.run(neighbour, "say hello")["state"] == "completed"
-    assert most_memory(daemon, turn) - before < 3 * 16 * 1024 * 1024
-    ended = daemon.call("turn.get", turn=turn)["turn"]
-    assert ended["state"] == "failed" and ended["problem"]["name"] == "worker_violation"
-    assert "16777216" in ended["problem"]["message"]
-    assert daemon.session(neighbour)["pid"] == pid
-    daemon.call("session.release", session=session)
-    assert daemon.run(session, "true")["state"] == "completed", "another child"
+        assert shared.run(neighbour, "say hello")["state"] == "completed"
+    failed = ended(shared, turn)
+    assert memory(shared, "VmHWM") - before < 3 * 16 * 1024 * 1024
+    assert failed["state"] == "failed" and failed["problem"]["name"] == "worker_violation"
+    assert "16777216" in failed["problem"]["message"]
+    assert shared.session(neighbour)["pid"] == pid
+    shared.call("session.release", session=session)
+    assert shared.run(session, "true")["state"] == "completed", "another child"
 
 
-def test_a_grandchild_that_holds_the_pipes_does_not_delay_the_end(daemon: Daemon) -> None:
+def test_a_grandchild_that_holds_the_pipes_does_not_delay_the_end(shared: Daemon) -> None:
     """It has left the session of its parent, and holds stdout and stderr for 600 s."""
-    session = daemon.create("sh")
-    assert daemon.run(session, "setsid sleep 600 & echo told; echo noted >&2")["state"] == "completed"
-    assert daemon.call("session.stderr", session=session)["content"] == "noted\n"
-    worker = daemon.create("flooding")
-    died = daemon.run(worker, "leave 7")
+    session = shared.create("sh")
+    assert shared.run(session, "setsid sleep 600 & echo told; echo noted >&2")["state"] == "completed"
+    assert shared.call("session.stderr", session=session)["content"] == "noted\n"
+    worker = shared.create("flooding")
+    died = shared.run(worker, "leave 7")
     assert (died["state"], died["problem"]["data"]["exit_code"]) == ("failed", 7)
