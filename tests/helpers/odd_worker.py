@@ -123,6 +123,8 @@ class Odd:
             case "count":
                 for n in range(int(rest)):
                     self.say(str(n))
+            case "progress":
+                self.write(b"".join(rpc.notification("progress", {"message": f"{n:0250}"}) for n in range(int(rest))))
             case "fail":
                 result = {"status": "failed", "message": rest or "it failed"}
             case "shout":
