@@ -14,12 +14,12 @@ from helpers.engines import engines
 FLOODING = Path(__file__).parents[1] / "helpers" / "workers" / "flooding.py"
 CONFIG = f"""
 [limits]
-max_output = 80000000
+max_output = 120000000
 [engines.flooding]
 command = {json.dumps([sys.executable, str(FLOODING)])}
 env = {{ PYTHONPATH = {json.dumps(os.pathsep.join(path for path in sys.path if path))} }}
 """
-FLOOD = 100_000_000
+FLOOD = 150_000_000
 ROOM = 40_000_000
 """Bytes by which the daemon may grow, however long the flood: caches of the database, buffers, what Python keeps."""
 
