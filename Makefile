@@ -7,13 +7,14 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest
 # What the tests start is none of make's jobs, and is compiled once: hundreds of daemons and workers import the same.
 ALONE := env -u MAKEFLAGS -u PYTHONDONTWRITEBYTECODE
+STORE_SERVER := tests/daemon/store tests/daemon/server
 LONG := $(patsubst %,tests/end_to_end/test_%.py,feed flood hanging hostile kill orphans)
 COMMANDS := $(wildcard tests/end_to_end/test_cli_*.py) $(patsubst %,tests/end_to_end/test_%.py,demo readme installation)
 MACHINES := $(shell grep -lsE 'mark\.(container|machine)' tests/end_to_end/*.py)
 NOT_MACHINES := -m "not container and not machine"
 
 # The parts whose coverage is measured: the others reach little more of protocol/ and daemon/, and take as long again.
-MEASURED := test-daemon test-server test-rooms test-end-to-end
+MEASURED := test-daemon test-store-server test-rooms test-end-to-end
 PARTS := $(MEASURED) test-commands test-long test-machines
 
 .PHONY: demo test $(PARTS) check bench soak fmt clean
@@ -27,10 +28,10 @@ test: $(VENV)/.stamp-test
 	@$(MAKE) --no-print-directory --jobs=$(words $(PARTS)) --keep-going --output-sync $(PARTS)
 
 test-daemon:
-	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/daemon --ignore=tests/daemon/server $(NOT_MACHINES)
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/daemon $(patsubst %,--ignore=%,$(STORE_SERVER)) $(NOT_MACHINES)
 
-test-server:
-	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/daemon/server $(NOT_MACHINES)
+test-store-server:
+	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ $(STORE_SERVER) $(NOT_MACHINES)
 
 test-rooms:
 	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ --ignore=tests/daemon --ignore=tests/end_to_end $(NOT_MACHINES)
