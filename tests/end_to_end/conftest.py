@@ -26,7 +26,7 @@ def one_daemon(settings: str) -> Iterator[Daemon]:
 
 @pytest.fixture
 def shared(one_daemon: Daemon, tmp_path: Path) -> Iterator[Daemon]:
-    """The daemon of the module's tests that neither end it nor look at all of it: a start costs more than most of them.
+    """The daemon of the module's tests, for a start costs more than most of them. Who ends it starts it again.
 
     Each finds it without a session, and with an empty workspace.
     """
