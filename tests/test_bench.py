@@ -95,13 +95,13 @@ def test_peers_that_cannot_be_installed_are_not_run_and_no_failure(tmp_path: Pat
         assert f"{peer}: not run: " in done.stdout
 
 
-def test_a_peer_that_pip_refuses_says_why() -> None:
+def test_a_peer_that_pip_refuses_says_why(tmp_path: Path) -> None:
     install = "import pathlib, sys; from bench import peers;"
     install += "peers.install(peers.PEERS[0], pathlib.Path(sys.executable))"
     done = subprocess.run(
         [sys.executable, "-c", install],
         cwd=ROOT,
-        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""},
+        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_TARGET": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,

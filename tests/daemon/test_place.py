@@ -132,7 +132,7 @@ def said(process: subprocess.Popen[str]) -> list[str]:
 
 def test_of_many_at_once_one_gets_it_and_a_crash_gives_it_back(state: Path) -> None:
     """The killed one leaves a child behind, which has not inherited the lock."""
-    racers = [daemon(state) for _ in range(4)]
+    racers = [daemon(state) for _ in range(6)]
     words = [said(racer) for racer in racers]
     (winner,) = [place for place, word in enumerate(words) if word[0] == "taken"]
     holder, child = racers[winner].pid, int(words[winner][1])

@@ -191,7 +191,9 @@ def vanished(path: Path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize(("harm", "name"), [(newer, "database_newer"), (vanished, "database_missing")])
+@pytest.mark.parametrize(
+    ("harm", "name"), [(damaged, "database_damaged"), (newer, "database_newer"), (vanished, "database_missing")]
+)
 def test_a_refused_database_is_left_as_it_is(used: Daemon, harm: Any, name: str) -> None:
     """Section 6 rule 6: never overwritten, moved or emptied, and not made anew."""
     database = used.state / "roost.db"

@@ -122,6 +122,7 @@ def test_a_subscriber_that_sleeps_for_50_000_events_misses_none(odd: Daemon) -> 
         answered = sleeper.recv(65536)
         before = rss(odd)
         progress(odd, session, SLEPT)
+        count(odd, session, 1000)
         asleep = rss(odd) - before
         seen, _ = received(sleeper, 1024 * 1024, odd)
         # It sleeps again, in the middle of what it missed.

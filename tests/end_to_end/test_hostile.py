@@ -125,6 +125,7 @@ def test_a_stop_while_a_child_starts_loses_nothing(odd: Daemon, fifo: Path) -> N
     turns = odd.send(session, "say later"), odd.send(secret, "hello")
     wait_until(lambda: odd.session(session)["state"] == "starting", "it starts")
     assert odd.run(odd.create("odd"), "say hello")["state"] == "completed"
+    assert odd.call("turn.get", turn=turns[1])["turn"]["ended_at"] is None
     assert odd.stop() == 0
     assert pids_with(f"ROOST_SESSION={session}") == set()
     fifo.unlink()

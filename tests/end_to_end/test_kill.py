@@ -175,7 +175,7 @@ def test_the_state_of_a_turn_that_ended_is_there(shared: Daemon) -> None:
     """Section 6 rule 5: kill -9 right after turn.completed loses nothing of that turn."""
     session = shared.create("shell")
     (shared.workspace / "deep").mkdir()
-    for n in range(3):
+    for n in range(5):
         turn = shared.run(session, f"cd {shared.workspace}/deep && export N={n} && echo $N")
         shared.kill()
         shared.start()

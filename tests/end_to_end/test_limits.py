@@ -110,9 +110,9 @@ def test_other_processes_are_a_reason_to_go_without(cgroups: Cgroups) -> None:
 
 
 def test_a_kill_for_want_of_memory_is_counted_also_in_a_cgroup_of_its_own_making(cgroups: Cgroups) -> None:
-    with limited(cgroups, memory_max=16 * MIB) as cgroup:
-        assert (cgroup.folder / "memory.max").read_text() == f"{16 * MIB}\n"
-        assert run(cgroup, "bytearray(4 << 20)").returncode == 0 and cgroup.oom_kills() == 0
+    with limited(cgroups, memory_max=32 * MIB) as cgroup:
+        assert (cgroup.folder / "memory.max").read_text() == f"{32 * MIB}\n"
+        assert run(cgroup, "bytearray(8 << 20)").returncode == 0 and cgroup.oom_kills() == 0
         assert run(cgroup, "bytearray(b'x' * (200 << 20))").returncode == -9 and cgroup.oom_kills() == 1
         nested = Cgroup(cgroup.folder / "nested")
         nested.folder.mkdir()

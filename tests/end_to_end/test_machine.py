@@ -51,9 +51,9 @@ def test_nothing_of_this_machine_is_written(machine: Machine) -> None:
 
 
 def test_memory_max_is_a_kill(machine: Machine) -> None:
-    status, counted = limited(machine, ("memory.max", "16M"), "bytearray(200 << 20)", "memory.events")
+    status, counted = limited(machine, ("memory.max", "40M"), "bytearray(200 << 20)", "memory.events")
     assert (status, counted["oom_kill"]) == (137, "1")
-    status, counted = limited(machine, ("memory.max", "16M"), "bytearray(1 << 20)", "memory.events")
+    status, counted = limited(machine, ("memory.max", "40M"), "bytearray(1 << 20)", "memory.events")
     assert (status, counted["oom_kill"]) == (0, "0")
 
 

@@ -202,6 +202,7 @@ def life(one_daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         seen.meet("helper of the entrypoint", int(helper.read_text()))
         seen.meet("hides", slept(daemon, own, "exec env -i setsid sleep 600"))
         daemon.call("session.stop", session=own, force=True)
+        seen.look("before the stop")
         seen.stopped = daemon.stop()
         seen.look("stop")
         one_daemon.call("session.delete", session=seen.sessions["session of neighbour"][1], force=True)
@@ -282,7 +283,7 @@ def test_somebodys_log_in_shell_is_left_alone(life: Life) -> None:
 
 def test_what_hides_from_everybody_is_ended_when_the_daemon_stops(life: Life) -> None:
     """Another environment and another session: it comes to the daemon when its parent dies."""
-    assert "hides" not in life.lived["stop"]
+    assert "hides" in life.lived["before the stop"] and "hides" not in life.lived["stop"]
 
 
 def test_what_an_entrypoint_has_started_outlives_the_daemon_that_it_became(life: Life) -> None:

@@ -10,7 +10,6 @@ import pytest
 from helpers.cli import Roost
 from helpers.daemon import Daemon, wait_until
 from helpers.engines import ODD
-from roost.daemon.process.processes import AT_ONCE
 
 INTENSITY = 5
 CHILD = f"""
@@ -69,6 +68,7 @@ def test_a_child_that_exits_at_once_is_started_so_often_and_then_failed_in_the_o
     assert len(set(starts(shared, session))) == len(starts(shared, session)) == INTENSITY
     [gave_up] = [event for event in shared.events(session) if event["data"].get("new") == "failed"]
     assert gave_up["data"]["reason"] == "restart_limit"
+    wait_until(lambda: shared.session(session)["queued"] == INTENSITY, "the turn that wanted the last start fails, too")
     shared.kill()
     shared.start()
     record = shared.session(session)
@@ -128,14 +128,16 @@ def test_a_child_that_dies_in_its_turns_counts_as_well(shared: Daemon) -> None:
 
 
 def test_a_crash_loop_is_nothing_to_the_others(shared: Daemon) -> None:
-    """More die than are started at once; one that does not has its turns run one by one, with its first child."""
+    """Many die, and one that does not has its turns run one after another, with the one child it began with."""
     healthy = shared.create()
     shared.run(healthy, "true")
     child = shared.session(healthy)["pid"]
-    loops = [dying(shared, 2 * INTENSITY) for _ in range(AT_ONCE + 4)]
+    loops = [dying(shared, 2 * INTENSITY) for _ in range(20)]
     for number in range(20):
         turn = shared.run(healthy, f"echo {number}")
         assert (turn["state"], shared.output(turn["id"])) == ("completed", f"{number}\n")
+        overlapped = number or any(shared.session(session)["state"] != "failed" for session in loops)
+        assert overlapped, "they die meanwhile"
     for session in loops:
         wait_failed(shared, session)
     assert [len(starts(shared, session)) for session in loops] == [INTENSITY] * len(loops)

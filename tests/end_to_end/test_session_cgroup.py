@@ -94,9 +94,11 @@ def test_what_is_started_is_what_was_asked_for(daemon: Daemon) -> None:
 def test_a_cgroup_that_is_gone_is_said_and_only_a_session_with_limits_needs_it(daemon: Daemon, cgroup: Path) -> None:
     most = cgroup / "cgroup.max.descendants"
     most.write_text("0")
-    assert daemon.run(daemon.create(), "true")["state"] == "completed"
-    limited = daemon.run(daemon.create(limits={"cpu_max": 1.5}), "true")
-    most.write_text("max")
+    try:
+        assert daemon.run(daemon.create(), "true")["state"] == "completed"
+        limited = daemon.run(daemon.create(limits={"cpu_max": 1.5}), "true")
+    finally:
+        most.write_text("max")
     assert limited["problem"]["name"] == "limit_unenforceable"
     assert str(cgroup) in limited["problem"]["message"]
 

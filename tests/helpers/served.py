@@ -82,12 +82,18 @@ class Served(NamedTuple):
 
 @asynccontextmanager
 async def served(
-    tmp_path: Path, mode: int = 0o600, config: str = "", clients: int = 256, **options: Any
+    tmp_path: Path,
+    mode: int = 0o600,
+    config: str = "",
+    clients: int = 256,
+    deadline: float = DEADLINE * 3,
+    **options: Any,
 ) -> AsyncGenerator[Served]:
     """A server on ``tmp_path/run/roost.sock``, with ``config`` before CONFIG.
 
     Args:
         clients: may be 0, as no setting can say.
+        deadline: seconds that all of it may take.
         options: the server's own.
     """
     path = tmp_path / "run" / "roost.sock"
@@ -103,7 +109,7 @@ async def served(
 
     store = Store.open(tmp_path / "state" / "roost.db", used=False)
     shutdowns: list[str] = []
-    with trio.fail_after(DEADLINE * 3), bind(path, mode) as listener:
+    with trio.fail_after(deadline), bind(path, mode) as listener:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
             current = Current(read(), read)

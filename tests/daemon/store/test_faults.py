@@ -15,7 +15,9 @@ from typing import NamedTuple
 import pytest
 
 from helpers import writing
+from helpers.children import WAITS, python
 from helpers.ledger import Ledger, data, emitting
+from helpers.tracer import TRACEABLE
 from roost.daemon.store import reads, recovery
 from roost.protocol.errors import StorageFailed
 from roost.protocol.model import TurnState
@@ -27,7 +29,22 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.
 def _can_trace() -> bool:
     if shutil.which("strace") is None:
         return False
-    return subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True).returncode == 0
+    with subprocess.Popen(python(TRACEABLE + WAITS), stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stdout.readline()
+        with subprocess.Popen(strace(child.pid, os.devnull), stderr=subprocess.PIPE, text=True) as tracer:
+            attached = has_attached(tracer)
+            child.kill()
+    return attached
+
+
+def strace(pid: int, log: Path | str, *trace: str) -> list[str]:
+    return ["strace", "-f", "-o", str(log), *trace, "-p", str(pid)]
+
+
+def has_attached(tracer: subprocess.Popen[str]) -> bool:
+    """Once it says so; not if it ends before that. Of a path with a link in it strace says first what it is."""
+    assert tracer.stderr is not None
+    return any("attached" in line for line in tracer.stderr)
 
 
 traced = pytest.mark.skipif(not _can_trace(), reason="needs strace, and leave to trace")
@@ -79,7 +96,10 @@ def mother() -> Iterator[Mother]:
     with subprocess.Popen(
         [sys.executable, writing.__file__], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        yield Mother(process)
+        try:
+            yield Mother(process)
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -94,10 +114,13 @@ def traced_lines(
 ) -> list[str]:
     """Let a child write under strace: what it said."""
     pid = mother.bear(path, mode, count)
-    command = ["strace", "-f", "-o", str(log), *trace, "-p", str(pid)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        assert strace.stderr is not None and "attached" in strace.stderr.readline()
-        said = [*mother.begin()]
+    with subprocess.Popen(strace(pid, log, *trace), stderr=subprocess.PIPE, text=True) as tracer:
+        try:
+            assert has_attached(tracer)
+            said = [*mother.begin()]
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)  # or the tracer would not end
+            raise
         assert mother.status == 0, said
     return said
 

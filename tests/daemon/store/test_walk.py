@@ -213,10 +213,14 @@ class Walk(RuleBasedStateMachine):
         self.ledger.do(retention.prune, self._session(pick), keep=keep, older_than_ms=None)
 
     @precondition(lambda self: self.offset > 0)
-    @rule()
-    def crash(self) -> None:
-        """The daemon is gone; a new one opens the database and settles what is unfinished."""
-        self.ledger.crash()
+    @rule(looked_at=st.sampled_from([False, False, False, True]))
+    def crash(self, looked_at: bool) -> None:
+        """The daemon is gone; a new one opens the database, now and then with all its looks, and settles it."""
+        if looked_at:
+            self.ledger.close()
+            self.ledger = Ledger(self.folder / "roost.db", used=True)
+        else:
+            self.ledger.crash()
         for session in self.ledger.read(recovery.unfinished):
             interrupted = self.ledger.do(recovery.recover, session)
             expected = self.expected[session]
