@@ -107,7 +107,7 @@ async def test_one_that_sleeps_for_50_000_events_then_gets_each_once_byte_for_by
             while len(stream) < size:
                 assert kept(sleeper.connection) < KEPT
                 stream += await sleeper.client.stream.receive_some(1 << 20)
-            same = stream == b"".join(wanted)
+            same = bytes(stream) == b"".join(wanted)
             assert same, "other bytes"  # to print how would take minutes
         # They are live again.
         await s.emit(session, 1)
