@@ -11,14 +11,9 @@ import pytest
 
 from helpers.worker_driver import SHELL, Driver, Gate, HeardItem, wait_gone
 
+COMMAND = SHELL
+
 UNTOLD = "the shell did not tell its directory and environment"
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    with Driver(SHELL, tmp_path_factory.mktemp("workspace")) as worker:
-        worker.initialize()
-        yield worker
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The worker `shell`: directory and environment as a state that is saved and restored."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,7 @@ import pytest
 from helpers.worker_driver import SHELL, Driver
 from roost.protocol.errors import InternalError
 
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    """A worker that is not initialized: what is refused leaves it so."""
-    with Driver(SHELL, tmp_path_factory.mktemp("workspace")) as shell:
-        yield shell
+COMMAND = SHELL
 
 
 def test_the_state_is_the_directory_and_what_was_changed(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The worker `thinking`: prompts in, items and state out."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,7 @@ import pytest
 from helpers.worker_driver import THINKING, Driver
 from roost.protocol.errors import InternalError
 
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    """A worker that is not initialized: what is refused leaves it so."""
-    with Driver(THINKING, tmp_path_factory.mktemp("workspace")) as worker:
-        yield worker
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    with Driver(THINKING, tmp_path_factory.mktemp("workspace")) as worker:
-        worker.initialize()
-        yield worker
+COMMAND = THINKING
 
 
 @pytest.fixture
