@@ -11,9 +11,12 @@ import pytest
 
 from helpers.worker_driver import SHELL, Driver, Gate, HeardItem, wait_gone
 
-COMMAND = SHELL
-
 UNTOLD = "the shell did not tell its directory and environment"
+
+
+@pytest.fixture(scope="module")
+def command() -> list[str]:
+    return SHELL
 
 
 @pytest.fixture

@@ -9,7 +9,10 @@ import pytest
 from helpers.worker_driver import SHELL, Driver
 from roost.protocol.errors import InternalError
 
-COMMAND = SHELL
+
+@pytest.fixture(scope="module")
+def command() -> list[str]:
+    return SHELL
 
 
 def test_the_state_is_the_directory_and_what_was_changed(tmp_path: Path) -> None:

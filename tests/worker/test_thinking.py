@@ -9,7 +9,10 @@ import pytest
 from helpers.worker_driver import THINKING, Driver
 from roost.protocol.errors import InternalError
 
-COMMAND = THINKING
+
+@pytest.fixture(scope="module")
+def command() -> list[str]:
+    return THINKING
 
 
 @pytest.fixture
