@@ -56,7 +56,7 @@ def test_a_person_types_prompts_and_leaves_with_ctrl_d(roost: Roost) -> None:
         attach.type("\x04")
         attach.expect("left; the session goes on")
         assert attach.wait() == 0
-    assert roost.daemon.session(session)["state"] == "ready"
+    assert roost.daemon.call("session.wait", session=session)["session"]["state"] == "ready"
 
 
 def test_ctrl_c_cancels_what_runs_and_the_person_stays(roost: Roost, session: str) -> None:
