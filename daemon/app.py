@@ -17,7 +17,6 @@ from ..protocol.errors import DatabaseRefused, RoostError
 from ..protocol.methods import ReloadResult
 from .core.batches import Report
 from .current import Current
-from .guard import guarded
 from .place import Place
 from .process.cgroup import Found, find
 from .process.host import checks
@@ -31,6 +30,7 @@ from .sessions.registry import Registry
 from .store import Store, Tx
 from .succession import succeed
 from .systemd import Notifier, watchdog_interval
+from .waiting.guard import guarded
 
 log = logging.getLogger(__name__)
 

@@ -286,28 +286,32 @@ class ProcessesLeft(RoostError):
 # --- the store ---
 
 
-class StorageFailed(RoostError):
+class StorageTrouble(RoostError):
+    """The storage, and nothing that was asked for, is why this cannot be done now."""
+
+
+class StorageFailed(StorageTrouble):
     """Disk full or an I/O error; nothing half-done stayed."""
 
     name = "storage_failed"
     code = 400
 
 
-class StorageGone(RoostError):
+class StorageGone(StorageTrouble):
     """The database, its write-ahead log, the lock or the socket was unlinked or replaced under the daemon."""
 
     name = "storage_gone"
     code = 401
 
 
-class OutcomeUnknown(RoostError):
+class OutcomeUnknown(StorageTrouble):
     """The commit may or may not be on disk; the same ``key`` is safe to send again."""
 
     name = "outcome_unknown"
     code = 402
 
 
-class DatabaseRefused(RoostError):
+class DatabaseRefused(StorageTrouble):
     name = "database_refused"
     code = 403
 

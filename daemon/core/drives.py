@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .intensity import backoff
+from .backoff import jittered
 
 
 @dataclass
@@ -44,4 +44,4 @@ class Drives:
             self.rearm(session)
         else:
             failures = self._failures[session] = self._failures.get(session, 0) + 1
-            self._not_before[session] = now + backoff(failures, jitter)
+            self._not_before[session] = now + jittered(failures, jitter)

@@ -8,9 +8,9 @@ import trio
 
 from ...protocol.errors import NotSupported, RoostError, TimedOut
 from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new_id
+from ..core.said import Append, End, Start
 from ..process.processes import Processes
 from ..process.spawn import Child
-from ..store.items import Append, End, Start
 from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, part, problem
 from .tail import Tail
 

@@ -11,11 +11,11 @@ from ...protocol import rpc
 from ...protocol.errors import EngineFailed, OutOfMemory, ProcessesLeft, RoostError, TimedOut, WorkerExited
 from ...protocol.model import Limits, Problem, Session, Turn, TurnState
 from ...protocol.worker import MOST_FAILURE, shortened
+from ..core.said import Change
 from ..process import launcher
 from ..process.proc import Identity
 from ..process.spawn import Child
 from ..settings import EngineSettings, Settings
-from ..store.items import Change
 from .stderr import Keep, StderrFiles
 
 log = logging.getLogger(__name__)

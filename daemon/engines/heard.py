@@ -6,7 +6,7 @@ from ...protocol import rpc
 from ...protocol.errors import InvalidParams
 from ...protocol.model import ItemKind, ItemState, Usage, new_id
 from ...protocol.worker import ITEM_STATES, MOST_DATA, MOST_OPEN, MOST_USED
-from ..store.items import Append, Change, End, Progress, Start, UsageReport
+from ..core.said import Append, Change, End, Progress, Start, UsageReport
 
 LONGEST_TITLE = 4096
 LONGEST_NAME = 256

@@ -6,8 +6,8 @@ from typing import Self
 
 import trio
 
-from ..errands import Starter
 from ..process.watch import Watch
+from ..waiting.errands import Starter
 
 PIECE = 65536
 """Bytes that are read at once."""

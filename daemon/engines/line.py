@@ -19,7 +19,7 @@ from ...protocol.errors import (
     WorkerViolation,
     from_wire,
 )
-from ..errands import Errands, Starter
+from ..waiting.errands import Errands, Starter
 from .engine import problem
 
 UNSENT = 100

@@ -21,9 +21,9 @@ from ...protocol.errors import (
     from_wire,
 )
 from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new_id
+from ..core.said import Append, End, Start
 from ..process.processes import Processes
 from ..process.spawn import Child
-from ..store.items import Append, End, Start
 from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, part, problem, starved
 from .heard import Translator
 from .inlet import Inlet

@@ -14,11 +14,11 @@ import trio
 from ...protocol.errors import LimitUnenforceable, ProcessesLeft, TimedOut
 from ...protocol.model import Limits
 from ..core.limits import unenforced
-from ..guard import guarded
+from ..waiting.guard import guarded
+from ..waiting.patience import Patience
 from .cgroup import PREDECESSOR, Cgroup, Found, lowered
 from .launcher import launcher, resolved
 from .look import Looker, Search
-from .patience import Patience
 from .proc import Stat
 from .reaper import Reaper, become_subreaper
 from .spawn import Child, Order, spawn

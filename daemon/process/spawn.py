@@ -15,7 +15,7 @@ from typing import Protocol
 import trio
 
 from ...protocol.errors import EngineFailed, ProcessesLeft, RoostError, TimedOut, WorkspaceInvalid
-from ..guard import guarded
+from ..waiting.guard import guarded
 from . import proc
 from .launcher import resolved
 from .start import start

@@ -5,7 +5,7 @@ import os
 import trio
 
 from ...protocol.errors import WorkspaceInvalid
-from .patience import Patience
+from ..waiting.patience import Patience
 
 
 async def canonical(path: str, *, files: Patience, deadline: float) -> str:

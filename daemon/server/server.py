@@ -15,9 +15,9 @@ from ...protocol.errors import LimitReached, MethodNotFound, PeerRefused, RoostE
 from ...protocol.methods import ReloadResult
 from ...protocol.model import Check
 from ..current import Current
-from ..guard import guarded
 from ..sessions.supervisor import Supervisor
 from ..store import Store
+from ..waiting.guard import guarded
 from .connection import Connection
 from .handlers import CHANGES, ROUTES, Route
 from .hub import Hub

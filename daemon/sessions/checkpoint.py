@@ -9,7 +9,7 @@ import trio
 from ...protocol.errors import RoostError, StorageGone, TimedOut
 from ..core.batches import Report, Saved, split
 from ..engines.engine import STUCK
-from ..guard import guarded
+from ..waiting.guard import guarded
 from .registry import Registry
 from .session import LiveSession
 

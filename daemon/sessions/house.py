@@ -22,10 +22,10 @@ from ..engines.engine import Engine, Grace, Launch, Listener
 from ..engines.stderr import StderrFiles
 from ..engines.worker import WorkerEngine
 from ..process import proc
-from ..process.patience import Patience
 from ..process.processes import Processes
 from ..settings import EngineSettings, secrets
 from ..store import Store, children
+from ..waiting.patience import Patience
 from .records import Records
 from .starts import Starts
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from ...protocol.errors import RoostError, SessionNotFound
-from ..guard import guarded
 from ..store import Tx, reads, retention
+from ..waiting.guard import guarded
 from .registry import Registry
 
 log = logging.getLogger(__name__)

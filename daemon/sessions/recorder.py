@@ -8,8 +8,9 @@ import trio
 
 from ...protocol import rpc
 from ...protocol.errors import OutcomeUnknown, RoostError, StorageFailed, StorageGone
+from ..core.said import Append, Change, End, Progress, Start
 from ..store import Store, Tx
-from ..store.items import Append, Change, End, Progress, Start, record
+from ..store.items import record
 
 log = logging.getLogger(__name__)
 

@@ -26,12 +26,12 @@ from ..core.intensity import allowed
 from ..core.states import TURN, SessionEvent
 from ..core.unload import Candidate, choose
 from ..current import Current
-from ..guard import guarded
 from ..process.processes import Processes
 from ..store import Commit, Store, Tx, queue, reads, sessions, turns
+from ..waiting.guard import guarded
+from ..waiting.mailbox import ANSWER, Letter
 from .house import House, problem_of
 from .left import Left
-from .letter import ANSWER, Letter
 from .recorder import persist
 from .records import Records
 from .runner import QueueRunner

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from ..core.drives import Drives
-from ..guard import guarded
+from ..waiting.guard import guarded
 from .records import Records
 
 

@@ -7,14 +7,14 @@ import trio
 
 from ...protocol.errors import OutcomeUnknown, RoostError, SessionBusy, WorkerExited, from_wire
 from ...protocol.model import Checkpoint, Limits, Problem, SessionState, TurnState
+from ..core.said import Change
 from ..core.states import SessionEvent
 from ..engines.engine import STUCK, Engine, Launch
 from ..process.proc import Identity
 from ..store import Tx, checkpoints, children, queue, sessions, turns
-from ..store.items import Change
+from ..waiting.mailbox import Mailbox
 from .house import House, problem_of
 from .launch import prepared
-from .letter import Mailbox
 from .recorder import persist
 from .turn import RunningTurn, claimed
 from .waiters import Waiters

@@ -33,8 +33,8 @@ from ..process.processes import Processes
 from ..process.usage import Usage
 from ..process.workspace import canonical
 from ..store import Store, checkpoints, queue, reads, sessions, turns
+from ..waiting.mailbox import ANSWER
 from .house import FILE_DEADLINE
-from .letter import ANSWER
 from .registry import Registry
 from .session import LiveSession
 

@@ -1,10 +1,11 @@
 """What a child says while its turn runs: items that start, grow and end, progress, usage. A batch is one operation."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...protocol.errors import IllegalTransition
-from ...protocol.model import Item, ItemKind, ItemState, Turn, TurnState, Usage
+from ...protocol.model import Item, ItemState, Turn, TurnState, Usage
+from ..core.said import Append, Change, End, Progress, Start
 from ..core.states import ITEM, ITEM_END, TURN
 from . import content
 from .rows import ITEMS
@@ -12,47 +13,6 @@ from .tx import Tx, item_not_found, turn_not_found
 
 MAX_DELTA = 256 * 1024
 """Bytes of text in one delta event; more is cut into several."""
-
-
-class Start(NamedTuple):
-    """An item begins; ``item`` is an id made by the caller."""
-
-    item: str
-    kind: ItemKind
-    title: str
-    data: dict[str, Any]
-
-
-class Append(NamedTuple):
-    """Text of an item. ``dropped``: bytes past ``max_output`` that are counted and not kept."""
-
-    item: str
-    text: str
-    dropped: int = 0
-
-
-class End(NamedTuple):
-    """An item ends; ``data`` is added to what it began with."""
-
-    item: str
-    state: ItemState
-    data: dict[str, Any]
-
-
-class Progress(NamedTuple):
-    """``fraction`` from 0 to 1, if the engine knows."""
-
-    message: str
-    fraction: float | None
-
-
-class UsageReport(NamedTuple):
-    """What was used since the last report."""
-
-    usage: Usage
-
-
-Change = Start | Append | End | Progress | UsageReport
 
 
 def record(tx: Tx, turn_id: str, changes: Sequence[Change]) -> None:

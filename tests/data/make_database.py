@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.ledger import Ledger
+from roost.daemon.core.said import UsageReport
 from roost.daemon.store import checkpoints, items, sessions
 from roost.protocol.model import Problem, TurnState, Usage
 
@@ -18,7 +19,7 @@ def fill(ledger: Ledger) -> None:
     """Sessions whose turns and items stand in every state."""
     done, first = ledger.running("echo one", "echo two", name="done", env={"LANG": "C.UTF-8"})
     item = ledger.item(first, "one\n")
-    ledger.do(items.record, first.id, [items.UsageReport(Usage(input_tokens=7, cost=0.5))])
+    ledger.do(items.record, first.id, [UsageReport(Usage(input_tokens=7, cost=0.5))])
     ledger.end(first, engine_state=b"\x81\xa3cwd\xa4/srv", exit_code=0, duration=12)
     second = ledger.claim(done)
     ledger.item(second, "ä" * 135_000)

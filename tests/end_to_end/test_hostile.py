@@ -17,8 +17,8 @@ from helpers.daemon import Daemon, pids_with, running, wait_until
 from helpers.engines import engines
 from helpers.ledger import Ledger, problems
 from helpers.sabotaged import command
+from roost.daemon.core.said import Append, Start
 from roost.daemon.store import items
-from roost.daemon.store.items import Append, Start
 from roost.protocol.errors import RoostError
 from roost.protocol.model import ItemKind
 

@@ -11,13 +11,13 @@ import trio
 
 from helpers.children import SOCKET
 from helpers.engines import ODD
+from roost.daemon.core.said import Append, Change
 from roost.daemon.engines.command import CommandEngine
 from roost.daemon.engines.engine import Ended, Grace, Launch
 from roost.daemon.engines.worker import WorkerEngine
 from roost.daemon.process.proc import Identity
 from roost.daemon.process.processes import Processes
 from roost.daemon.settings import EngineSettings
-from roost.daemon.store.items import Append, Change
 from roost.protocol.errors import RoostError
 from roost.protocol.model import EngineKind, Session, Turn, TurnState
 

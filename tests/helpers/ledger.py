@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from roost.daemon.core.said import Append, Start
 from roost.daemon.core.states import SessionEvent
 from roost.daemon.store import Commit, Stored, Tx, items, reads, sessions, turns
 from roost.daemon.store.database import connect, prepare
@@ -91,7 +92,7 @@ class Ledger:
     def item(self, turn: Turn, text: str = "") -> str:
         """An item in progress with this content."""
         id = new_id("i")
-        self.do(items.record, turn.id, [items.Start(id, ItemKind.agent_message, "", {}), items.Append(id, text)])
+        self.do(items.record, turn.id, [Start(id, ItemKind.agent_message, "", {}), Append(id, text)])
         return id
 
     # --- what is there now ---

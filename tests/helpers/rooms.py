@@ -8,6 +8,7 @@ from typing import Any
 import trio
 
 from helpers.waiting import DEADLINE, wait_until
+from roost.daemon.core.said import Append, Start
 from roost.daemon.current import Current
 from roost.daemon.engines.engine import Ended, Engine, Launch, Listener, Told
 from roost.daemon.process.proc import Identity
@@ -18,7 +19,6 @@ from roost.daemon.sessions.registry import Registry
 from roost.daemon.sessions.session import LiveSession
 from roost.daemon.settings import load
 from roost.daemon.store import Store, Tx, checkpoints, reads
-from roost.daemon.store.items import Append, Start
 from roost.protocol import rpc
 from roost.protocol.errors import EngineFailed, OutcomeUnknown, StorageFailed, TimedOut, WorkerExited
 from roost.protocol.methods import SessionCreateParams, TurnSendParams

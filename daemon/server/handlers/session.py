@@ -24,8 +24,8 @@ from ....protocol.methods import (
 )
 from ....protocol.params import Done
 from ...store import checkpoints
+from ...waiting.deadline import in_time
 from ..answer import PAGE_BYTES, Packed, fitting, packed_list
-from ..deadline import in_time
 
 if TYPE_CHECKING:
     from ..connection import Connection

@@ -21,8 +21,8 @@ from ....protocol.methods import (
 from ....protocol.model import Item
 from ...core.result import MAX_RESULT
 from ...store import reads
+from ...waiting.deadline import in_time
 from ..answer import Packed, fitting, packed_list
-from ..deadline import in_time
 
 if TYPE_CHECKING:
     from ..connection import Connection

@@ -1,10 +1,9 @@
-"""Restart intensity and back-off, as OTP has them."""
+"""Restart intensity, as OTP has it."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.daemon.core.intensity import LONGEST, allowed, backoff
+from roost.daemon.core.intensity import allowed
 
 
 def starts(times: list[float], intensity: int, period: float) -> list[bool]:
@@ -45,14 +44,3 @@ def test_what_is_remembered_is_bounded() -> None:
     assert remembered == tuple(range(5))
     _, remembered = allowed(tuple(range(5)), 100, 5, 60)
     assert remembered == (100,)
-
-
-@pytest.mark.parametrize(("failures", "seconds"), [(0, 0), (1, 0.1), (2, 0.2), (5, 1.6), (10, 30), (10_000, 30)])
-def test_backoff_doubles_up_to_a_limit(failures: int, seconds: float) -> None:
-    assert backoff(failures, 0) == seconds / 2
-    assert backoff(failures, 0.999999) == pytest.approx(seconds, rel=1e-5)
-
-
-@given(st.integers(0, 100), st.floats(0, 1, exclude_max=True))
-def test_backoff_never_passes_its_limit(failures: int, jitter: float) -> None:
-    assert 0 <= backoff(failures, jitter) <= LONGEST

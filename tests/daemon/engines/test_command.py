@@ -9,9 +9,9 @@ import trio.testing
 
 from helpers.children import SOCKET, alive, until
 from helpers.engine import DEADLINE, GRACE, launch, program, ran, serving, turn
+from roost.daemon.core.said import End, Start
 from roost.daemon.engines.command import CommandEngine
 from roost.daemon.process.processes import Processes
-from roost.daemon.store.items import End, Start
 from roost.protocol.errors import NotSupported, StorageFailed
 from roost.protocol.model import EngineKind, TurnState
 

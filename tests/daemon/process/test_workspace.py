@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from helpers.children import ENV
-from roost.daemon.process.patience import Patience
 from roost.daemon.process.workspace import canonical
+from roost.daemon.waiting.patience import Patience
 from roost.protocol.errors import WorkspaceInvalid
 
 

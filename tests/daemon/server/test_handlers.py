@@ -9,9 +9,10 @@ import pytest
 
 from helpers.served import Client, Served, connected, served
 from roost.daemon.core.result import MAX_RESULT
+from roost.daemon.core.said import Append, End, Start
 from roost.daemon.server.handlers import ROUTES
 from roost.daemon.store import Tx, checkpoints
-from roost.daemon.store.items import Append, End, Start, record
+from roost.daemon.store.items import record
 from roost.protocol import rpc
 from roost.protocol.errors import (
     CheckpointNotFound,

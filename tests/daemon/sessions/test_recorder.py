@@ -5,10 +5,10 @@ import trio
 
 from helpers.rooms import FULL, UNKNOWN, Faults, Rooms
 from helpers.waiting import wait_until
+from roost.daemon.core.said import Append, Change, End, Progress, Start
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.recorder import MERGE_BYTES, MOST_UNSAVED, Recorder, persist
 from roost.daemon.store import Tx, reads
-from roost.daemon.store.items import Append, Change, End, Progress, Start
 from roost.protocol.errors import LimitReached, OutcomeUnknown, SessionNotFound, StorageFailed
 from roost.protocol.model import Item, ItemKind, ItemState
 from roost.protocol.rpc import unpack

@@ -7,10 +7,10 @@ import trio
 
 from helpers.rooms import FULL, Faults, Rooms, rooms
 from helpers.waiting import wait_until
+from roost.daemon.core.said import Start
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.turn import RunningTurn
 from roost.daemon.store import turns
-from roost.daemon.store.items import Start
 from roost.protocol.errors import OutcomeUnknown
 from roost.protocol.model import ItemKind, SessionState, Turn, TurnState
 

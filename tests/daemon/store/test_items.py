@@ -6,15 +6,15 @@ from string import ascii_lowercase
 import pytest
 
 from helpers.ledger import Ledger, data
+from roost.daemon.core.said import Append, Change, End, Progress, Start, UsageReport
 from roost.daemon.store import items, reads
-from roost.daemon.store.items import Append, End, Progress, Start, UsageReport
 from roost.protocol.errors import IllegalTransition, ItemNotFound, LimitReached, TurnNotFound
 from roost.protocol.model import Item, ItemKind, ItemState, Turn, TurnState, Usage, new_id
 
 KIB = 1024
 
 
-def record(ledger: Ledger, turn: Turn, *changes: items.Change) -> None:
+def record(ledger: Ledger, turn: Turn, *changes: Change) -> None:
     ledger.do(items.record, turn.id, changes)
 
 
@@ -182,7 +182,7 @@ def test_what_comes_after_the_end_of_the_turn_is_dropped(ledger: Ledger) -> None
     id = ledger.item(turn, "before")
     ledger.end(turn)
     seq = ledger.session(session).seq
-    late: list[items.Change] = [
+    late: list[Change] = [
         Start(new_id("i"), ItemKind.status, "", {}),
         Append(id, "late"),
         UsageReport(Usage(input_tokens=1)),

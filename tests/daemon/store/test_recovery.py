@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from helpers.ledger import Ledger, data
+from roost.daemon.core.said import End
 from roost.daemon.core.states import SessionEvent
 from roost.daemon.store import reads, recovery, sessions
-from roost.daemon.store.items import End, record
+from roost.daemon.store.items import record
 from roost.protocol.errors import SessionNotFound
 from roost.protocol.model import After, AfterEnd, EngineKind, Item, ItemState, Session, SessionState, Turn, TurnState
 

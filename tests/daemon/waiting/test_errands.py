@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from roost.daemon.errands import Errands
+from roost.daemon.waiting.errands import Errands
 
 
 def tasks(nursery: trio.Nursery) -> int:

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from roost.daemon.sessions.letter import ROOM, Letter, Mailbox
+from roost.daemon.waiting.mailbox import ROOM, Letter, Mailbox
 from roost.protocol.errors import InternalError, SessionBusy, ShuttingDown, TimedOut, WorkerExited
 
 GONE = WorkerExited("it has ended; start it again")

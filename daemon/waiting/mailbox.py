@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from ...protocol.errors import InternalError, RoostError, TimedOut
-from ..errands import Errands, Starter
+from .errands import Errands, Starter
 
 log = logging.getLogger(__name__)
 

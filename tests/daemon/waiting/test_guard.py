@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from roost.daemon.guard import guarded
+from roost.daemon.waiting.guard import guarded
 
 
 async def broken(text: str) -> None:

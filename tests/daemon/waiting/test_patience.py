@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from helpers.children import until
-from roost.daemon.process.patience import Patience
+from roost.daemon.waiting.patience import Patience
 
 
 async def test_what_is_called_is_answered_and_its_error_raised() -> None:
