@@ -23,10 +23,10 @@ from .process.host import checks
 from .process.processes import NO_CGROUPS, Processes
 from .server import Info, Server, bind
 from .sessions import Supervisor
-from .sessions.checkpoint import Shutdown
 from .sessions.house import single
 from .sessions.janitor import Janitor
 from .sessions.registry import Registry
+from .sessions.shutdown import Shutdown
 from .store import Store, Tx
 from .succession import succeed
 from .systemd import Notifier, watchdog_interval

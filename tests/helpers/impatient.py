@@ -9,7 +9,7 @@ from roost.daemon import __main__ as program
 from roost.daemon import app
 from roost.daemon.engines import engine
 from roost.daemon.process import leftovers, processes
-from roost.daemon.sessions import checkpoint, house, launch, supervisor
+from roost.daemon.sessions import house, launch, shutdown, supervisor
 
 COMMAND = [sys.executable, __file__]
 SETTINGS = """
@@ -32,7 +32,7 @@ def main() -> None:
     processes.CLEARING = 0.8
     leftovers.LAST_PATIENCE = 0.5
     leftovers.end_leftovers.__kwdefaults__ = {"keepers": (), "patience": 0.2}
-    checkpoint.ENDING, checkpoint.SETTLING = 2.0, 0.5
+    shutdown.ENDING, shutdown.SETTLING = 2.0, 0.5
     engine.AGAIN = 0.3
     del sys.argv[1:]
     program.main()

@@ -13,7 +13,7 @@ from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, rooms
 from helpers.waiting import wait_until
 from roost.daemon.sessions import house as house_module
 from roost.daemon.sessions import recorder
-from roost.daemon.sessions.checkpoint import Shutdown
+from roost.daemon.sessions.shutdown import Shutdown
 from roost.daemon.store import Tx
 from roost.protocol.errors import (
     RoostError,
