@@ -242,7 +242,7 @@ async def test_in_a_hurry_nothing_is_waited_for(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "ENDING", 0.2)
+    monkeypatch.setattr(shutdown, "ENDING", 0.2)
     async with rooms(tmp_path, QUICK) as house:
         session = await house.create()
         await house.run(session, "keep")
