@@ -11,6 +11,7 @@ import trio.testing
 from helpers.rooms import FULL, Faults, Rooms, rooms
 from helpers.waiting import wait_until
 from roost.daemon.core.batches import Report
+from roost.daemon.sessions import shutdown
 from roost.daemon.sessions.shutdown import Shutdown
 from roost.daemon.store import Tx, checkpoints
 from roost.protocol.errors import ShuttingDown
