@@ -23,9 +23,9 @@ from .process.host import checks
 from .process.processes import NO_CGROUPS, Processes
 from .server import Info, Server, bind
 from .sessions import Supervisor
-from .sessions.house import single
 from .sessions.janitor import Janitor
-from .sessions.registry import Registry
+from .sessions.problem import single
+from .sessions.records import Records
 from .sessions.shutdown import Shutdown
 from .store import Store, Tx
 from .succession import succeed
@@ -137,24 +137,24 @@ class App:
             self._cgroups = await self._found()
             processes = Processes(str(self.settings.daemon.socket), cgroups=self._cgroups)
             supervisor = Supervisor(self.settings, store, processes)
-            registry = supervisor.registry
-            server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
+            owned = supervisor.registry.owned
+            server = self._server(supervisor, store, reload=lambda: owned(lambda: self.reload(store)))
             left = await succeed(store, processes)
             for session, pids in left.sessions.items():
-                registry.left.enter(session, pids)
+                supervisor.left.enter(session, pids)
             await nursery.start(processes.run)
-            await nursery.start(registry.run)
+            await nursery.start(supervisor.run)
             for session in left.sessions:
-                nursery.start_soon(guarded, f"end of {session}", registry.left.outlast, session, left.roots)
+                nursery.start_soon(guarded, f"end of {session}", supervisor.left.outlast, session, left.roots)
             await nursery.start(server.serve, listener)
-            nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
+            nursery.start_soon(guarded, "sweepers", Janitor(supervisor).run)
             watching = self._watch(store)
             nursery.start_soon(self._ping)
             self._serves(f"serving {self.settings.daemon.socket}")
             log.info("roostd %s serves %s", __version__, self.settings.daemon.socket)
             await self._stop.wait()
             report = await self._end(supervisor, server, store)
-            await guarded("end of strays", self._end_strays, processes, registry, store)
+            await guarded("end of strays", self._end_strays, processes, supervisor.records, store)
             watching.set()
             nursery.cancel_scope.cancel()
         return report
@@ -300,7 +300,7 @@ class App:
         self.notifier.stopping()
         log.info("stopping: %s", self._reason)
         server.admit(unless=self._reason)
-        shutdown = self._shutdown = Shutdown(supervisor.registry, self._reason, self.notifier.status)
+        shutdown = self._shutdown = Shutdown(supervisor, self._reason, self.notifier.status)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._extend)
             report = await shutdown.run()
@@ -313,9 +313,9 @@ class App:
         await server.close(self._reason)
         return report
 
-    async def _end_strays(self, processes: Processes, registry: Registry, store: Store) -> None:
+    async def _end_strays(self, processes: Processes, records: Records, store: Store) -> None:
         def ours(session: str) -> bool:  # in memory are all that had a child here, also when the disk does not answer
-            return registry.records.by_id(session) is not None
+            return records.by_id(session) is not None
 
         left = await processes.end_strays(STRAYS, ours)
         if left and store.gone is None:  # it stands in the log too

@@ -1,4 +1,4 @@
-"""What an engine says while a turn runs: items that start, grow and end, progress, usage."""
+"""What an engine says while a turn runs: items that start, grow and end, progress, usage, and that it waits."""
 
 from typing import Any, NamedTuple
 
@@ -43,4 +43,12 @@ class UsageReport(NamedTuple):
     usage: Usage
 
 
-Change = Start | Append | End | Progress | UsageReport
+class Asked(NamedTuple):
+    """The engine waits for an answer from outside: the turn waits."""
+
+
+class Answered(NamedTuple):
+    """The engine has its answer: the turn goes on."""
+
+
+Change = Start | Append | End | Progress | UsageReport | Asked | Answered

@@ -1,4 +1,4 @@
-"""Every transition of a session, a turn and an item.
+"""Every transition of a session, a turn, an item, and of a session that is live in memory.
 
 Rule 1: a state changes only through a table that stands here. Rule 2: a pair that is not in its table is an
 ``illegal_transition`` and changes nothing. Rule 3: nothing leads out of a terminal state, so the first one wins.
@@ -55,6 +55,32 @@ class ItemEvent(StrEnum):
     fail = "fail"
     cancel = "cancel"
     interrupt = "interrupt"
+
+
+class Life(StrEnum):
+    """How far a live session is: a session in memory, with a task of its own."""
+
+    starting = "starting"
+    """its child is being started"""
+    serving = "serving"
+    """its child does what is asked of the session"""
+    stopping = "stopping"
+    """it takes no more turns and will end"""
+    over = "over"
+    """its task has ended, and no known process of it lives"""
+
+
+class LifeEvent(StrEnum):
+    """What can happen to a live session."""
+
+    ready = "ready"
+    """its child can run turns"""
+    stop = "stop"
+    """somebody wants it to end"""
+    lose = "lose"
+    """its child has ended, or could not be started"""
+    end = "end"
+    """its task has ended"""
 
 
 State = TypeVar("State", bound=StrEnum)
@@ -145,7 +171,19 @@ ITEM: Table[ItemState, ItemEvent] = Table(
     },
 )
 
-TABLES = (SESSION, TURN, ITEM)
+_L, _LE = Life, LifeEvent
+LIFE: Table[Life, LifeEvent] = Table(
+    "live session",
+    {
+        _L.starting: {_LE.ready: _L.serving, _LE.stop: _L.stopping, _LE.lose: _L.stopping, _LE.end: _L.over},
+        _L.serving: {_LE.stop: _L.stopping, _LE.lose: _L.stopping, _LE.end: _L.over},
+        # ready: the stop came while the child started. stop: the daemon stops what somebody is stopping already.
+        _L.stopping: {_LE.ready: _L.stopping, _LE.stop: _L.stopping, _LE.lose: _L.stopping, _LE.end: _L.over},
+        _L.over: {},
+    },
+)
+
+TABLES = (SESSION, TURN, ITEM, LIFE)
 
 TURN_END = {
     _T.completed: _TE.complete,

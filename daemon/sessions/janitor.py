@@ -8,7 +8,7 @@ import trio
 from ...protocol.errors import RoostError, SessionNotFound
 from ..store import Tx, reads, retention
 from ..waiting.guard import guarded
-from .registry import Registry
+from .supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 class Janitor:
     """Sweeps at once on start and then on period (S0.W4). What breaks one sweep does not end the next."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
 
     async def run(self) -> None:
         """For ever; with new settings the sweeps begin anew, so that these hold at once."""
-        settings = self._registry.settings
+        settings = self._supervisor.settings
         while True:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(every, settings.sessions.idle_sweep, "idle sweep", self.sweep_idle)
@@ -30,31 +30,31 @@ class Janitor:
                 nursery.start_soon(every, settings.retention.sweep, "stderr sweep", self.sweep_stderr)
                 await settings.wait_changed()
                 nursery.cancel_scope.cancel()  # ends only their waiting: each piece of work has its own owner
-            self._registry.runner.poke()  # more turns may run now
+            self._supervisor.runner.poke()  # more turns may run now
 
     async def sweep_idle(self) -> None:
         """Unload what was idle too long; what cannot be saved stays and is tried again (S0.W1, S0.W6)."""
         unloaded: list[bool] = []
         async with trio.open_nursery() as nursery:  # one that hangs keeps no other waiting
-            for session_id in self._registry.idle_too_long(self._registry.settings.sessions.idle_unload):
+            for session_id in self._supervisor.registry.unloading.due(self._supervisor.settings.sessions.idle_unload):
                 nursery.start_soon(guarded, f"unload of {session_id}", self._unload, session_id, unloaded)
         if unloaded:
             log.info("idle sweep: %d unloaded, %d deferred", unloaded.count(True), unloaded.count(False))
 
     async def _unload(self, session_id: str, unloaded: list[bool]) -> None:
-        unloaded.append(await self._registry.unload(session_id, "idle"))
+        unloaded.append(await self._supervisor.registry.unloading.unload(session_id, "idle"))
 
     async def sweep_failed(self) -> None:
         """Let those be tried again that failed long ago."""
-        for session_id in self._registry.failed_long_ago():
+        for session_id in self._supervisor.restarts.failed_long_ago():
             try:
-                await self._registry.rearm(session_id)
+                await self._supervisor.rearm(session_id)
             except RoostError as exc:
                 log.warning("session %s is not re-armed yet: %s", session_id, exc)
 
     async def sweep_old(self) -> None:
         """Remove events and ended turns beyond the limits, a piece at a time: what waits behind waits for one piece."""
-        store, limits = self._registry.store, self._registry.settings.retention
+        store, limits = self._supervisor.store, self._supervisor.settings.retention
         keep, keep_turns = limits.events_per_session, limits.turns_per_session
         age = None if limits.max_age is None else round(limits.max_age * 1000)
 
@@ -70,10 +70,10 @@ class Janitor:
 
     async def sweep_stderr(self) -> None:
         """Remove what is kept of the stderr of sessions that are no more."""
-        kept = await self._registry.house.stderr.sessions()
+        kept = await self._supervisor.launches.stderr.sessions()
         # In this order a session that was made meanwhile is none of them.
-        for session_id in await self._registry.store.read(lambda conn: reads.unknown(conn, kept)):
-            await self._registry.house.stderr.remove(session_id)
+        for session_id in await self._supervisor.store.read(lambda conn: reads.unknown(conn, kept)):
+            await self._supervisor.launches.stderr.remove(session_id)
 
 
 async def every(period: float, name: str, sweep: Callable[[], Awaitable[None]]) -> None:

@@ -1,16 +1,30 @@
-"""Everything that a session's child needs, read before it is spawned."""
+"""The launch of a session's child: all that it needs, read with the settings and secrets of now."""
 
+import os
 import sqlite3
+from functools import partial
 from typing import Any
 
-from ...protocol import rpc
-from ...protocol.errors import TurnNotFound
-from ...protocol.model import Session
-from ..engines.engine import Launch
-from ..process.workspace import canonical
-from ..store import checkpoints, reads, sessions
-from .house import FILE_DEADLINE, House
+import trio
 
+from ...protocol import rpc
+from ...protocol.errors import EngineFailed, EngineNotFound, LimitUnenforceable, SecretMissing, TurnNotFound
+from ...protocol.model import Limits, Session
+from ..core.limits import effective
+from ..current import Current
+from ..engines.command import CommandEngine
+from ..engines.engine import Engine, Grace, Launch, Listener
+from ..engines.stderr import StderrFiles
+from ..engines.worker import WorkerEngine
+from ..process import proc
+from ..process.processes import Processes
+from ..process.workspace import canonical
+from ..settings import EngineSettings, secrets
+from ..store import Store, checkpoints, children, reads, sessions
+from ..waiting.patience import Patience
+
+FILE_DEADLINE = 10.0
+"""Seconds that a file system has to answer."""
 HISTORY = 20
 """Turns that a child is told of at its start."""
 BESIDE = 256 * 1024
@@ -18,18 +32,101 @@ BESIDE = 256 * 1024
 A state may have 15 MiB: then 768 KiB of that prompt are told."""
 
 
-async def prepared(house: House, record: Session) -> Launch:
-    """The launch of a child of this session.
+class Launches:
+    """Prepares children. A dead mount stops only the sessions that use it.
 
-    Raises:
-        EngineNotFound, EngineFailed, WorkspaceInvalid, SecretMissing, StorageFailed
+    Attributes:
+        stderr: where what children write to it is kept.
     """
-    engine = house.engine_of(record)
-    await canonical(record.workspace, files=house.files, deadline=FILE_DEADLINE)
-    secret = await house.secrets(engine)
-    own, state, history, cut_off = await house.store.read(lambda conn: _read(conn, record))
-    roosts = {"ROOST_SESSION": record.id, "ROOST_DAEMON": house.processes.socket}
-    return Launch(record, engine, {**own, **engine.env, **secret, **roosts}, state, history, cut_off, house.stderr)
+
+    def __init__(self, settings: Current, store: Store, processes: Processes) -> None:
+        self.processes = processes
+        self.keeper = children.Keeper(*proc.itself()[:3], processes.socket)
+        self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")
+        self._settings = settings
+        self._store = store
+        self._files = Patience()
+
+    def engine(self, launch: Launch, listener: Listener) -> Engine:
+        kind: type[WorkerEngine] | type[CommandEngine] = (
+            WorkerEngine if launch.engine.kind == "worker" else CommandEngine
+        )
+        return kind(launch, listener, Grace.of(self._settings.now), self.processes)
+
+    def engine_settings(self, name: str) -> EngineSettings:
+        """The configured engine.
+
+        Raises:
+            EngineNotFound: names the engines that there are.
+        """
+        engine = self._settings.engines.get(name)
+        if engine is None:
+            known = ", ".join(sorted(self._settings.engines))
+            raise EngineNotFound(f"there is no engine {name!r}; there are: {known}", engine=name)
+        return engine
+
+    async def workspace(self, path: str) -> str:
+        """``path`` without symbolic links.
+
+        Raises:
+            WorkspaceInvalid: it cannot be worked in, or its file system does not answer.
+        """
+        return await canonical(path, files=self._files, deadline=FILE_DEADLINE)
+
+    async def prepared(self, record: Session) -> Launch:
+        """The launch of a child of this session.
+
+        Raises:
+            EngineNotFound, EngineFailed, WorkspaceInvalid, SecretMissing, StorageFailed
+        """
+        engine = self._engine_of(record)
+        await self.workspace(record.workspace)
+        secret = await self._secrets(engine)
+        own, state, history, cut_off = await self._store.read(lambda conn: _read(conn, record))
+        marks = {"ROOST_SESSION": record.id, "ROOST_DAEMON": self.processes.socket}
+        return Launch(record, engine, {**own, **engine.env, **secret, **marks}, state, history, cut_off, self.stderr)
+
+    def limits(self, record: Session, engine: EngineSettings) -> Limits:
+        """The limits of the session's next child.
+
+        Raises:
+            LimitUnenforceable: this host cannot enforce one, and the settings say not to go without.
+        """
+        limits = effective(record.limits, engine.limits)
+        missing = self.processes.unenforced(limits)
+        if missing and self._settings.limits.unenforceable == "refuse":
+            text = f"session {record.id} cannot have its {', '.join(missing)} here: {self.processes.cgroups.message}"
+            raise LimitUnenforceable(text, session=record.id, limits=missing)
+        return limits
+
+    def _engine_of(self, session: Session) -> EngineSettings:
+        """The engine of a session as it is configured now.
+
+        Raises:
+            EngineNotFound. EngineFailed: it has become an engine of another kind.
+        """
+        engine = self.engine_settings(session.engine)
+        if engine.kind is not session.kind:
+            text = f"engine {session.engine} is of kind {engine.kind} now, and session {session.id} of {session.kind}"
+            raise EngineFailed(f"{text}; give the engine another name, or make a new session", engine=session.engine)
+        return engine
+
+    async def _secrets(self, engine: EngineSettings) -> dict[str, str]:
+        """The secrets that ``env_from`` names: variable → value.
+
+        Raises:
+            SecretMissing: also if the file that holds it does not answer.
+        """
+        sources = engine.env_from
+        if not sources:
+            return {}
+        read = partial(secrets, sources, dict(os.environ))
+        try:
+            return await self._files.call(tuple(sorted(sources.items())), read, FILE_DEADLINE)
+        except trio.TooSlowError:
+            names = ", ".join(sources)
+            text = f"the files of the secrets {names} did not answer within {FILE_DEADLINE:g} s; look at them"
+            raise SecretMissing(text, variables=list(sources)) from None
 
 
 def _read(

@@ -7,10 +7,12 @@ from typing import TypeVar
 import trio
 
 from ...protocol import rpc
-from ...protocol.errors import OutcomeUnknown, RoostError, StorageFailed, StorageGone
+from ...protocol.errors import DatabaseRefused, OutcomeUnknown, RoostError, StorageTrouble
+from ..core.backoff import doubling
 from ..core.said import Append, Change, End, Progress, Start
 from ..store import Store, Tx
 from ..store.items import record
+from ..waiting import awaited
 
 log = logging.getLogger(__name__)
 
@@ -29,42 +31,46 @@ def _nothing() -> None: ...
 async def persist(
     store: Store, operation: Callable[[Tx], T], *, twice: bool = True, delayed: Callable[[], None] = _nothing
 ) -> T:
-    """Write until it is on disk: what must not be lost waits for a full disk to have room again.
+    """Write until it is on disk: a change that must not be lost waits for a full disk to have room again.
 
     Args:
-        twice: done twice is done once, so that it is tried again when nobody knows whether it was done.
+        twice: the operation done twice is the operation done once: it is tried again when its outcome is unknown.
         delayed: called when it could not be written at once.
 
     Raises:
         RoostError: the operation's own; OutcomeUnknown without ``twice``.
     """
-    wait, tries = RETRY, 0
+    waits, failed = doubling(RETRY, LONGEST_RETRY), 0
     try:
         while True:
             try:
                 result = await store.write(operation)
-            except (StorageFailed, StorageGone, OutcomeUnknown) as exc:
-                if isinstance(exc, OutcomeUnknown) and not twice:
+            except StorageTrouble as exc:
+                if isinstance(exc, DatabaseRefused) or (isinstance(exc, OutcomeUnknown) and not twice):
                     raise
-                if not tries:
+                if not failed:
                     log.error("not written yet, trying again: %s", exc)
+                failed += 1
                 store.stuck[operation] = exc
                 delayed()
-                await trio.sleep(wait)
-                wait, tries = min(2 * wait, LONGEST_RETRY), tries + 1
+                await trio.sleep(next(waits))
             else:
-                if tries:
-                    log.info("written now, after %d tries in vain", tries)
+                if failed:
+                    log.info("written now, after %d tries in vain", failed)
                 return result
     finally:
         store.stuck.pop(operation, None)
 
 
 class Recorder:
-    """For one turn. ``run`` is the only one who writes."""
+    """For one turn. ``run`` alone writes.
+
+    Attributes:
+        sign_at: when the child last gave a sign of life.
+    """
 
     def __init__(self, store: Store, turn: str, max_output: int) -> None:
-        self.heard_at = trio.current_time()
+        self.sign_at = trio.current_time()
         self.problem: RoostError | None = None
         """Why what the turn says can no longer be kept."""
         self.broken = trio.Event()
@@ -76,14 +82,16 @@ class Recorder:
         self._size = 0
         self._more = trio.Event()
         self._enough = trio.Event()
-        self._written = trio.Event()
+        self._added = self._kept = 0
+        self._written = awaited.Change()
         self._closing = False
 
     async def add(self, change: Change | None) -> None:
         """Keep ``change``; waits while more than 1 MiB is unsaved, which slows the child by its own pipe."""
-        self.heard_at = trio.current_time()
+        self.sign_at = trio.current_time()
         if change is None or self.problem is not None:
             return
+        self._added += 1
         if isinstance(change, Append):
             change = self._fit(change)
             self._size += len(change.text)
@@ -97,6 +105,20 @@ class Recorder:
             self._enough.set()
         while self._size >= MOST_UNSAVED and self.problem is None:
             await self._written.wait()
+
+    async def add_whole(self, change: Change) -> None:
+        """Keep ``change``, and all that was added before it; returns when they are on disk.
+
+        Raises:
+            RoostError: why they cannot be kept.
+        """
+        await self.add(change)
+        self._enough.set()
+        upto = self._added
+        while self._kept < upto and self.problem is None:
+            await self._written.wait()
+        if self.problem is not None:
+            raise self.problem
 
     def _fit(self, change: Append) -> Append:
         """Past ``max_output`` bytes of a turn, output is counted and not kept."""
@@ -124,7 +146,7 @@ class Recorder:
             await self._more.wait()
             with trio.move_on_at(wrote_at + MERGE_TIME):
                 await self._enough.wait()
-            batch, self._pending, self._size = self._pending, [], 0
+            batch, self._pending, self._size, upto = self._pending, [], 0, self._added
             self._more, self._enough = trio.Event(), trio.Event()
             if self._closing:
                 self._more.set()
@@ -132,8 +154,8 @@ class Recorder:
             if batch and self.problem is None:
                 await self._write(batch)
                 wrote_at = trio.current_time()
-            written, self._written = self._written, trio.Event()
-            written.set()
+            self._kept = upto
+            self._written.tell()
             if self._closing and not self._pending:
                 return
 

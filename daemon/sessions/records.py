@@ -1,23 +1,12 @@
 """The sessions in memory: changed by commits only, so that nobody sees what is not on disk."""
 
 from bisect import bisect_right, insort
-from collections.abc import Generator
-from contextlib import contextmanager
-
-import trio
 
 from ...protocol import rpc
 from ...protocol.model import Session, SessionState
 from ..core.states import TURN
 from ..store import Commit
-
-
-class _Awaited:
-    """The end of a turn, and how many wait for it."""
-
-    def __init__(self) -> None:
-        self.event = trio.Event()
-        self.by = 0
+from ..waiting.awaited import Changes
 
 
 class Records:
@@ -26,15 +15,17 @@ class Records:
     def __init__(self) -> None:
         self.complete = False
         self.runnable: dict[str, None] = {}
-        """Sessions that have a turn that may run; who waits longest is first."""
+        """Sessions that have a turn that may run; the session that waits longest is first."""
+        self.running: set[str] = set()
+        """Sessions whose turn runs; a turn that waits for an answer does not."""
         self.deleted = 0
-        """How many sessions were: what was read before may hold one that is not there any more."""
+        """How many sessions were deleted: a read from before may hold a session that is not there any more."""
         self._sessions: dict[str, Session] = {}
         self._names: dict[str, str] = {}
         self._packed: dict[str, bytes] = {}
         self._order: list[tuple[int, str]] = []
-        self._turn_ends: dict[str, _Awaited] = {}
-        self._changes: dict[str, trio.Event] = {}
+        self.changed: Changes[str] = Changes()
+        """Of a session's record, by the session's id; the end of a turn, by the turn's."""
 
     def get(self, ref: str) -> Session | None:
         """By id or by name, if it is in memory."""
@@ -75,54 +66,27 @@ class Records:
             self.runnable[session_id] = None
 
     def loaded(self, sessions: list[Session]) -> None:
-        """What was read from the store, where memory has nothing newer."""
+        """Take in sessions that were read from the store, where memory has nothing newer."""
         for session in sessions:
             if session.id not in self._sessions:
                 self._put(session)
 
     def apply(self, commit: Commit) -> None:
-        """A commit is durable: let it be seen, and wake who waits for it."""
+        """A commit is durable: let it be seen, and wake the tasks that wait for it."""
         for session_id, session in commit.sessions.items():
             if session is None:
                 self._drop(session_id)
                 self.deleted += 1
-                for turn_id in tuple(self._turn_ends):
-                    self._wake(turn_id)
+                self.changed.tell_all()  # its turns are gone as well
             else:
                 self._put(session)
-            if (changed := self._changes.pop(session_id, None)) is not None:
-                changed.set()
+                self.changed.tell(session_id)
         for turn in commit.turns:
             if TURN.terminal(turn.state):
-                self._wake(turn.id)
-
-    @contextmanager
-    def turn_end(self, turn_id: str) -> Generator[trio.Event]:
-        """Set when the turn has ended or a session is deleted. Enter first, then look in the store."""
-        awaited = self._turn_ends.setdefault(turn_id, _Awaited())
-        awaited.by += 1
-        try:
-            yield awaited.event
-        finally:
-            awaited.by -= 1
-            if not awaited.by and self._turn_ends.get(turn_id) is awaited:
-                del self._turn_ends[turn_id]
-
-    async def wait_changed(self, session_id: str) -> None:
-        """Until the session's record changes once more."""
-        event = self._changes.setdefault(session_id, trio.Event())
-        try:
-            await event.wait()
-        finally:
-            if self._changes.get(session_id) is event and not event.statistics().tasks_waiting:
-                del self._changes[session_id]
+                self.changed.tell(turn.id)
 
     def known(self) -> list[Session]:
         return list(self._sessions.values())
-
-    def _wake(self, turn_id: str) -> None:
-        if awaited := self._turn_ends.pop(turn_id, None):
-            awaited.event.set()
 
     def _put(self, session: Session) -> None:
         old = self._sessions.get(session.id)
@@ -139,6 +103,10 @@ class Records:
             self.runnable.setdefault(session.id)
         else:
             self.runnable.pop(session.id, None)
+        if session.turn is not None and session.state is not SessionState.waiting:
+            self.running.add(session.id)
+        else:
+            self.running.discard(session.id)
 
     def _drop(self, session_id: str) -> None:
         session = self._sessions.pop(session_id, None)
@@ -147,6 +115,7 @@ class Records:
         self._order.remove((session.created_at, session.id))
         self._packed.pop(session_id, None)
         self.runnable.pop(session_id, None)
+        self.running.discard(session_id)
         if session.name and self._names.get(session.name) == session_id:
             del self._names[session.name]
 

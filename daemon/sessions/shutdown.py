@@ -8,10 +8,11 @@ import trio
 
 from ...protocol.errors import RoostError, StorageGone, TimedOut
 from ..core.batches import Report, Saved, split
+from ..core.states import Life
 from ..engines.engine import STUCK
 from ..waiting.guard import guarded
-from .registry import Registry
 from .session import LiveSession
+from .supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,11 @@ class Shutdown:
         progress: called at each step that was made, with what to say of it.
     """
 
-    def __init__(self, registry: Registry, reason: str, progress: Callable[[str], None]) -> None:
+    def __init__(self, supervisor: Supervisor, reason: str, progress: Callable[[str], None]) -> None:
         self.report = Report(reason)
-        self._registry = registry
-        self._settings = registry.settings.checkpoints
-        self._deadline = registry.settings.daemon.stop_deadline
+        self._supervisor = supervisor
+        self._settings = supervisor.settings.checkpoints
+        self._deadline = supervisor.settings.daemon.stop_deadline
         self._ending = min(ENDING, self._deadline / 2)
         self._progress = progress
         self._lost: dict[str, RoostError] = {}
@@ -60,13 +61,13 @@ class Shutdown:
 
     async def run(self) -> Report:
         """Returns when no child lives. Nothing new is begun from its first step on."""
-        registry = self._registry
+        registry = self._supervisor.registry
         registry.admitting = False
-        registry.runner.stop()
+        self._supervisor.runner.stop()
         lives = list(registry.live.values())
         for live in lives:
-            live.interrupt("daemon_shutdown")
-        resident = {live.id: live for live in lives if live.resident}
+            live.stop.interrupt("daemon_shutdown")
+        resident = {live.id: live for live in lives if live.child.resident}
         self.report.sessions = len(resident)
         gate = trio.CapacityLimiter(self._settings.parallel_batches)
         deadline = trio.current_time() + self._deadline - self._ending
@@ -76,7 +77,7 @@ class Shutdown:
             for live in lives:
                 if live.id not in resident:
                     nursery.start_soon(self._end, live)
-        self.report.interrupted = [live.cut_off for live in lives if live.cut_off]
+        self.report.interrupted = [live.running.cut_off for live in lives if live.running.cut_off]
         return self.report
 
     async def _batch(self, lives: list[LiveSession], gate: trio.CapacityLimiter, deadline: float) -> None:
@@ -88,8 +89,8 @@ class Shutdown:
                         nursery.start_soon(self._save, live, results)
         for live in lives:
             if live.id not in results:
-                results[live.id] = "timed_out" if live.dirty else "unchanged"
-                if live.dirty:
+                results[live.id] = "timed_out" if live.state.dirty else "unchanged"
+                if live.state.dirty:
                     self._lost[live.id] = TimedOut("it did not hand over its state in time")
         self.report.add_batch(results)
         self._progress(f"stopping: {self.report.saved} saved, {self.report.batches} batches settled")
@@ -98,18 +99,18 @@ class Shutdown:
                 nursery.start_soon(self._end, live)
 
     async def _save(self, live: LiveSession, results: dict[str, Saved]) -> None:
-        changed = live.dirty
+        changed = live.state.dirty
         try:
-            if gone := self._registry.store.gone:
+            if gone := self._supervisor.store.gone:
                 raise StorageGone(f"{gone} is gone, so nothing can be saved", path=gone)
-            if live.serving:  # what only starts has nothing to save
-                changed = await live.unless_stuck(lambda: live.ask(live.wind_up))
+            if live.attended:  # a child that only starts has nothing to save
+                changed = await live.ask(live.stop.wind_up, otherwise=changed)
         except RoostError as exc:
-            if live.dirty:
+            if live.state.dirty:
                 log.error("session %s: its state could not be saved: %s", live.id, exc)
                 self._lost[live.id] = exc
         # One whose child died before it could be asked has lost what changed.
-        results[live.id] = "failed" if live.dirty else "saved" if changed else "unchanged"
+        results[live.id] = "failed" if live.state.dirty else "saved" if changed else "unchanged"
         self._progress(f"stopping: {len(results)} of a batch settled")
 
     async def _end(self, live: LiveSession) -> None:
@@ -119,18 +120,18 @@ class Shutdown:
             if lost is None:
                 await guarded(live.id, self._ask_to_end, live)
             else:
-                live.kill()
-            if live.engine is not None and live.stuck_by is None:
-                await live.engine.gone.wait()
-        if not live.ended.is_set():
-            live.kill()
+                live.child.kill()
+            if live.child.engine is not None and live.child.stuck_by is None:
+                await live.child.engine.gone.wait()
+        if live.life is not Life.over:
+            live.child.kill()
         # However great the hurry: what it leaves is settled, or the next start would have to guess.
         with trio.move_on_after(SETTLING):
             if lost is not None:
-                await live.say_unsaved(lost)
-            await live.ended.wait()
+                await live.state.say_unsaved(lost)
+            await live.wait_over()
         self._progress("stopping: ending children")
 
     async def _ask_to_end(self, live: LiveSession) -> None:
         with suppress(*STUCK):  # it has been said
-            await live.end()
+            await live.child.end()

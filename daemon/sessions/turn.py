@@ -1,4 +1,4 @@
-"""One running turn: its engine, its recorder, its limits, its cancel, and its end in one commit."""
+"""One running turn: its engine, its recorder, its limits, its waits, its cancel, and its end in one commit."""
 
 import logging
 
@@ -9,7 +9,9 @@ from ...protocol.model import Problem, Turn, TurnState
 from ..core.states import TURN
 from ..engines.engine import Ended, Engine, problem
 from ..store import Store, Tx, sessions, turns
+from .places import Places
 from .recorder import Recorder, persist
+from .waits import Waits
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,9 @@ async def claimed(store: Store, session_id: str) -> Turn | None:
 class RunningTurn:
     """A turn that was claimed. ``run`` returns when its end is on disk."""
 
-    def __init__(self, turn: Turn, engine: Engine, store: Store, *, max_output: int, grace: float) -> None:
+    def __init__(
+        self, turn: Turn, engine: Engine, store: Store, places: Places, *, max_output: int, grace: float
+    ) -> None:
         self.turn = turn
         """As it was claimed, and once it is done as it ended."""
         self.recorder = Recorder(store, turn.id, max_output)
@@ -43,6 +47,7 @@ class RunningTurn:
         """Its end is on disk, or what should have written it has failed."""
         self.ended: Ended | None = None
         """What its engine answered."""
+        self.waits = Waits(turn, self.recorder, places)
         self._engine = engine
         self._store = store
         self._grace = grace
@@ -57,6 +62,7 @@ class RunningTurn:
         if not self._asked.is_set():
             self._reason = reason
             self._asked.set()
+            self.waits.end()  # before the engine hears of it: a child that waits answers no cancel
 
     def interrupt(self, reason: str) -> None:
         """The daemon stops: the child is asked, and after its grace the turn ends without its answer."""
@@ -73,9 +79,11 @@ class RunningTurn:
                     watchers.start_soon(self._obey)
                     watchers.start_soon(self._limit, begun)
                     watchers.start_soon(self._give_up)
+                    watchers.start_soon(self.waits.run)
                     with self._engine_scope:
                         self.ended = await self._engine_run()
                     watchers.cancel_scope.cancel()
+                self.waits.end()
                 self.recorder.close()
             ended = self.ended or Ended(TurnState.interrupted)
             duration = round((trio.current_time() - begun) * 1000)
@@ -93,7 +101,7 @@ class RunningTurn:
             return Ended(TurnState.failed, problem(bug))
 
     async def _obey(self) -> None:
-        """Ask the engine to end the turn; what does not within its grace is ended."""
+        """Ask the engine to end the turn; an engine that does not within its grace is ended."""
         await self._asked.wait()
         with trio.move_on_after(self._grace):
             try:
@@ -107,20 +115,22 @@ class RunningTurn:
             self._engine.kill()
 
     async def _give_up(self) -> None:
-        """What it says can no longer be kept: it need not say more."""
+        """The turn ends when its output can no longer be kept."""
         await self.recorder.broken.wait()
         self.cancel("internal")
 
     async def _limit(self, begun: float) -> None:
-        """Cancel it when it runs too long, or when its child is silent too long."""
+        """Cancel it when it runs too long, or when its child is silent too long and waits for no answer."""
         turn = self.turn
         latest = begun + turn.timeout / 1000 if turn.timeout else float("inf")
         while True:
-            silent = self.recorder.heard_at + turn.idle_timeout / 1000 if turn.idle_timeout else float("inf")
-            if (first := min(latest, silent)) > trio.current_time():
-                await trio.sleep_until(first)
-                continue
-            break
+            silent = float("inf")
+            if turn.idle_timeout and not self.waits.open:
+                silent = self.recorder.sign_at + turn.idle_timeout / 1000
+            if (first := min(latest, silent)) <= trio.current_time():
+                break
+            with trio.move_on_at(first):
+                await self.waits.changed.wait()
         which = "timeout" if latest <= silent else "idle_timeout"
         text = {
             "timeout": f"the turn ran longer than its timeout of {turn.timeout} ms",
@@ -149,7 +159,7 @@ class RunningTurn:
         )
 
     def _verdict(self, now: Turn, ended: Ended) -> tuple[TurnState, str | None, Problem | None]:
-        """What the turn ended as. A turn that roost cancelled is cancelled, whatever its engine answered."""
+        """The state, the reason and the problem. A turn that roost cancelled is cancelled, whatever its engine said."""
         if now.cancelling:
             return TurnState.cancelled, now.cancelling, self._expired if now.cancelling == "timeout" else None
         if self._interrupted:

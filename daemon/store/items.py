@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...protocol.errors import IllegalTransition
-from ...protocol.model import Item, ItemState, Turn, TurnState, Usage
-from ..core.said import Append, Change, End, Progress, Start
-from ..core.states import ITEM, ITEM_END, TURN
-from . import content
+from ...protocol.model import Item, ItemState, SessionState, Turn, TurnState, Usage
+from ..core.said import Answered, Append, Asked, Change, End, Progress, Start
+from ..core.states import ITEM, ITEM_END, TURN, SessionEvent, TurnEvent
+from . import content, sessions
 from .rows import ITEMS
 from .tx import Tx, item_not_found, turn_not_found
 
@@ -80,6 +80,10 @@ class _Batch:
             case Progress(message, fraction):
                 known = {} if fraction is None else {"fraction": fraction}
                 self._emit("turn.progressed", {"message": message, **known})
+            case Asked():
+                self._step(TurnEvent.wait, SessionState.busy, SessionEvent.wait)
+            case Answered():
+                self._step(TurnEvent.resume, SessionState.waiting, SessionEvent.resume)
             case _:
                 self._use(change.usage)
 
@@ -141,6 +145,13 @@ class _Batch:
         session = self._tx.session(self._session)
         self._tx.put_session(session.model_copy(update={"usage": _sum(session.usage, used)}))
         self._emit("turn.usage_reported", {"usage": turn.usage.to_wire()})
+
+    def _step(self, event: TurnEvent, if_state: SessionState, with_it: SessionEvent) -> None:
+        """The turn waits, or goes on, and its session with it, unless that is being stopped."""
+        turn = self._tx.turn(self._turn)
+        self._tx.put_turn(turn.model_copy(update={"state": TURN.next(turn.state, event)}))
+        if self._tx.session(self._session).state is if_state:
+            sessions.change(self._tx, self._session, with_it, reason=f"turn_{event}")
 
     def _emit(self, kind: str, data: dict[str, Any]) -> None:
         self._tx.emit(self._session, kind, data, turn=self._turn)

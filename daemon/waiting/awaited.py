@@ -1,6 +1,7 @@
 """A change that tasks wait for."""
 
-from collections.abc import Hashable
+from collections.abc import Generator, Hashable
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import trio
@@ -24,26 +25,30 @@ class Change:
 
 
 class Changes(Generic[K]):
-    """A :class:`Change` for each key, there only while a task waits for it."""
+    """The next change of each of many things, by its key."""
 
     def __init__(self) -> None:
-        self._waiting: dict[K, trio.lowlevel.ParkingLot] = {}
+        self._waiting: dict[K, set[trio.Event]] = {}
 
     def tell(self, key: K) -> None:
-        """The thing of that name has changed."""
-        if (waiting := self._waiting.pop(key, None)) is not None:
-            waiting.unpark_all()
+        """The thing of that key has changed."""
+        for event in self._waiting.pop(key, ()):
+            event.set()
 
     def tell_all(self) -> None:
         """Any of them may have changed."""
         for key in tuple(self._waiting):
             self.tell(key)
 
-    async def wait(self, key: K) -> None:
-        """Until the thing of that name changes."""
-        waiting = self._waiting.setdefault(key, trio.lowlevel.ParkingLot())
+    @contextmanager
+    def next(self, key: K) -> Generator[trio.Event]:
+        """Set at the first change from when this is entered: the task enters, looks, and waits then."""
+        event = trio.Event()
+        waiting = self._waiting.setdefault(key, set())
+        waiting.add(event)
         try:
-            await waiting.park()
+            yield event
         finally:
+            waiting.discard(event)
             if not waiting and self._waiting.get(key) is waiting:
                 del self._waiting[key]

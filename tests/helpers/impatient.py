@@ -9,7 +9,7 @@ from roost.daemon import __main__ as program
 from roost.daemon import app
 from roost.daemon.engines import engine
 from roost.daemon.process import leftovers, processes
-from roost.daemon.sessions import house, launch, shutdown, supervisor
+from roost.daemon.sessions import launch, shutdown
 
 COMMAND = [sys.executable, __file__]
 SETTINGS = """
@@ -26,8 +26,7 @@ batch_timeout = '1s'
 
 
 def main() -> None:
-    for module in (house, launch, supervisor):
-        module.FILE_DEADLINE = 1.0  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateImportUsage]
+    launch.FILE_DEADLINE = 1.0
     app.FINDING = 2.0
     processes.CLEARING = 0.8
     leftovers.LAST_PATIENCE = 0.5

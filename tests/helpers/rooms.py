@@ -14,7 +14,7 @@ from roost.daemon.engines.engine import Ended, Engine, Launch, Listener, Told
 from roost.daemon.process.proc import Identity
 from roost.daemon.process.processes import Processes
 from roost.daemon.sessions import Supervisor
-from roost.daemon.sessions.house import House
+from roost.daemon.sessions.launch import Launches
 from roost.daemon.sessions.registry import Registry
 from roost.daemon.sessions.session import LiveSession
 from roost.daemon.settings import load
@@ -164,11 +164,11 @@ class Rooms:
         self.engines: dict[str, TinyEngine] = {}
         self.gates: dict[str, trio.Event] = {}
         """Given to each engine that is made."""
-        self.registry.house.engine = self._engine  # type: ignore[method-assign]
+        supervisor.launches.engine = self._engine  # type: ignore[method-assign]
 
     def _engine(self, launch: Launch, listener: Listener) -> Engine:
         if launch.engine.kind is EngineKind.command:
-            return House.engine(self.registry.house, launch, listener)
+            return Launches.engine(self.supervisor.launches, launch, listener)
         engine = self.engines[launch.session.id] = TinyEngine(launch, listener)
         engine.gates = self.gates
         return engine
@@ -178,7 +178,7 @@ class Rooms:
         return (await self.supervisor.create(SessionCreateParams(name=name, **params), ME)).id
 
     async def send(self, session: str, prompt: str, **params: Any) -> str:
-        sent = await self.supervisor.send(TurnSendParams(session=session, input=prompt, **params), ME)
+        sent = await self.supervisor.prompts.send(TurnSendParams(session=session, input=prompt, **params), ME)
         return sent.turn.id
 
     async def run(self, session: str, prompt: str, **params: Any) -> Turn:
@@ -186,7 +186,7 @@ class Rooms:
 
     async def wait(self, turn: str) -> Turn:
         with trio.fail_after(DEADLINE):
-            return await self.supervisor.wait_turn(turn)
+            return await self.supervisor.prompts.wait(turn)
 
     async def started(self) -> tuple[str, LiveSession]:
         """A new session whose child is ready."""
@@ -274,7 +274,7 @@ async def rooms(tmp_path: Path, config: str = "") -> AsyncGenerator[Rooms]:
                 made = Rooms(
                     Supervisor(Current(settings), store, Processes(str(tmp_path / "roost.sock"))), store, workspace
                 )
-                await inner.start(made.registry.run)
+                await inner.start(made.supervisor.run)
                 yield made
                 inner.cancel_scope.cancel()
             outer.cancel_scope.cancel()

@@ -14,7 +14,7 @@ from roost.daemon.server.connection import Connection
 from roost.daemon.sessions.janitor import Janitor
 from roost.daemon.sessions.records import Records
 from roost.daemon.sessions.runner import QueueRunner
-from roost.daemon.sessions.session import LiveSession
+from roost.daemon.sessions.turn import RunningTurn
 from roost.daemon.store import Tx
 from roost.daemon.store.writer import Writer
 
@@ -28,15 +28,15 @@ def command(switches: Path) -> list[str]:
 
 
 def session(on: Callable[[], bool]) -> None:
-    """The task of a session called ``broken`` fails when it is asked for a turn."""
-    sound = LiveSession._run_turn  # pyright: ignore[reportPrivateUsage]
+    """The task of a session fails when it runs the turn ``say hello``."""
+    sound = RunningTurn.run
 
-    async def run_turn(self: LiveSession, running: Any) -> None:
-        if on() and self.house.record(self.id).name == "broken":
+    async def run(self: RunningTurn) -> None:
+        if on() and self.turn.input == "say hello":
             raise ZeroDivisionError("sabotaged: session")
-        await sound(self, running)
+        await sound(self)
 
-    LiveSession._run_turn = run_turn  # type: ignore[method-assign]  # pyright: ignore[reportPrivateUsage]
+    RunningTurn.run = run  # type: ignore[method-assign]
 
 
 def connection(on: Callable[[], bool]) -> None:

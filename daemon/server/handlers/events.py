@@ -63,7 +63,7 @@ async def _feed(client: "Connection", params: Feed) -> str | None:
             meant = nearest(kind, _KINDS)
             hint = f"did you mean {meant!r}?" if meant else "give a kind, or a noun and its dot, as 'turn.'"
             raise InvalidParams(f"there are no events of kind {shown(kind)!r}; {hint}", field="kinds", kind=shown(kind))
-    return None if params.session is None else (await client.server.supervisor.find(params.session)).id
+    return None if params.session is None else (await client.server.supervisor.registry.find(params.session)).id
 
 
 def _check_room(client: "Connection", session: str | None) -> None:

@@ -45,7 +45,7 @@ def session_get(client: "Connection", params: SessionParams) -> Packed | Corouti
 
 
 async def _find(client: "Connection", ref: str) -> SessionResult:
-    return SessionResult(session=await client.server.supervisor.find(ref))
+    return SessionResult(session=await client.server.supervisor.registry.find(ref))
 
 
 def session_list(client: "Connection", params: SessionListParams) -> Packed | Coroutine[Any, Any, Packed]:
@@ -69,79 +69,79 @@ def _list(client: "Connection", params: SessionListParams) -> Packed:
 
 async def session_update(client: "Connection", params: SessionUpdateParams) -> SessionResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
+    session = await supervisor.registry.find(params.session)
     return SessionResult(session=await supervisor.update(session.id, params))
 
 
 async def session_start(client: "Connection", params: SessionParams) -> SessionResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
+    session = await supervisor.registry.find(params.session)
     return SessionResult(session=await supervisor.start(session.id))
 
 
 async def session_stop(client: "Connection", params: SessionStopParams) -> SessionStopResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
+    session = await supervisor.registry.find(params.session)
     return await supervisor.stop(session.id, params.force)
 
 
 async def session_state(client: "Connection", params: SessionStateParams) -> SessionStateResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
-    return await supervisor.state(session.id, params.name)
+    session = await supervisor.registry.find(params.session)
+    return await supervisor.checkpoints.state(session.id, params.name)
 
 
 async def session_clear(client: "Connection", params: SessionParams) -> SessionResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
-    return SessionResult(session=await supervisor.clear(session.id))
+    session = await supervisor.registry.find(params.session)
+    return SessionResult(session=await supervisor.checkpoints.clear(session.id))
 
 
 async def session_checkpoint(client: "Connection", params: SessionCheckpointParams) -> CheckpointResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
-    return CheckpointResult(checkpoint=await supervisor.checkpoint(session.id, params.name))
+    session = await supervisor.registry.find(params.session)
+    return CheckpointResult(checkpoint=await supervisor.checkpoints.save(session.id, params.name))
 
 
 async def session_checkpoints(client: "Connection", params: SessionParams) -> CheckpointListResult:
-    session = await client.server.supervisor.find(params.session)
+    session = await client.server.supervisor.registry.find(params.session)
     return CheckpointListResult(checkpoints=await client.read(lambda conn: checkpoints.listing(conn, session.id)))
 
 
 async def session_archive(client: "Connection", params: SessionParams) -> SessionStopResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
+    session = await supervisor.registry.find(params.session)
     return await supervisor.archive(session.id)
 
 
 async def session_unarchive(client: "Connection", params: SessionParams) -> SessionResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
+    session = await supervisor.registry.find(params.session)
     return SessionResult(session=await supervisor.unarchive(session.id))
 
 
 async def session_delete(client: "Connection", params: SessionDeleteParams) -> Done:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
+    session = await supervisor.registry.find(params.session)
     await supervisor.delete(session.id, params.force)
     return Done()
 
 
 async def session_stderr(client: "Connection", params: SessionStderrParams) -> SessionStderrResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
-    return await supervisor.registry.house.stderr.read(session.id, params.offset, params.limit)
+    session = await supervisor.registry.find(params.session)
+    return await supervisor.launches.stderr.read(session.id, params.offset, params.limit)
 
 
 async def session_wait(client: "Connection", params: SessionWaitParams) -> SessionResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
+    session = await supervisor.registry.find(params.session)
     what = f"the work of session {session.id}"
     return SessionResult(session=await in_time(params.timeout, what, supervisor.wait_settled(session.id)))
 
 
 async def session_release(client: "Connection", params: SessionParams) -> SessionReleaseResult:
     supervisor = client.server.supervisor
-    session = await supervisor.find(params.session)
+    session = await supervisor.registry.find(params.session)
     released, turns = await supervisor.release(session.id)
     return SessionReleaseResult(session=released, released=turns)

@@ -32,7 +32,7 @@ _FRAME = 1024
 
 
 async def turn_send(client: "Connection", params: TurnSendParams) -> TurnSendResult:
-    return await client.server.supervisor.send(params, client.author)
+    return await client.server.supervisor.prompts.send(params, client.author)
 
 
 async def turn_get(client: "Connection", params: TurnGetParams) -> Packed:
@@ -63,7 +63,7 @@ def _cut(item: Item, room: int) -> bytes:
 
 
 async def turn_list(client: "Connection", params: TurnListParams) -> TurnListResult:
-    session = await client.server.supervisor.find(params.session)
+    session = await client.server.supervisor.registry.find(params.session)
     turns, following = await client.read(
         lambda conn: reads.turns(conn, session.id, params.state, params.limit, params.cursor, params.newest)
     )
@@ -73,7 +73,7 @@ async def turn_list(client: "Connection", params: TurnListParams) -> TurnListRes
 async def turn_cancel(client: "Connection", params: TurnCancelParams) -> TurnCancelResult:
     supervisor = client.server.supervisor
     turn = await supervisor.find_turn(params.turn)
-    return await supervisor.cancel(turn.id, params.reason, client.author)
+    return await supervisor.prompts.cancel(turn.id, params.reason, client.author)
 
 
 async def turn_edit(client: "Connection", params: TurnEditParams) -> TurnResult:
@@ -98,4 +98,4 @@ async def turn_remove(client: "Connection", params: TurnParams) -> TurnResult:
 async def turn_wait(client: "Connection", params: TurnWaitParams) -> TurnResult:
     supervisor = client.server.supervisor
     turn = await supervisor.find_turn(params.turn)
-    return TurnResult(turn=await in_time(params.timeout, f"turn {turn.id}", supervisor.wait_turn(turn.id)))
+    return TurnResult(turn=await in_time(params.timeout, f"turn {turn.id}", supervisor.prompts.wait(turn.id)))

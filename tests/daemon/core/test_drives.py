@@ -8,39 +8,39 @@ SLOTS = 10
 def test_one_drive_in_flight_for_a_session() -> None:
     """S3.N5, and not weakness 4: work that came while it was in flight is driven when that ends."""
     drives = Drives()
-    assert drives.due(0.0, ["a"], SLOTS) == ["a"]
-    assert drives.due(0.1, ["a"], SLOTS) == []
+    assert drives.due(0.0, ["a"], SLOTS, ()) == ["a"]
+    assert drives.due(0.1, ["a"], SLOTS, ()) == []
     drives.finished("a", 0.2, ok=True)
-    assert drives.due(0.2, ["a"], SLOTS) == ["a"]
+    assert drives.due(0.2, ["a"], SLOTS, ()) == ["a"]
 
 
 def test_a_session_in_flight_stops_no_other() -> None:
     """S3.N6, N7 and weakness 1: one in flight neither stops the poll nor a poke of another."""
     drives = Drives()
-    assert drives.due(0.0, ["a"], SLOTS) == ["a"]
-    assert drives.due(0.0, ["a", "b", "c"], SLOTS) == ["b", "c"]
+    assert drives.due(0.0, ["a"], SLOTS, ()) == ["a"]
+    assert drives.due(0.0, ["a", "b", "c"], SLOTS, ()) == ["b", "c"]
 
 
 def test_start_up_recovers_all_at_once() -> None:
     """S3 weakness 1: not one by one."""
     sessions = [f"s{n}" for n in range(100)]
-    assert Drives().due(0.0, sessions, 1000) == sessions
+    assert Drives().due(0.0, sessions, 1000, ()) == sessions
 
 
 def test_slots_bound_the_whole_and_are_given_back() -> None:
     drives = Drives()
-    assert drives.due(0.0, ["a", "b", "c"], 2) == ["a", "b"]
-    assert drives.due(0.0, ["a", "b", "c"], 2) == []
+    assert drives.due(0.0, ["a", "b", "c"], 2, ()) == ["a", "b"]
+    assert drives.due(0.0, ["a", "b", "c"], 2, ()) == []
     drives.finished("a", 1.0, ok=True)
-    assert drives.due(1.0, ["c"], 2) == ["c"]
+    assert drives.due(1.0, ["c"], 2, ()) == ["c"]
 
 
 def test_fewer_slots_end_nothing_and_more_are_used_at_once() -> None:
     """New settings hold from the next look on."""
     drives = Drives()
-    assert drives.due(0.0, ["a", "b", "c"], 2) == ["a", "b"]
-    assert drives.due(0.0, ["a", "b", "c"], 1) == []
-    assert drives.due(0.0, ["a", "b", "c"], 3) == ["c"]
+    assert drives.due(0.0, ["a", "b", "c"], 2, ()) == ["a", "b"]
+    assert drives.due(0.0, ["a", "b", "c"], 1, ()) == []
+    assert drives.due(0.0, ["a", "b", "c"], 3, ()) == ["c"]
 
 
 def test_a_failing_session_backs_off_alone() -> None:
@@ -48,10 +48,10 @@ def test_a_failing_session_backs_off_alone() -> None:
     drives = Drives()
     now, starts = 0.0, 0
     while now < 60.0:
-        for session in drives.due(now, ["bad"], SLOTS):
+        for session in drives.due(now, ["bad"], SLOTS, ()):
             starts += 1
             drives.finished(session, now, ok=False, jitter=0.999)
-        assert drives.due(now, ["good"], SLOTS) == ["good"]
+        assert drives.due(now, ["good"], SLOTS, ()) == ["good"]
         drives.finished("good", now, ok=True)
         now += 0.4
     assert 5 <= starts <= 12
@@ -61,17 +61,17 @@ def test_success_and_a_person_forget_the_failures() -> None:
     drives = Drives()
     for _ in range(8):
         drives.finished("a", 0.0, ok=False, jitter=0.5)
-    assert drives.due(1.0, ["a"], SLOTS) == []
+    assert drives.due(1.0, ["a"], SLOTS, ()) == []
     drives.rearm("a")
-    assert drives.due(1.0, ["a"], SLOTS) == ["a"]
+    assert drives.due(1.0, ["a"], SLOTS, ()) == ["a"]
     drives.finished("a", 1.0, ok=False)
-    assert drives.due(1.2, ["a"], SLOTS) == ["a"], "counted from one again"
+    assert drives.due(1.2, ["a"], SLOTS, ()) == ["a"], "counted from one again"
 
 
 def test_in_flight_says_since_when() -> None:
     """S3 weakness 9: what is in flight, and for how long, can be asked for."""
     drives = Drives()
-    drives.due(3.0, ["a"], SLOTS)
+    drives.due(3.0, ["a"], SLOTS, ())
     assert drives.in_flight == {"a": 3.0}
 
 
@@ -79,4 +79,4 @@ def test_a_completion_of_what_is_not_in_flight_is_harmless() -> None:
     """S3.N12."""
     drives = Drives()
     drives.finished("a", 0.0, ok=True)
-    assert drives.due(0.0, ["a"], SLOTS) == ["a"]
+    assert drives.due(0.0, ["a"], SLOTS, ()) == ["a"]

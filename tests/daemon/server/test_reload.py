@@ -74,7 +74,7 @@ async def test_more_turns_run_at_once(tmp_path: Path) -> None:
     """The queue is looked at when the settings have changed, however slow its poll."""
     slow = "sessions.poll = 1000\nlimits.max_running_turns = "
     async with served(tmp_path, config=f"{slow}1\n") as s, connected(s.path) as client:
-        s.nursery.start_soon(Janitor(s.supervisor.registry).run)
+        s.nursery.start_soon(Janitor(s.supervisor).run)
         for name in "abcd":
             await client.call("turn.send", session=await s.create(name, "patient"), input="x")
         await wait_until(lambda: len(s.supervisor.in_flight()) == 1)

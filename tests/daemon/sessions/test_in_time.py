@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from helpers.rooms import FULL, Faults, Rooms, rooms
 from helpers.waiting import wait_until
-from roost.daemon.sessions import recorder, registry, supervisor
+from roost.daemon.sessions import checkpoints, recorder, registry, supervisor, unloading
 from roost.protocol.errors import TimedOut
 from roost.protocol.model import SessionState
 
@@ -23,7 +23,7 @@ async def test_of_many_who_ask_nobody_waits_longer_than_the_first(
     await house.run(session, "one")
     house.gates["state"] = trio.Event()
     verbs = house.supervisor
-    nursery.start_soon(verbs.state, session, "latest")
+    nursery.start_soon(verbs.checkpoints.state, session, "latest")
     await wait_until(lambda: "state" in house.engines[session].entered)
     said: list[str] = []
 
@@ -33,17 +33,17 @@ async def test_of_many_who_ask_nobody_waits_longer_than_the_first(
         said.append(caught.value.message)
 
     with monkeypatch.context() as hurried:
-        for module in (supervisor, registry):
+        for module in (checkpoints, unloading):
             hurried.setattr(module, "ANSWER", 0.05)
         async with trio.open_nursery() as asking:
             for n in range(5):
-                asking.start_soon(ask, partial(verbs.checkpoint, session, f"n{n}"))
-                asking.start_soon(ask, partial(verbs.clear, session))
-                asking.start_soon(ask, partial(verbs.state, session, "latest"))
-        assert not await house.registry.unload(session, "idle")
+                asking.start_soon(ask, partial(verbs.checkpoints.save, session, f"n{n}"))
+                asking.start_soon(ask, partial(verbs.checkpoints.clear, session))
+                asking.start_soon(ask, partial(verbs.checkpoints.state, session, "latest"))
+        assert not await house.registry.unloading.unload(session, "idle")
     assert len(said) == 15 and all("was not begun" in text for text in said)
     house.gates.pop("state").set()
-    assert (await verbs.state(session, "latest")).state == ["one"]
+    assert (await verbs.checkpoints.state(session, "latest")).state == ["one"]
     assert house.engines[session].entered == ["serve", "run", "state", "state"], "what was not begun is not done"
 
 
@@ -55,7 +55,7 @@ async def test_a_stop_goes_before_what_was_asked_earlier(house: Rooms) -> None:
     kept: list[str] = []
 
     async def checkpoint(name: str) -> None:
-        kept.append((await house.supervisor.checkpoint(session, name)).name)
+        kept.append((await house.supervisor.checkpoints.save(session, name)).name)
 
     async with trio.open_nursery() as asking:
         for name in ("first", "second", "third"):
@@ -74,7 +74,11 @@ async def test_a_clear_that_a_stop_overtakes_is_done_without_the_child(house: Ro
     await house.run(session, "one")
     house.gates["state"] = trio.Event()
     async with trio.open_nursery() as asking:
-        for verb in (partial(house.supervisor.checkpoint, name="first"), house.supervisor.clear, house.supervisor.stop):
+        for verb in (
+            partial(house.supervisor.checkpoints.save, name="first"),
+            house.supervisor.checkpoints.clear,
+            house.supervisor.stop,
+        ):
             asking.start_soon(verb, session)
             await wait_all_tasks_blocked()
         house.gates.pop("state").set()
@@ -91,8 +95,8 @@ async def test_what_must_be_alone_waits_for_another_within_a_limit(
         hurried.setattr(registry, "ANSWER", 0.05)
         async with house.registry.alone(session):
             with pytest.raises(TimedOut, match=kept):
-                await getattr(house.supervisor, verb)(session)
-    await getattr(house.supervisor, verb)(session)
+                await getattr(house.supervisor if verb != "clear" else house.supervisor.checkpoints, verb)(session)
+    await getattr(house.supervisor if verb != "clear" else house.supervisor.checkpoints, verb)(session)
 
 
 GRACES = "[limits]\nstart_timeout = '50ms'\n[sessions]\n" + "".join(
@@ -113,7 +117,7 @@ async def test_an_end_is_waited_for_within_a_limit_and_goes_on(
         faults = Faults(house.store)
         faults.fail(FULL, 1_000_000, after=1)  # that it stops can be written, that it has stopped cannot
         with pytest.raises(TimedOut, match=r"has not ended within .* goes on: `roost show s-"):
-            await getattr(house.supervisor, verb)(session)
+            await getattr(house.supervisor if verb != "clear" else house.supervisor.checkpoints, verb)(session)
         faults.mend()
         await wait_until(lambda: session not in house.registry.live)
         if verb == "delete":

@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 from helpers.rooms import FULL, Faults, Rooms, rooms
 from helpers.waiting import wait_until
+from roost.daemon.core.states import Life
 from roost.daemon.sessions.janitor import Janitor, every
 from roost.daemon.store import Tx, checkpoints, reads
 from roost.protocol.model import SessionState
@@ -21,7 +22,7 @@ async def saved(house: Rooms, session: str) -> bool:
 
 def too_long(house: Rooms) -> set[str]:
     """The sessions that the next sweep would unload."""
-    return set(house.registry.idle_too_long(house.registry.settings.sessions.idle_unload))
+    return set(house.registry.unloading.due(house.supervisor.settings.sessions.idle_unload))
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -39,7 +40,7 @@ async def test_only_what_is_idle_too_long_is_unloaded_and_saved_before(
         for session in (idle, fresh):
             await house.run(session, "one")
         await house.begun(busy, "hang")
-        janitor = Janitor(house.registry)
+        janitor = Janitor(house.supervisor)
         for session in (idle, fresh):
             house.live(session).used_at = trio.current_time()
         await janitor.sweep_idle()
@@ -58,10 +59,10 @@ async def test_what_cannot_be_saved_stays_and_is_tried_again(tmp_path: Path, cap
         session = await house.create()
         await house.run(session, "one")
         await wait_until(lambda: session in too_long(house))
-        janitor = Janitor(house.registry)
+        janitor = Janitor(house.supervisor)
         Faults(house.store).fail(FULL)
         await janitor.sweep_idle()
-        assert told(caplog) == ["idle sweep: 0 unloaded, 1 deferred"] and house.live(session).serving
+        assert told(caplog) == ["idle sweep: 0 unloaded, 1 deferred"] and house.live(session).life is Life.serving
         await janitor.sweep_idle()
         assert told(caplog)[1:] == ["idle sweep: 1 unloaded, 0 deferred"] and await saved(house, session)
 
@@ -73,7 +74,7 @@ async def test_one_that_hangs_keeps_no_other_waiting(tmp_path: Path) -> None:
             await house.run(session, "one")
         house.engines[sessions[0]].gates = {"state": trio.Event()}
         await wait_until(lambda: set(sessions) == too_long(house))
-        janitor = Janitor(house.registry)
+        janitor = Janitor(house.supervisor)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(janitor.sweep_idle)
             await wait_until(lambda: set(house.registry.live) == {sessions[0]})
@@ -87,7 +88,7 @@ async def test_what_failed_long_ago_may_be_tried_again(tmp_path: Path, mock_cloc
         for session in names:
             with pytest.raises(Exception, match="cannot be started"):
                 await house.registry.ensure(session)
-        janitor = Janitor(house.registry)
+        janitor = Janitor(house.supervisor)
         await janitor.sweep_failed()
         assert all(house.record(session).state is SessionState.failed for session in names), "not yet"
         mock_clock.jump(1)
@@ -105,7 +106,7 @@ async def test_events_and_turns_beyond_the_limits_are_removed(tmp_path: Path) ->
         session = await house.create()
         for n in range(8):
             await house.run(session, f"say {n}")
-        await Janitor(house.registry).sweep_old()
+        await Janitor(house.supervisor).sweep_old()
         events, _, _ = await house.store.read(lambda conn: reads.events(conn, session, 0, 1000, None, 2**30))
         assert events[0].kind == "events.pruned" and len(events) == 11
         assert len(await house.turns(session)) == 3
@@ -125,11 +126,11 @@ async def test_no_session_is_ever_deleted_by_age(tmp_path: Path) -> None:
         ended, archived, unused = [await house.create() for _ in range(3)]
         for session in (ended, archived):
             await house.run(session, "one")
-        assert await house.registry.unload(ended, "idle")
+        assert await house.registry.unloading.unload(ended, "idle")
         await house.supervisor.archive(archived)
         await house.store.write(age)
     async with rooms(tmp_path, limits) as house:
-        janitor = Janitor(house.registry)
+        janitor = Janitor(house.supervisor)
         for sweep in (name for name in dir(janitor) if name.startswith("sweep_")):
             await getattr(janitor, sweep)()
         assert [session.id for session in await house.store.read(reads.all_sessions)] == [ended, archived, unused]
@@ -162,7 +163,7 @@ async def test_all_sweeps_run(tmp_path: Path) -> None:
         session = await house.create()
         await house.run(session, "one")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Janitor(house.registry).run)
+            nursery.start_soon(Janitor(house.supervisor).run)
             await wait_until(lambda: session not in house.registry.live)
             nursery.cancel_scope.cancel()
         assert await saved(house, session)
@@ -171,10 +172,10 @@ async def test_all_sweeps_run(tmp_path: Path) -> None:
 async def test_the_kept_stderr_of_sessions_that_are_no_more_is_removed(tmp_path: Path) -> None:
     async with rooms(tmp_path) as house:
         session = await house.create()
-        files = house.registry.house.stderr
+        files = house.supervisor.launches.stderr
         for known in (session, "s-gone"):
             await files.keeper(known)(b"words")
-        await Janitor(house.registry).sweep_stderr()
+        await Janitor(house.supervisor).sweep_stderr()
         assert await files.sessions() == [session]
         await house.supervisor.delete(session)
         assert await files.sessions() == []

@@ -36,10 +36,10 @@ async def test_a_prompt_that_was_cut_off_is_told_as_far_as_it_fits(
     async with rooms(tmp_path) as house:
         session, live = await house.started()
         turn = await house.begun(session, "hang ééé")
-        live.interrupt("daemon_stop")
+        live.stop.interrupt("daemon_stop")
         assert (await house.wait(turn)).state is TurnState.interrupted
-        live.kill()
-        await live.ended.wait()
+        live.child.kill()
+        await live.wait_over()
         await house.supervisor.start(session)
         told = house.engines[session].launch.interrupted
         assert told is not None and told["input"] == "hang é", "whole characters"

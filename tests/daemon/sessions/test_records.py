@@ -109,7 +109,7 @@ async def test_the_end_of_a_turn_wakes_all_who_wait_for_it() -> None:
     woken: list[int] = []
 
     async def wait(n: int) -> None:
-        with records.turn_end("t-1") as ended:
+        with records.changed.next("t-1") as ended:
             await ended.wait()
             woken.append(n)
 
@@ -121,26 +121,26 @@ async def test_the_end_of_a_turn_wakes_all_who_wait_for_it() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert woken == []
         records.apply(commit(session("s-a"), turns=(turn("t-1", TurnState.completed),)))
-    assert sorted(woken) == [0, 1, 2] and records._turn_ends == {}  # pyright: ignore[reportPrivateUsage]
+    assert sorted(woken) == [0, 1, 2] and vars(records.changed)["_waiting"] == {}
 
 
 async def test_one_who_leaves_takes_nobodys_wake_up_along() -> None:
     """Also not of somebody who has entered and still looks into the store."""
     records = Records()
     with trio.fail_after(5):
-        with records.turn_end("t-1") as looking:
-            with records.turn_end("t-1"):
+        with records.changed.next("t-1") as looking:
+            with records.changed.next("t-1"):
                 pass  # another one came and has left
             records.apply(commit(session("s-a"), turns=(turn("t-1", TurnState.failed),)))
             await looking.wait()
-    assert records._turn_ends == {}  # pyright: ignore[reportPrivateUsage]
+    assert vars(records.changed)["_waiting"] == {}
 
 
 async def test_a_deleted_session_wakes_who_waits_for_its_turns() -> None:
     records = Records()
     records.apply(commit(session("s-a")))
     before = records.deleted
-    with trio.fail_after(5), records.turn_end("t-1") as ended:
+    with trio.fail_after(5), records.changed.next("t-1") as ended:
         records.apply(commit(gone="s-a"))
         await ended.wait()
     assert records.deleted == before + 1
@@ -149,13 +149,16 @@ async def test_a_deleted_session_wakes_who_waits_for_its_turns() -> None:
 async def test_a_change_wakes_who_waits_for_it() -> None:
     records = Records()
     records.apply(commit(session("s-a")))
+
+    async def wait() -> None:
+        with records.changed.next("s-a") as changed:
+            await changed.wait()
+
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(records.wait_changed, "s-a")
-            nursery.start_soon(records.wait_changed, "s-a")
+            nursery.start_soon(wait)
+            nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
             records.apply(commit(session("s-b")))
             records.apply(commit(session("s-a", seq=2)))
-    with trio.move_on_after(0):
-        await records.wait_changed("s-a")
-    assert records._changes == {}  # pyright: ignore[reportPrivateUsage]
+    assert vars(records.changed)["_waiting"] == {}

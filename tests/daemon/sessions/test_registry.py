@@ -10,6 +10,7 @@ import trio.testing
 
 from helpers.rooms import FULL, Faults, Rooms, rooms
 from helpers.waiting import wait_until
+from roost.daemon.core.states import Life
 from roost.daemon.sessions.session import LiveSession
 from roost.daemon.store import checkpoints, reads, sessions
 from roost.protocol.errors import (
@@ -77,7 +78,7 @@ async def test_a_slow_start_holds_nobody_up(house: Rooms) -> None:
         del house.gates["serve"]
         house.engines[slow].gates = {"serve": gate}
         await house.registry.ensure(quick)
-        assert not house.live(slow).started.is_set()
+        assert house.live(slow).life is Life.starting
         gate.set()
 
 
@@ -88,7 +89,7 @@ async def test_one_that_is_stopping_is_waited_for_and_started_anew(house: Rooms)
     house.gates["end"] = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(house.supervisor.stop, session)
-        await wait_until(lambda: first.stopping)
+        await wait_until(lambda: first.life is Life.stopping)
         found: list[list[LiveSession]] = []
 
         async def ask() -> None:
@@ -107,7 +108,7 @@ async def test_a_dead_one_is_replaced(house: Rooms) -> None:
     session = await house.create()
     first = await house.registry.ensure(session)
     house.engines[session].kill()
-    await first.ended.wait()
+    await first.wait_over()
     assert session not in house.registry.live
     assert await house.registry.ensure(session) is not first
 
@@ -150,7 +151,7 @@ async def test_a_start_that_cannot_be_written_is_an_error_at_once(house: Rooms) 
             faults.mend()
             await wait_until(lambda: not house.registry.live)
             assert house.record(session).state is SessionState.idle
-    assert house.registry._deaths == {}  # pyright: ignore[reportPrivateUsage]
+    assert house.supervisor.restarts._deaths == {}  # pyright: ignore[reportPrivateUsage]
     await house.registry.ensure(session)
 
 
@@ -170,15 +171,14 @@ async def test_a_bug_in_a_session_ends_that_one_alone(house: Rooms, caplog: pyte
     async def bug() -> None:
         raise ZeroDivisionError("a bug in a session")
 
-    nursery: trio.Nursery = live._nursery  # pyright: ignore[reportPrivateUsage]
-    nursery.start_soon(bug)
+    live.running.start(bug)
     ended = await house.wait(turn)
     assert (ended.state, ended.reason) == (TurnState.failed, "internal_error")
     assert "a bug in a session" in caplog.text and isinstance(live.failure, InternalError)
     await wait_until(lambda: broken not in house.registry.live)
     assert house.record(broken).state is SessionState.idle
     assert (await house.run(broken, "again")).state is TurnState.completed
-    await house.supervisor.cancel(other, "user", None)
+    await house.supervisor.prompts.cancel(other, "user", None)
     assert (await house.wait(other)).state is TurnState.cancelled
 
 
@@ -192,7 +192,7 @@ async def test_too_many_deaths_are_a_failure_in_the_open_until_it_is_rearmed(tmp
         assert record.state is SessionState.failed and record.failure is not None
         with pytest.raises(SessionFailed):
             await house.registry.ensure(session)
-        answers = await gather(5, lambda: house.registry.rearm(session))
+        answers = await gather(5, lambda: house.supervisor.rearm(session))
         assert answers == [None] * 5, "asked for by several at once it is done once"
         assert house.record(session).state is SessionState.idle
         with pytest.raises(EngineFailed):
@@ -209,7 +209,7 @@ async def test_deaths_are_forgotten_after_the_period(tmp_path: Path) -> None:
                 await house.registry.ensure(session)
             died = trio.current_time()
             await wait_until(lambda: trio.current_time() > died + 0.05)  # noqa: B023
-        assert len(house.registry._deaths) == 1  # pyright: ignore[reportPrivateUsage]
+        assert len(house.supervisor.restarts._deaths) == 1  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_failed_session_is_rearmed_by_time_also_after_a_restart(tmp_path: Path) -> None:
@@ -221,12 +221,12 @@ async def test_a_failed_session_is_rearmed_by_time_also_after_a_restart(tmp_path
         await wait_until(lambda: house.record(session).queued == 1)
         assert house.record(session).state is SessionState.failed
     async with rooms(tmp_path, config) as house:
-        assert house.registry.failed_long_ago() == []
-        await wait_until(lambda: house.registry.failed_long_ago() == [session])
-        await house.registry.rearm(session)
+        assert house.supervisor.restarts.failed_long_ago() == []
+        await wait_until(lambda: house.supervisor.restarts.failed_long_ago() == [session])
+        await house.supervisor.rearm(session)
         await wait_until(lambda: not house.record(session).queued)
         await house.supervisor.delete(session, force=True)
-        assert house.registry.failed_long_ago() == [] and house.registry._deaths == {}  # pyright: ignore[reportPrivateUsage]
+        assert house.supervisor.restarts.failed_long_ago() == [] and house.supervisor.restarts._deaths == {}  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_each_failure_is_waited_for_anew(tmp_path: Path) -> None:
@@ -237,9 +237,9 @@ async def test_each_failure_is_waited_for_anew(tmp_path: Path) -> None:
             begun = trio.current_time()
             with pytest.raises(EngineFailed):
                 await house.registry.ensure(session)
-            await wait_until(lambda: house.registry.failed_long_ago() == [session])
+            await wait_until(lambda: house.supervisor.restarts.failed_long_ago() == [session])
             assert trio.current_time() - begun >= 0.2
-            await house.registry.rearm(session)
+            await house.supervisor.rearm(session)
 
 
 async def test_the_least_recently_used_gives_its_child_up(tmp_path: Path) -> None:
@@ -262,20 +262,20 @@ async def test_the_least_recently_used_gives_its_child_up(tmp_path: Path) -> Non
 async def test_unload_of_one_that_does_not_live_or_is_busy_is_refused(house: Rooms) -> None:
     """S2.L5, S0.W6: it stays, and is tried again."""
     session = await house.create()
-    assert not await house.registry.unload(session, "idle")
+    assert not await house.registry.unloading.unload(session, "idle")
     turn = await house.begun(session, "hang")
-    assert not await house.registry.unload(session, "idle")
-    await house.supervisor.cancel(turn, "user", None)
+    assert not await house.registry.unloading.unload(session, "idle")
+    await house.supervisor.prompts.cancel(turn, "user", None)
     await house.wait(turn)
     await house.run(session, "stuck")
-    assert not await house.registry.unload(session, "idle"), "its state cannot be saved: it stays loaded"
-    assert house.live(session).serving and house.record(session).state is SessionState.ready
+    assert not await house.registry.unloading.unload(session, "idle"), "its state cannot be saved: it stays loaded"
+    assert house.live(session).life is Life.serving and house.record(session).state is SessionState.ready
 
 
 async def test_unload_twice_at_once_is_unload_once(house: Rooms) -> None:
     session = await house.create()
     await house.run(session, "keep")
-    answers = await gather(4, lambda: house.registry.unload(session, "idle"))
+    answers = await gather(4, lambda: house.registry.unloading.unload(session, "idle"))
     assert answers.count(True) == 1
     assert (await house.kinds(session)).count("session.state_changed") == 6, "starting ready busy ready stopping idle"
 
@@ -286,10 +286,10 @@ async def test_a_session_without_a_child_is_unloaded_too_and_takes_no_place(tmp_
         used = [await house.create(engine="true") for _ in range(3)]
         for session in used:
             assert (await house.run(session, "x")).state is TurnState.completed
-        assert len(house.registry.live) == 3 and house.registry.idle_too_long(float("inf")) == []
-        assert sorted(house.registry.idle_too_long(-1.0)) == sorted(used)
+        assert len(house.registry.live) == 3 and house.registry.unloading.due(float("inf")) == []
+        assert sorted(house.registry.unloading.due(-1.0)) == sorted(used)
         for session in used:
-            assert await house.registry.unload(session, "idle")
+            assert await house.registry.unloading.unload(session, "idle")
         assert house.registry.live == {}
 
 
@@ -301,7 +301,7 @@ async def test_alone_nobody_starts_it(house: Rooms) -> None:
             await trio.testing.wait_all_tasks_blocked()
             await house.store.write(lambda tx: sessions.update(tx, session, name="renamed"))
             assert house.registry.live == {}
-    assert house.live(session).serving
+    assert house.live(session).life is Life.serving
 
 
 async def test_what_was_read_before_a_delete_does_not_bring_it_back(house: Rooms) -> None:

@@ -11,8 +11,8 @@ import trio.testing
 
 from helpers.rooms import FULL, UNKNOWN, Faults, Rooms, rooms
 from helpers.waiting import wait_until
-from roost.daemon.sessions import house as house_module
-from roost.daemon.sessions import recorder
+from roost.daemon.core.states import Life
+from roost.daemon.sessions import launch, recorder
 from roost.daemon.sessions.shutdown import Shutdown
 from roost.daemon.store import Tx
 from roost.protocol.errors import (
@@ -34,25 +34,25 @@ async def test_a_turn_runs_and_its_state_is_part_of_its_end(house: Rooms) -> Non
     session, live = await house.started()
     turn = await house.run(session, "keep")
     assert (turn.state, house.record(session).state) == (TurnState.completed, SessionState.ready)
-    assert await house.saved(session) == ["keep"] and not live.dirty
+    assert await house.saved(session) == ["keep"] and not live.state.dirty
     await house.run(session, "more")
-    assert live.dirty, "its end did not carry the state"
+    assert live.state.dirty, "its end did not carry the state"
 
 
 async def test_a_cancel_that_meets_the_claim_is_carried_out(house: Rooms) -> None:
     """S1.C1, C4: on disk before the session knows its turn, it is not lost."""
     session, live = await house.started()
-    live.cancel("t-later", "policy")
-    live.cancel("t-other", "user")
-    assert live._cancels == {"t-later": "policy", "t-other": "user"}  # pyright: ignore[reportPrivateUsage]
+    live.running.cancel("t-later", "policy")
+    live.running.cancel("t-other", "user")
+    assert live.running._cancels == {"t-later": "policy", "t-other": "user"}  # pyright: ignore[reportPrivateUsage]
     house.gates["run"] = trio.Event()
     turn = await house.send(session, "hang")
-    await wait_until(lambda: live.turn)
-    await house.supervisor.cancel(turn, "policy", None)
+    await wait_until(lambda: live.running.turn)
+    await house.supervisor.prompts.cancel(turn, "policy", None)
     house.gates.pop("run").set()
     ended = await house.wait(turn)
     assert (ended.state, ended.reason) == (TurnState.cancelled, "policy")
-    await wait_until(lambda: not live._cancels)  # pyright: ignore[reportPrivateUsage]
+    await wait_until(lambda: not live.running._cancels)  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_claim_of_which_nobody_knows_whether_it_is_on_disk_is_looked_up(
@@ -89,7 +89,7 @@ async def test_when_the_end_of_a_turn_cannot_be_written_it_waits_and_loses_nothi
     session, _ = await house.started()
     house.gates["run"] = trio.Event()
     turn = await house.send(session, "keep")
-    await wait_until(lambda: house.registry.live[session].turn)
+    await wait_until(lambda: house.registry.live[session].running.turn)
     faults = Faults(house.store)
     faults.fail(FULL, 3)
     house.gates.pop("run").set()
@@ -105,18 +105,18 @@ async def test_the_time_that_a_turn_takes_is_no_idle_time(house: Rooms) -> None:
     session, live = await house.started()
     house.gates["run"] = trio.Event()
     turn = await house.send(session, "say it")
-    await wait_until(lambda: live.turn)
+    await wait_until(lambda: live.running.turn)
     live.used_at -= 3600
     house.gates.pop("run").set()
     await house.wait(turn)
-    await wait_until(lambda: live.turn is None)
-    assert house.registry.idle_too_long(1800) == []
+    await wait_until(lambda: live.running.turn is None)
+    assert house.registry.unloading.due(1800) == []
 
 
 async def test_a_child_that_dies_between_turns_is_replaced(house: Rooms) -> None:
     session, live = await house.started()
     house.engines[session].kill()
-    await live.ended.wait()
+    await live.wait_over()
     assert (await house.run(session, "say hello")).state is TurnState.completed
 
 
@@ -127,7 +127,7 @@ async def test_a_child_that_dies_between_turns_is_replaced(house: Rooms) -> None
 async def test_a_turn_that_is_claimed_as_the_stop_by_force_comes_is_cancelled(house: Rooms, again: int) -> None:
     """Both are in one commit: mostly the session's task does not know yet that it runs."""
     session, live = await house.started()
-    house.registry.runner.stop()
+    house.supervisor.runner.stop()
     go_on = threading.Event()
 
     def hold(tx: Tx) -> None:
@@ -154,20 +154,20 @@ async def test_unload_and_send_meet_and_the_turn_runs(house: Rooms) -> None:
     for n in range(20):
         await house.run(session, f"turn {n}")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.registry.unload, session, "idle")
+            nursery.start_soon(house.registry.unloading.unload, session, "idle")
             nursery.start_soon(house.run, session, f"meanwhile {n}")
     assert house.record(session).queued == 0
-    state = await house.supervisor.state(session, "latest")
+    state = await house.supervisor.checkpoints.state(session, "latest")
     assert len(state.state) == 40 and state.state[:2] == ["turn 0", "meanwhile 0"], "no update is lost"
 
 
 async def test_a_session_whose_turn_waits_is_not_unloaded(house: Rooms) -> None:
     session, live = await house.started()
-    house.registry.runner.stop()
+    house.supervisor.runner.stop()
     turn = await house.send(session, "say it")
-    assert not await house.registry.unload(session, "idle") and live.serving
+    assert not await house.registry.unloading.unload(session, "idle") and live.life is Life.serving
     await house.supervisor.remove(turn)
-    assert await house.registry.unload(session, "idle")
+    assert await house.registry.unloading.unload(session, "idle")
 
 
 async def test_clear_is_not_undone_by_a_start_that_meets_it(house: Rooms) -> None:
@@ -176,9 +176,9 @@ async def test_clear_is_not_undone_by_a_start_that_meets_it(house: Rooms) -> Non
         await house.run(session, "keep")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(house.supervisor.stop, session)
-            nursery.start_soon(house.supervisor.clear, session)
+            nursery.start_soon(house.supervisor.checkpoints.clear, session)
             nursery.start_soon(house.supervisor.start, session)
-        state = (await house.supervisor.state(session, "latest")).state
+        state = (await house.supervisor.checkpoints.state(session, "latest")).state
         assert not state, f"round {n}: {state}"
 
 
@@ -186,7 +186,7 @@ async def test_clear_of_a_running_session_is_refused(house: Rooms) -> None:
     session, _ = await house.started()
     await house.begun(session, "hang")
     with pytest.raises(SessionBusy):
-        await house.supervisor.clear(session)
+        await house.supervisor.checkpoints.clear(session)
 
 
 async def test_a_clear_that_cannot_be_saved_leaves_a_state_to_save(house: Rooms) -> None:
@@ -195,8 +195,8 @@ async def test_a_clear_that_cannot_be_saved_leaves_a_state_to_save(house: Rooms)
     await house.run(session, "keep")
     Faults(house.store).fail(FULL)
     with pytest.raises(StorageFailed):
-        await house.supervisor.clear(session)
-    assert live.dirty and await house.saved(session) == ["keep"]
+        await house.supervisor.checkpoints.clear(session)
+    assert live.state.dirty and await house.saved(session) == ["keep"]
     await house.supervisor.stop(session)
     assert await house.saved(session) == []
 
@@ -215,9 +215,9 @@ async def test_a_clear_that_is_not_answered_in_time_leaves_a_state_to_save(
 
     monkeypatch.setattr(engine, "clear", late)
     with pytest.raises(TimedOut):
-        await house.supervisor.clear(session)
-    assert live.dirty and await house.saved(session) == ["keep"]
-    report = await Shutdown(house.registry, "test", lambda text: None).run()
+        await house.supervisor.checkpoints.clear(session)
+    assert live.state.dirty and await house.saved(session) == ["keep"]
+    report = await Shutdown(house.supervisor, "test", lambda text: None).run()
     assert (report.saved, report.unchanged) == (1, 0)
     assert await house.saved(session) == []
 
@@ -230,9 +230,9 @@ async def test_what_is_saved_after_a_clear_holds_all_turns_before_it(house: Room
     lost = await house.begun(session, "deaf")
     await house.supervisor.stop(session, force=True)
     await house.supervisor.start(session)
-    assert (await house.supervisor.checkpoint(session, "before")).through_turn == one.id
-    await house.supervisor.clear(session)
-    assert (await house.supervisor.checkpoint(session, "after")).through_turn == lost
+    assert (await house.supervisor.checkpoints.save(session, "before")).through_turn == one.id
+    await house.supervisor.checkpoints.clear(session)
+    assert (await house.supervisor.checkpoints.save(session, "after")).through_turn == lost
 
 
 async def test_delete_and_start_meet(house: Rooms) -> None:
@@ -276,7 +276,7 @@ async def test_a_deleted_session_leaves_nothing_behind(house: Rooms) -> None:
     session, _ = await house.started()
     first = await house.begun(session, "hang")
     behind = await house.send(session, "say it")
-    await house.supervisor.cancel(first, "user", None)
+    await house.supervisor.prompts.cancel(first, "user", None)
     await house.wait(first)
 
     async def wait() -> None:
@@ -287,7 +287,7 @@ async def test_a_deleted_session_leaves_nothing_behind(house: Rooms) -> None:
         nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
         await house.supervisor.delete(session, force=True)
-    drives = house.registry.runner.drives
+    drives = house.supervisor.runner.drives
     assert not house.registry.live and not drives.in_flight
     assert drives._failures == {}  # pyright: ignore[reportPrivateUsage]
 
@@ -297,7 +297,7 @@ async def test_an_engine_is_told_what_was_cut_off_until_a_turn_has_begun(tmp_pat
     async with rooms(tmp_path) as house:
         session = await house.create()
         turn = await house.begun(session, "hang")
-        await Shutdown(house.registry, "test", lambda text: None).run()
+        await Shutdown(house.supervisor, "test", lambda text: None).run()
     async with rooms(tmp_path) as house:
         for _ in range(2):
             await house.supervisor.find(session)
@@ -322,7 +322,7 @@ async def test_a_cut_off_turn_that_retention_removed_keeps_nobody_from_starting(
 
 async def test_a_secret_that_does_not_come_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file may be a pipe, or on a file system that does not answer."""
-    monkeypatch.setattr(house_module, "FILE_DEADLINE", 0.05)
+    monkeypatch.setattr(launch, "FILE_DEADLINE", 0.05)
     os.mkfifo(tmp_path / "secret")
     source = f"[engines.secret]\ncommand = ['x']\n[engines.secret.env_from]\nKEY = 'file:{tmp_path / 'secret'}'\n"
     async with rooms(tmp_path, source) as house:

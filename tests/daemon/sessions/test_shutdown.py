@@ -23,7 +23,7 @@ QUICK = "[sessions]\ncancel_grace = '50ms'\n[checkpoints]\nbatch = 3\nbatch_time
 
 async def stop(house: Rooms) -> Report:
     with trio.fail_after(10):
-        return await Shutdown(house.registry, "test", lambda text: None).run()
+        return await Shutdown(house.supervisor, "test", lambda text: None).run()
 
 
 async def saved(house: Rooms, session: str) -> object:
@@ -106,8 +106,8 @@ async def test_what_was_cancelled_is_not_reported_as_interrupted(tmp_path: Path)
     async with rooms(tmp_path, QUICK) as house:
         session = await house.create()
         turn = await house.begun(session, "deaf")
-        house.live(session).turn.cancel("user")  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
-        await house.supervisor.cancel(turn, "user", None)
+        house.live(session).running.turn.cancel("user")  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+        await house.supervisor.prompts.cancel(turn, "user", None)
         report = await stop(house)
         assert (await house.wait(turn)).state is TurnState.cancelled and report.interrupted == []
 
@@ -229,11 +229,11 @@ async def test_in_a_hurry_nothing_is_waited_for(tmp_path: Path) -> None:
             await house.run(session, "one")
         house.engines[sessions[0]].gates = {"state": trio.Event()}
         house.engines[sessions[1]].gates = {"end": trio.Event()}
-        shutdown = Shutdown(house.registry, "test", lambda text: None)
+        shutdown = Shutdown(house.supervisor, "test", lambda text: None)
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(shutdown.run)
-                await wait_until(lambda: not any(house.live(session).dirty for session in sessions[1:3]))
+                await wait_until(lambda: not any(house.live(session).state.dirty for session in sessions[1:3]))
                 await trio.testing.wait_all_tasks_blocked()
                 shutdown.hurry()
         report = shutdown.report
@@ -269,5 +269,5 @@ async def test_its_steps_are_told(tmp_path: Path) -> None:
     async with rooms(tmp_path, QUICK) as house:
         await house.run(await house.create(), "one")
         steps: list[str] = []
-        await Shutdown(house.registry, "test", steps.append).run()
+        await Shutdown(house.supervisor, "test", steps.append).run()
         assert "stopping: 1 saved, 1 batches settled" in steps

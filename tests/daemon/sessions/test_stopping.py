@@ -5,7 +5,7 @@ import trio
 
 from helpers.rooms import FULL, UNKNOWN, Faults, Rooms
 from helpers.waiting import wait_until
-from roost.daemon.core.states import TURN
+from roost.daemon.core.states import TURN, Life
 from roost.daemon.sessions import recorder
 from roost.protocol import rpc
 from roost.protocol.errors import (
@@ -23,7 +23,7 @@ async def test_stop_saves_what_changed_and_ends_the_child(house: Rooms) -> None:
     await house.run(session, "one")
     record = (await house.supervisor.stop(session)).session
     assert record.state is SessionState.idle and await house.saved(session) == ["one"]
-    assert live.ended.is_set()
+    assert live.life is Life.over
     assert (await house.supervisor.stop(session)).session.state is SessionState.idle, "stopped twice is stopped once"
 
 
@@ -47,7 +47,7 @@ async def test_a_forced_stop_waits_behind_nothing(house: Rooms) -> None:
 
         async def ask() -> None:
             with pytest.raises(RoostError):
-                await house.supervisor.checkpoint(session, "named")
+                await house.supervisor.checkpoints.save(session, "named")
 
         nursery.start_soon(ask)
         nursery.start_soon(house.supervisor.stop, session)
@@ -66,7 +66,7 @@ async def test_a_stop_that_is_forced_meanwhile_does_not_miss_the_state(house: Ro
         nursery.start_soon(house.supervisor.stop, session)
         await wait_until(lambda: "cancel" in house.engines[session].entered)
         nursery.start_soon(house.supervisor.stop, session, True)
-    assert live.unsaved is None and "checkpoint.failed" not in await house.kinds(session)
+    assert live.state.unsaved is None and "checkpoint.failed" not in await house.kinds(session)
 
 
 async def test_a_forced_stop_ends_one_that_only_starts(house: Rooms) -> None:
@@ -81,10 +81,10 @@ async def test_a_forced_stop_ends_one_that_only_starts(house: Rooms) -> None:
         nursery.start_soon(ask)
         await wait_until(lambda: session in house.engines and "serve" in house.engines[session].entered)
         nursery.start_soon(house.supervisor.stop, session, True)
-        await wait_until(lambda: house.live(session).stopping)
+        await wait_until(lambda: house.live(session).life is Life.stopping)
         gate.set()
     assert house.record(session).state is SessionState.idle
-    assert house.registry._deaths == {}, "it was wanted"  # pyright: ignore[reportPrivateUsage]
+    assert house.supervisor.restarts._deaths == {}, "it was wanted"  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_state_that_cannot_be_saved_at_the_stop_is_said(house: Rooms) -> None:
@@ -104,7 +104,7 @@ async def test_a_stop_that_cannot_be_written_is_refused_and_the_session_lives_on
     Faults(house.store).fail(error)
     with pytest.raises(type(error)):
         await house.supervisor.stop(session)
-    assert live.serving and not live.stopping
+    assert live.life is Life.serving
     assert (await house.run(session, "say hello")).state is TurnState.completed
     assert (await house.supervisor.stop(session)).session.state is SessionState.idle
 
@@ -151,7 +151,7 @@ async def test_a_stop_parks_what_is_queued(house: Rooms, live: bool) -> None:
     session = await house.create()
     if live:
         await house.run(session, "before")
-    house.registry.runner.stop()
+    house.supervisor.runner.stop()
     await house.send(session, "behind")
     await house.supervisor.stop(session)
     assert "session.held" in await house.kinds(session)
@@ -162,7 +162,7 @@ async def test_a_stop_parks_what_is_queued(house: Rooms, live: bool) -> None:
 @pytest.mark.parametrize("force", [True, False])
 async def test_a_stop_while_its_turn_starts_the_child_is_not_undone(house: Rooms, force: bool) -> None:
     """Whenever it comes: nothing starts the child again, and no turn fails for want of it."""
-    drives = house.registry.runner.drives
+    drives = house.supervisor.runner.drives
     for steps in range(0, 60, 2):
         session = await house.create()
         await house.send(session, "hang")
@@ -182,7 +182,7 @@ async def test_a_stop_that_meets_an_unload_parks_what_is_queued(house: Rooms) ->
     await house.run(session, "one")
     house.gates["state"] = trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.registry.unload, session, "idle")
+        nursery.start_soon(house.registry.unloading.unload, session, "idle")
         await wait_until(lambda: "state" in house.engines[session].entered)
         await house.send(session, "two")
         nursery.start_soon(house.supervisor.stop, session)
@@ -202,7 +202,7 @@ async def test_a_stop_that_meets_a_start_which_fails_parks_what_is_queued(house:
         nursery.start_soon(house.supervisor.stop, session)
         await wait_until(lambda: house.record(session).hold is not None)
         house.engines[session].kill()
-    await wait_until(lambda: session not in house.registry.runner.drives.in_flight)
+    await wait_until(lambda: session not in house.supervisor.runner.drives.in_flight)
     assert session not in house.registry.live and house.record(session).queued == 3, "none fails for want of it"
 
 
@@ -211,10 +211,10 @@ async def test_a_state_names_the_last_turn_that_it_holds(house: Rooms) -> None:
     session, live = await house.started()
     one = await house.run(session, "one")
     cut = await house.begun(session, "deaf")
-    live.interrupt("daemon_stop")
+    live.stop.interrupt("daemon_stop")
     assert (await house.wait(cut)).state is TurnState.interrupted
-    assert (await live.told_state())[1] == one.id
-    assert (await live.save()).through_turn == one.id
+    assert (await live.state.told())[1] == one.id
+    assert (await live.state.save()).through_turn == one.id
 
 
 async def test_a_state_holds_a_turn_that_is_answered_before_its_end_is_on_disk(
@@ -226,14 +226,14 @@ async def test_a_state_holds_a_turn_that_is_answered_before_its_end_is_on_disk(
     house.gates["run"] = trio.Event()
     two = await house.send(session, "two")
     await wait_until(lambda: house.engines[session].entered.count("run") == 2)
-    assert (await live.told_state())[1] == one.id
+    assert (await live.state.told())[1] == one.id
     faults = Faults(house.store)
     faults.fail(FULL, 1_000_000)
     house.gates.pop("run").set()
     await wait_until(lambda: faults.failed)
-    packed, through = await live.told_state()
+    packed, through = await live.state.told()
     assert (rpc.unpack(packed), through) == (["one", "two"], two)
     assert not TURN.terminal((await house.turns(session))[-1].state)
     faults.mend()
     await house.wait(two)
-    assert (await live.told_state())[1] == two
+    assert (await live.state.told())[1] == two

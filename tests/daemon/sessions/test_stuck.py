@@ -1,6 +1,6 @@
 """A session of which something does not die: whoever waits for it is told, its queue is kept, and it is said once."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import trio.testing
 
 from helpers.rooms import Rooms, rooms
 from helpers.waiting import wait_until
-from roost.daemon.sessions.waiters import Waiters
+from roost.daemon.sessions.stuck import Stuck
 from roost.daemon.store import reads
 from roost.protocol.errors import ProcessesLeft, RoostError, TimedOut
 from roost.protocol.model import TurnState
@@ -41,19 +41,19 @@ async def test_who_waits_for_a_start_that_is_stuck_is_told_and_its_queue_kept(ho
     session = await starting(house)
     told: list[RoostError] = []
 
-    async def ask(verb: str) -> None:
+    async def ask(verb: Callable[[str], Awaitable[object]]) -> None:
         with pytest.raises(RoostError) as caught:
-            await getattr(house.supervisor, verb)(session)
+            await verb(session)
         told.append(caught.value)
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            for verb in ("start", "stop", "clear"):
+            for verb in (house.supervisor.start, house.supervisor.stop, house.supervisor.checkpoints.clear):
                 nursery.start_soon(ask, verb)
             await trio.testing.wait_all_tasks_blocked(0.05)
-            await house.live(session).stuck(error)
+            await house.live(session).child.stuck(error)
     assert told == [error] * 3
-    await wait_until(lambda: not house.registry.runner.drives.in_flight)
+    await wait_until(lambda: not house.supervisor.runner.drives.in_flight)
     assert [turn.state for turn in await house.turns(session)] == [TurnState.queued]
     house.gates.pop("serve")
     house.engines[session].kill()  # it ends after all
@@ -65,7 +65,7 @@ async def test_what_does_not_die_is_said_once(house: Rooms) -> None:
     """Of what forks on and on each look finds others: that is no news."""
     session = await starting(house)
     for error in (LEFT, LEFT, FEWER):
-        await house.live(session).stuck(error)
+        await house.live(session).child.stuck(error)
     events, _, _ = await house.store.read(lambda conn: reads.events(conn, session, 0, 100, ["session.processes_left"]))
     assert len(events) == 1
     with pytest.raises(ProcessesLeft, match="process 8 does"):
@@ -73,12 +73,12 @@ async def test_what_does_not_die_is_said_once(house: Rooms) -> None:
 
 
 async def test_who_was_told_is_told_though_it_has_ended_since(nursery: trio.Nursery) -> None:
-    waiters = Waiters(trio.Event())
+    waiters = Stuck()
     told: list[RoostError] = []
 
     async def wait() -> None:
         with pytest.raises(ProcessesLeft) as caught:
-            await waiters.unless_stuck(trio.sleep_forever)
+            await waiters.unless(trio.sleep_forever)
         told.append(caught.value)
 
     nursery.start_soon(wait)
@@ -86,6 +86,6 @@ async def test_who_was_told_is_told_though_it_has_ended_since(nursery: trio.Nurs
     assert waiters.tell(LEFT)
     waiters.free()
     await trio.testing.wait_all_tasks_blocked()
-    assert told == [LEFT] and waiters.stuck_by is None
-    await waiters.unless_stuck(trio.testing.wait_all_tasks_blocked)
+    assert told == [LEFT] and waiters.by is None
+    await waiters.unless(trio.testing.wait_all_tasks_blocked)
     assert waiters.tell(FEWER), "that something else does not end is news again"

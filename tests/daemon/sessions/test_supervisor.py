@@ -28,17 +28,17 @@ from roost.protocol.model import After, AfterEnd, SessionState, TurnState
 async def test_the_state_is_a_copy_of_the_live_one_else_the_saved_one(house: Rooms) -> None:
     """S0.A7, R2: memory, then disk, then nothing."""
     session = await house.create()
-    assert (await house.supervisor.state(session, "latest")).source == "none"
+    assert (await house.supervisor.checkpoints.state(session, "latest")).source == "none"
     await house.run(session, "one")
-    live = await house.supervisor.state(session, "latest")
+    live = await house.supervisor.checkpoints.state(session, "latest")
     assert (live.source, live.state) == ("live", ["one"])
     turn = await house.run(session, "two")
     assert live.state == ["one"], "later changes do not show in it"
     await house.supervisor.stop(session)
-    saved = await house.supervisor.state(session, "latest")
+    saved = await house.supervisor.checkpoints.state(session, "latest")
     assert (saved.source, saved.state, saved.through_turn) == ("checkpoint", ["one", "two"], turn.id)
     with pytest.raises(CheckpointNotFound):
-        await house.supervisor.state(session, "other")
+        await house.supervisor.checkpoints.state(session, "other")
 
 
 async def test_a_state_that_is_too_large_to_be_told_is_not_looked_into(house: Rooms) -> None:
@@ -47,12 +47,12 @@ async def test_a_state_that_is_too_large_to_be_told_is_not_looked_into(house: Ro
     for letter in "ab":
         await house.run(session, letter * 600_000)
     with pytest.raises(ResultTooLarge, match=r"session\.checkpoint") as caught:
-        await house.supervisor.state(session, "latest")
+        await house.supervisor.checkpoints.state(session, "latest")
     assert caught.value.data["bytes"] > caught.value.data["limit"]
     large = b"\xc1" * (MAX_RESULT + 1)  # no MessagePack at all
     await house.store.write(lambda tx: checkpoints.save(tx, session, name="kept", state=large, through_turn=None))
     with pytest.raises(ResultTooLarge):
-        await house.supervisor.state(session, "kept")
+        await house.supervisor.checkpoints.state(session, "kept")
 
 
 async def test_the_state_of_one_that_is_just_unloaded_is_the_saved_one(house: Rooms) -> None:
@@ -61,14 +61,14 @@ async def test_the_state_of_one_that_is_just_unloaded_is_the_saved_one(house: Ro
     await house.run(session, "one")
     house.gates["end"] = trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.registry.unload, session, "idle")
+        nursery.start_soon(house.registry.unloading.unload, session, "idle")
         await wait_until(lambda: "end" in house.engines[session].entered)
         sources: list[tuple[str, object]] = []
 
         async def ask() -> None:
-            told = await house.supervisor.state(session, "latest")
+            told = await house.supervisor.checkpoints.state(session, "latest")
             sources.append((told.source, told.state))
-            kept = await house.supervisor.checkpoint(session, "named")
+            kept = await house.supervisor.checkpoints.save(session, "named")
             sources.append((kept.name, kept.through_turn))
 
         nursery.start_soon(ask)
@@ -80,31 +80,31 @@ async def test_the_state_of_one_that_is_just_unloaded_is_the_saved_one(house: Ro
 async def test_checkpoints_are_taken_under_a_name_live_or_not(house: Rooms) -> None:
     session = await house.create()
     with pytest.raises(CheckpointNotFound):
-        await house.supervisor.checkpoint(session, "early")
+        await house.supervisor.checkpoints.save(session, "early")
     await house.run(session, "one")
-    assert (await house.supervisor.checkpoint(session, "live")).name == "live"
-    assert house.live(session).dirty, "only latest is what a start restores"
-    latest = await house.supervisor.checkpoint(session, "latest")
-    assert not house.live(session).dirty
+    assert (await house.supervisor.checkpoints.save(session, "live")).name == "live"
+    assert house.live(session).state.dirty, "only latest is what a start restores"
+    latest = await house.supervisor.checkpoints.save(session, "latest")
+    assert not house.live(session).state.dirty
     await house.supervisor.stop(session)
-    assert await house.supervisor.checkpoint(session, "latest") == latest
-    assert (await house.supervisor.checkpoint(session, "copy")).through_turn == latest.through_turn
+    assert await house.supervisor.checkpoints.save(session, "latest") == latest
+    assert (await house.supervisor.checkpoints.save(session, "copy")).through_turn == latest.through_turn
 
 
 async def test_a_checkpoint_while_a_turn_runs_does_not_count_as_saved(house: Rooms) -> None:
     session = await house.create()
     turn = await house.begun(session, "hang")
-    await house.supervisor.checkpoint(session, "latest")
-    assert house.live(session).dirty
-    await house.supervisor.cancel(turn, "user", None)
+    await house.supervisor.checkpoints.save(session, "latest")
+    assert house.live(session).state.dirty
+    await house.supervisor.prompts.cancel(turn, "user", None)
     await house.wait(turn)
 
 
 async def test_kind_command_has_no_state(house: Rooms) -> None:
     session = await house.create(engine="true")
     with pytest.raises(NotSupported):
-        await house.supervisor.clear(session)
-    assert (await house.supervisor.state(session, "latest")).source == "none"
+        await house.supervisor.checkpoints.clear(session)
+    assert (await house.supervisor.checkpoints.state(session, "latest")).source == "none"
     assert (await house.supervisor.start(session)).state is SessionState.idle
 
 
@@ -113,18 +113,18 @@ async def test_an_engine_that_saves_nothing_says_so(house: Rooms) -> None:
     await house.registry.ensure(session)
     house.engines[session].saves = False
     with pytest.raises(NotSupported, match="no state that can be saved"):
-        await house.supervisor.checkpoint(session, "latest")
+        await house.supervisor.checkpoints.save(session, "latest")
 
 
 async def test_clear_empties_what_is_live_and_what_is_saved(house: Rooms) -> None:
     session = await house.create()
     await house.run(session, "keep")
-    await house.supervisor.clear(session)
-    assert (await house.supervisor.state(session, "latest")).state == []
+    await house.supervisor.checkpoints.clear(session)
+    assert (await house.supervisor.checkpoints.state(session, "latest")).state == []
     await house.supervisor.stop(session)
-    assert (await house.supervisor.state(session, "latest")).state == []
-    await house.supervisor.clear(session)
-    assert (await house.supervisor.state(session, "latest")).source == "none"
+    assert (await house.supervisor.checkpoints.state(session, "latest")).state == []
+    await house.supervisor.checkpoints.clear(session)
+    assert (await house.supervisor.checkpoints.state(session, "latest")).source == "none"
 
 
 async def test_a_session_is_made_of_what_exists(house: Rooms, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ async def test_delete_and_archive_want_an_idle_session(house: Rooms) -> None:
         await house.supervisor.archive(session)
     with pytest.raises(SessionBusy):
         await house.supervisor.delete(session)
-    await house.supervisor.cancel(turn, "user", None)
+    await house.supervisor.prompts.cancel(turn, "user", None)
     await house.wait(turn)
     assert (await house.supervisor.archive(session)).session.archived
     assert not (await house.supervisor.unarchive(session)).archived
@@ -176,7 +176,7 @@ async def test_what_waits_is_changed_until_it_starts(house: Rooms) -> None:
     await house.supervisor.move(two, one)
     assert (await house.supervisor.remove(one)).state is TurnState.cancelled
     retry = await house.send(session, "again", retry_of=first)
-    result = await house.supervisor.cancel(first, "user", ME)
+    result = await house.supervisor.prompts.cancel(first, "user", ME)
     assert (result.outcome, result.turn.cancelling) == ("requested", "user")
     assert (await house.wait(retry)).state is TurnState.completed
     with pytest.raises(TurnNotFound):
@@ -188,7 +188,7 @@ async def test_a_released_session_goes_on_and_who_waits_hears_of_the_end(house: 
     session = await house.create()
     first = await house.begun(session, "hang")
     behind = await house.send(session, "say it")
-    await house.supervisor.cancel(first, "user", None)
+    await house.supervisor.prompts.cancel(first, "user", None)
     held = await house.supervisor.wait_settled(session)
     assert held.hold is not None and held.queued == 1
     released, count = await house.supervisor.release(session)

@@ -8,6 +8,7 @@ import trio
 from helpers.rooms import FULL, Faults, Rooms, rooms
 from helpers.waiting import wait_until
 from roost.daemon.core.said import Start
+from roost.daemon.core.states import Life
 from roost.daemon.sessions import recorder
 from roost.daemon.sessions.turn import RunningTurn
 from roost.daemon.store import turns
@@ -21,7 +22,7 @@ async def running(house: Rooms, prompt: str = "hang", **params: int) -> tuple[st
     """A session and its turn, which is with the engine."""
     session = await house.create()
     await house.begun(session, prompt, **params)
-    turn = house.live(session).turn
+    turn = house.live(session).running.turn
     assert turn is not None
     return session, turn
 
@@ -63,11 +64,11 @@ async def test_one_that_does_not_obey_is_ended_with_its_child(tmp_path: Path) ->
     """Not S1 weakness 8; its child's end is wanted, so it is no death."""
     async with rooms(tmp_path, QUICK) as house:
         session, turn = await running(house, "deaf")
-        await house.supervisor.cancel(turn.turn.id, "user", None)
+        await house.supervisor.prompts.cancel(turn.turn.id, "user", None)
         assert (await house.wait(turn.turn.id)).state is TurnState.cancelled
         await wait_until(lambda: session not in house.registry.live)
         assert house.record(session).state is SessionState.idle
-        assert house.registry._deaths == {}  # pyright: ignore[reportPrivateUsage]
+        assert house.supervisor.restarts._deaths == {}  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_its_timeout_ends_it(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ async def test_a_timeout_after_a_cancel_is_not_its_reason(tmp_path: Path) -> Non
     """S1.S4: the first reason stays, and no other is told beside it."""
     async with rooms(tmp_path, "[sessions]\ncancel_grace = '200ms'\n") as house:
         _, turn = await running(house, "deaf", timeout=100)
-        await house.supervisor.cancel(turn.turn.id, "user", None)
+        await house.supervisor.prompts.cancel(turn.turn.id, "user", None)
         ended = await house.wait(turn.turn.id)
         assert (ended.state, ended.reason, ended.problem) == (TurnState.cancelled, "user", None)
 
@@ -96,13 +97,13 @@ async def test_interrupted_it_is_asked_and_ends_without_its_engine(tmp_path: Pat
         turn.interrupt("daemon_shutdown")
         ended = await house.wait(turn.turn.id)
         assert (ended.state, ended.reason) == (TurnState.interrupted, "daemon_shutdown")
-        assert house.live(session).serving and "cancel" in house.engines[session].entered
+        assert house.live(session).life is Life.serving and "cancel" in house.engines[session].entered
 
 
 async def test_what_was_cancelled_before_the_stop_is_cancelled(tmp_path: Path) -> None:
     async with rooms(tmp_path, QUICK) as house:
         _, turn = await running(house, "deaf")
-        await house.supervisor.cancel(turn.turn.id, "user", None)
+        await house.supervisor.prompts.cancel(turn.turn.id, "user", None)
         turn.interrupt("daemon_shutdown")
         ended = await house.wait(turn.turn.id)
         assert (ended.state, ended.reason) == (TurnState.cancelled, "user")
@@ -116,13 +117,13 @@ async def test_what_had_its_answer_before_the_stop_is_not_interrupted(
     live = await house.registry.ensure(session)
     house.gates["run"] = trio.Event()
     turn = await house.send(session, "say it")
-    await wait_until(lambda: live.turn)
-    assert live.turn is not None
+    await wait_until(lambda: live.running.turn)
+    assert live.running.turn is not None
     faults = Faults(house.store)
     faults.fail(FULL, 10**6)
     house.gates.pop("run").set()
-    await wait_until(lambda: live.turn and live.turn.ended)
-    live.turn.interrupt("daemon_shutdown")
+    await wait_until(lambda: live.running.turn and live.running.turn.ended)
+    live.running.turn.interrupt("daemon_shutdown")
     faults.mend()
     assert (await house.wait(turn)).state is TurnState.completed
 
@@ -133,7 +134,7 @@ async def test_a_turn_whose_words_may_be_lost_fails_with_that_reason(
 ) -> None:
     session, turn = await running(house, "hang")
     Faults(house.store).fail(OutcomeUnknown("it may be on disk; ask again"), done_first=done_first)
-    await house.live(session).heard(Start("i-1", ItemKind.status, "", {}))
+    await house.live(session).child.heard(Start("i-1", ItemKind.status, "", {}))
     ended = await house.wait(turn.turn.id)
     assert (ended.state, ended.reason) == (TurnState.failed, reason)
     assert "cancel" in house.engines[session].entered, "it need not go on"
@@ -142,7 +143,7 @@ async def test_a_turn_whose_words_may_be_lost_fails_with_that_reason(
 async def test_a_turn_that_says_too_much_at_once_fails_and_the_session_lives(house: Rooms) -> None:
     """An event over 1 MiB is refused; that must not leave a turn that can never end."""
     session, turn = await running(house, "hang")
-    await house.live(session).heard(Start("i-1", ItemKind.status, "", {"x": "x" * 2_000_000}))
+    await house.live(session).child.heard(Start("i-1", ItemKind.status, "", {"x": "x" * 2_000_000}))
     ended = await house.wait(turn.turn.id)
     assert (ended.state, ended.reason) == (TurnState.failed, "limit_reached")
     assert (await house.run(session, "say it")).state is TurnState.completed
@@ -163,4 +164,4 @@ async def test_a_turn_whose_end_cannot_be_told_lets_nobody_wait_for_ever(house: 
     assert (ended.state, ended.reason) == (TurnState.failed, "internal_error")
     await wait_until(lambda: session not in house.registry.live)
     assert (await house.run(session, "say it")).state is TurnState.completed
-    assert house.registry.runner.drives.in_flight == {}
+    assert house.supervisor.runner.drives.in_flight == {}

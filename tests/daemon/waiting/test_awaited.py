@@ -27,7 +27,8 @@ async def test_a_change_wakes_those_that_wait_for_its_key_and_nobody_else(nurser
     changes, woken = Changes[str](), list[str]()
 
     async def wait(key: str) -> None:
-        await changes.wait(key)
+        with changes.next(key) as changed:
+            await changed.wait()
         woken.append(key)
 
     for key in ("a", "a", "b"):
@@ -42,8 +43,17 @@ async def test_a_change_wakes_those_that_wait_for_its_key_and_nobody_else(nurser
     assert woken == ["a", "a", "b"]
 
 
+async def test_a_change_while_a_task_still_looks_is_not_missed() -> None:
+    changes = Changes[str]()
+    with changes.next("a") as changed:
+        await trio.lowlevel.checkpoint()
+        changes.tell("a")
+        with trio.fail_after(0):
+            await changed.wait()
+
+
 async def test_a_task_that_gives_up_leaves_nothing_behind() -> None:
     changes = Changes[str]()
-    with trio.move_on_after(0):
-        await changes.wait("a")
+    with trio.move_on_after(0), changes.next("a") as changed:
+        await changed.wait()
     assert vars(changes)["_waiting"] == {}
