@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import trio
 
@@ -19,6 +19,8 @@ from ..settings import EngineSettings, Settings
 from .stderr import Keep, StderrFiles
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PARTING = 5.0
 """Seconds in which what is left of a child is cleared away, also when the daemon has no more time."""
@@ -82,6 +84,13 @@ class Listener(Protocol):
 
     async def heard(self, change: Change | None) -> None:
         """Something of the running turn; None: only a sign of life. Waits while too much is unsaved."""
+
+    async def waiting(self, answer: Callable[[], Awaitable[T]]) -> T:
+        """Run ``answer``, which waits for somebody outside; the turn waits meanwhile and gives its place back.
+
+        Returns when the turn runs again, or waits for other answers. Raises RequestCancelled: the turn is ending.
+        """
+        ...
 
     async def spawned(self, identity: Identity) -> None:
         """A child was started; returns when that is on disk."""

@@ -62,7 +62,7 @@ class RunningTurn:
         if not self._asked.is_set():
             self._reason = reason
             self._asked.set()
-            self.waits.end()  # before the engine hears of it: a child that waits answers no cancel
+            self.waits.end()
 
     def interrupt(self, reason: str) -> None:
         """The daemon stops: the child is asked, and after its grace the turn ends without its answer."""
@@ -104,6 +104,7 @@ class RunningTurn:
         """Ask the engine to end the turn; an engine that does not within its grace is ended."""
         await self._asked.wait()
         with trio.move_on_after(self._grace):
+            await self.waits.wait_ended()  # first: a child that blocks in its question answers no cancel
             try:
                 await self._engine.cancel(self.turn, self._reason)
             except RoostError as exc:
@@ -125,7 +126,7 @@ class RunningTurn:
         latest = begun + turn.timeout / 1000 if turn.timeout else float("inf")
         while True:
             silent = float("inf")
-            if turn.idle_timeout and not self.waits.open:
+            if turn.idle_timeout and not self.waits.waiting:
                 silent = self.recorder.sign_at + turn.idle_timeout / 1000
             if (first := min(latest, silent)) <= trio.current_time():
                 break

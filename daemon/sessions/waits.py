@@ -32,6 +32,11 @@ class Waits:
         self._scopes: set[trio.CancelScope] = set()
         self._over = False
 
+    @property
+    def waiting(self) -> bool:
+        """The turn waits, or is about to; the clock of a silent child stands."""
+        return self.open > 0 or self._state != "running"
+
     async def until(self, answer: Callable[[], Awaitable[T]]) -> T:
         """Run ``answer`` while the turn waits; returns when the turn runs again, or waits for other answers.
 
@@ -49,6 +54,7 @@ class Waits:
                 return result
             finally:
                 self._scopes.discard(scope)
+                self.changed.tell()
         raise RequestCancelled(f"turn {self._turn.id} is ending: nothing is answered any more", turn=self._turn.id)
 
     async def _answered(self, answer: Callable[[], Awaitable[T]]) -> T:
@@ -67,6 +73,11 @@ class Waits:
         self._over = True
         for scope in self._scopes:
             scope.cancel()
+
+    async def wait_ended(self) -> None:
+        """Until each task that waited has been told of the end."""
+        while self._scopes:
+            await self.changed.wait()
 
     async def run(self) -> None:
         """Have the turn wait and go on, until it is cancelled with the turn's end."""

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -21,6 +21,7 @@ from roost.daemon.settings import EngineSettings
 from roost.protocol.errors import RoostError
 from roost.protocol.model import EngineKind, Session, Turn, TurnState
 
+T = TypeVar("T")
 DEADLINE = 20.0
 GRACE = Grace(start=10.0, stop=0.5, term=0.3, request=5.0)
 
@@ -40,6 +41,9 @@ class Listening:
         self.signs += 1
         if change is not None:
             self.changes.append(change)
+
+    async def waiting(self, answer: Callable[[], Awaitable[T]]) -> T:
+        return await answer()
 
     async def spawned(self, identity: Identity) -> None:
         if self.refuse is not None:

@@ -20,7 +20,7 @@ from roost.daemon.sessions.session import LiveSession
 from roost.daemon.settings import load
 from roost.daemon.store import Store, Tx, checkpoints, reads
 from roost.protocol import rpc
-from roost.protocol.errors import EngineFailed, OutcomeUnknown, StorageFailed, TimedOut, WorkerExited
+from roost.protocol.errors import EngineFailed, OutcomeUnknown, RequestCancelled, StorageFailed, TimedOut, WorkerExited
 from roost.protocol.methods import SessionCreateParams, TurnSendParams
 from roost.protocol.model import Author, EngineKind, ItemKind, Problem, Session, Turn, TurnState, new_id
 
@@ -31,7 +31,7 @@ class TinyEngine:
     """An engine without a child. Its state is the list of prompts seen.
 
     Prompts: ``hang`` (until cancelled), ``deaf`` (until killed), ``die``, ``fail``, ``bug``, ``say TEXT``,
-    ``keep`` (the state comes with the end); all else completes.
+    ``keep`` (the state comes with the end), ``ask N`` (waits for N answers); all else completes.
 
     Attributes:
         gates: what the test may hold back, by the name of the method; each waits for its event, if it has one.
@@ -105,11 +105,27 @@ class TinyEngine:
                 await self.listener.heard(Start(item, ItemKind.agent_message, "", {}))
                 await self.listener.heard(Append(item, rest))
                 await self.listener.heard(None)
+            case "ask":
+                await self._asked(int(rest or 1))
+                await self._enter("rest")
             case "keep":
                 return Ended(TurnState.completed, engine_state=rpc.pack(self.seen))
             case _:
                 pass
         return Ended(TurnState.completed)
+
+    async def _asked(self, times: int) -> None:
+        """As a child that asks, and goes on when it has its answers: the gates ``answer``, ``answer 2``, …"""
+        async with trio.open_nursery() as nursery:
+            for n in range(1, times + 1):
+                nursery.start_soon(self._ask, "answer" if n == 1 else f"answer {n}")
+
+    async def _ask(self, gate: str) -> None:
+        try:
+            await self.listener.waiting(lambda: self._enter(gate))
+            self.entered.append(f"{gate} heard")
+        except RequestCancelled:
+            self.entered.append(f"{gate} cancelled")
 
     def _exited(self) -> Ended:
         why = self.problem or Problem(name="worker_exited", message="it was ended")

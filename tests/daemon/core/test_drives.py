@@ -1,4 +1,4 @@
-"""What the queue runner decides (S3)."""
+"""What the queue runner decides."""
 
 from roost.daemon.core.drives import Drives
 
@@ -80,3 +80,40 @@ def test_a_completion_of_what_is_not_in_flight_is_harmless() -> None:
     drives = Drives()
     drives.finished("a", 0.0, ok=True)
     assert drives.due(0.0, ["a"], SLOTS, ()) == ["a"]
+
+
+def test_a_turn_that_waits_has_no_place_and_one_that_goes_on_is_before_any_new_turn() -> None:
+    drives = Drives()
+    assert drives.due(0.0, ["a", "b", "c"], 1, ()) == ["a"]
+    drives.begun("a", 0.1)
+    assert drives.due(0.2, ["b", "c"], 1, {"a"}) == []
+    assert drives.due(0.3, ["a", "b", "c"], 1, ()) == ["b"], "its turn waits; it has no other turn meanwhile"
+    drives.begun("b", 0.4)
+    drives.resuming["a"] = None
+    assert drives.resumed(1, {"b"}) == [] and drives.due(0.5, ["c"], 1, {"b"}) == []
+    drives.finished("b", 0.6, ok=True)
+    assert drives.resumed(1, ()) == ["a"]
+    assert drives.due(0.6, ["b", "c"], 1, ()) == [], "its place is its own, before it runs again"
+    drives.begun("a", 0.7)
+    assert drives.due(0.8, ["b"], 1, {"a"}) == [] and drives.in_flight == {"a": 0.0}
+    drives.finished("a", 0.9, ok=True)
+    assert drives.due(0.9, ["b"], 1, ()) == ["b"]
+
+
+def test_of_those_that_go_on_the_first_is_first() -> None:
+    drives = Drives()
+    for session in "abc":
+        drives.resuming[session] = None
+    assert drives.resumed(2, ()) == ["a", "b"]
+    assert drives.resumed(2, {"a", "b"}) == []
+    drives.finished("c", 0.0, ok=True)
+    assert drives.resumed(9, ()) == [], "its turn has ended while it waited for a place"
+
+
+def test_drives_that_are_abandoned_take_no_place_and_begun_turns_keep_theirs() -> None:
+    drives = Drives()
+    assert drives.due(0.0, ["a", "b"], 2, ()) == ["a", "b"]
+    drives.begun("a", 0.1)
+    drives.abandon()
+    assert drives.in_flight == {"a": 0.0}
+    assert drives.due(0.2, ["a", "b"], 2, {"a"}) == ["b"]

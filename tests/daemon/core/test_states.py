@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from roost.daemon.core import states
-from roost.daemon.core.states import ITEM, SESSION, TURN, ItemEvent, SessionEvent, Table, TurnEvent
+from roost.daemon.core.states import (
+    ITEM,
+    LIFE,
+    SESSION,
+    TURN,
+    ItemEvent,
+    Life,
+    LifeEvent,
+    SessionEvent,
+    Table,
+    TurnEvent,
+)
 from roost.protocol.errors import IllegalTransition
 from roost.protocol.model import ItemState, SessionState, TurnState
 
@@ -57,18 +68,32 @@ LEGAL = {
         ("in_progress", "cancel"): "cancelled",
         ("in_progress", "interrupt"): "interrupted",
     },
+    "live session": {
+        ("starting", "ready"): "serving",
+        ("starting", "stop"): "stopping",
+        ("starting", "lose"): "stopping",
+        ("starting", "end"): "over",
+        ("serving", "stop"): "stopping",
+        ("serving", "lose"): "stopping",
+        ("serving", "end"): "over",
+        ("stopping", "ready"): "stopping",
+        ("stopping", "stop"): "stopping",
+        ("stopping", "lose"): "stopping",
+        ("stopping", "end"): "over",
+    },
 }
 
 PAIRS = [
     *((SESSION, *pair) for pair in product(SessionState, SessionEvent)),
     *((TURN, *pair) for pair in product(TurnState, TurnEvent)),
     *((ITEM, *pair) for pair in product(ItemState, ItemEvent)),
+    *((LIFE, *pair) for pair in product(Life, LifeEvent)),
 ]
 
 
 @pytest.mark.parametrize(("table", "state", "event"), PAIRS, ids=lambda v: v.noun if isinstance(v, Table) else str(v))
 def test_every_pair(table: Table[Any, Any], state: StrEnum, event: StrEnum) -> None:
-    """A pair leads where design.md section 5 says, or is an error that names both (S1.S2)."""
+    """A pair leads where the page says, or is an error that names both."""
     expected = LEGAL[table.noun].get((state, event))
     if expected is not None:
         assert table.next(state, event) == expected
@@ -80,9 +105,10 @@ def test_every_pair(table: Table[Any, Any], state: StrEnum, event: StrEnum) -> N
 
 
 def test_the_first_terminal_state_wins() -> None:
-    """S1.S2: nothing leads out of a terminal state."""
+    """Nothing leads out of a terminal state."""
     assert {s for s in TurnState if TURN.terminal(s)} == {"completed", "failed", "cancelled", "interrupted"}
     assert {s for s in ItemState if ITEM.terminal(s)} == {"completed", "failed", "cancelled", "interrupted"}
+    assert {s for s in Life if LIFE.terminal(s)} == {"over"}
     assert not any(SESSION.terminal(state) for state in SessionState)
 
 

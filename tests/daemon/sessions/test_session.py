@@ -137,7 +137,7 @@ async def test_a_turn_that_is_claimed_as_the_stop_by_force_comes_is_cancelled(ho
     async with trio.open_nursery() as nursery:
         for asked in (
             partial(house.send, session, "deaf"),
-            partial(live.ask, live.next_turn),
+            partial(live.ask, live.next_turn, otherwise=None),
             partial(house.supervisor.stop, session, force=True),
         ):
             nursery.start_soon(asked)
