@@ -110,14 +110,13 @@ class QueueRunner:
         return self.drives.due(now, records.runnable, self._slots(), records.running)
 
     async def _one(self, session: str) -> None:
-        ok: bool | None = False
+        outcomes: list[bool | None] = []
 
         async def drive() -> None:
-            nonlocal ok
-            ok = await self._drive(session)
+            outcomes.append(await self._drive(session))
 
         try:
             await guarded(f"drive of {session}", drive)
         finally:
-            if ok is not None:
-                self.ended(session, ok=ok)
+            if outcomes != [None]:
+                self.ended(session, ok=outcomes == [True])

@@ -123,7 +123,7 @@ async def served(
                 "request_reload": current.reload,
             }
             server = Server(**{**defaults, **options})
-            await nursery.start(supervisor.registry.run)
+            await nursery.start(supervisor.run)
             await nursery.start(server.serve, listener)
             yield Served(server, store, supervisor, path, shutdowns, nursery)
             await server.close("the test is over")

@@ -263,7 +263,7 @@ async def test_an_error_that_cannot_be_said_is_a_bug_and_is_answered(
         raise SessionNotFound(f"there is no {ref}\udcff", session=ref)
 
     async with served(tmp_path) as s, connected(s.path) as client:
-        monkeypatch.setattr(s.supervisor, "find", find)
+        monkeypatch.setattr(s.supervisor.registry, "find", find)
         assert isinstance(await client.error("session.start", session="x"), InternalError)
         await client.call("daemon.status")
     assert "cannot be encoded" in caplog.text
