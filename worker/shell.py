@@ -7,6 +7,7 @@ on the shell's exit, which writes them into a file in memory that no command inh
 from __future__ import annotations
 
 import os
+import re
 
 from ..protocol.errors import InvalidParams, TurnFailed
 from ..protocol.lean import Any
@@ -18,6 +19,12 @@ LONGEST_TITLE = 1000
 LAST_SIGNAL = 64
 OWN = (b"PWD", b"SHLVL", b"_")
 """Exported names that a shell sets by itself."""
+
+_CD = re.compile(
+    r"""[ \t]*cd(?P<options>(?:[ \t]+-[LPe@]+)*(?:[ \t]+--)?)"""
+    r"""(?:[ \t]+(?:'(?P<single>[^'\n]*)'|"(?P<double>[^"$`\\!\n]*)"|(?P<bare>[\w.,:+@%=/~-]+)))?[ \t]*"""
+)
+"""A prompt that goes to another directory and does nothing else."""
 
 Changes = dict[bytes, bytes | None]
 
@@ -67,31 +74,46 @@ class Shell:
 
     def turn(self, turn: Turn) -> None:
         """Run the prompt as a command line; its exit status decides."""
-        self._enter(turn)
+        line, lost = self._entered(turn)
         environment = self._environment()
         with turn.item("command", title=turn.input[:LONGEST_TITLE]) as item:
-            command = self._start(turn.input, environment)
+            command = self._start(line, environment)
             turn.on_cancel(lambda: os.eventfd_write(self._wake, 1))
             code = turn.exit_code = command.run(item.write)
             state = "cancelled" if turn.cancelled.is_set() else "failed" if code else "completed"
             item.end(state, exit_code=code)
-        self._learn(turn)
+        if not (lost and code):  # else the directory that it ran in is none that anybody has chosen
+            self._learn(turn)
         if code:
             signal = f" (signal {code - 128})" if 128 < code <= 128 + LAST_SIGNAL else ""
             raise TurnFailed(f"the command ended with status {code}{signal}", exit_code=code)
 
-    def _enter(self, turn: Turn) -> None:
+    def _entered(self, turn: Turn) -> tuple[str, bool]:
+        """The line to run; and whether the working directory is lost, so that the line only leaves it.
+
+        Raises:
+            TurnFailed: the working directory cannot be entered. Run elsewhere, the line would hit other files.
+        """
         try:
             os.chdir(self._cwd)
+            return turn.input, False
         except OSError as exc:
-            gone = f"the working directory {_shown(self._cwd)} cannot be entered ({exc.strerror})"
-            turn.emit("status", f"{gone}; back to the workspace {turn.workspace}")
-            self._cwd = turn.workspace.encode()
-            try:
-                os.chdir(self._cwd)
-            except OSError as error:
-                text = f"the workspace {turn.workspace} cannot be entered ({error.strerror}); make it, or a new session"
-                raise TurnFailed(text, workspace=turn.workspace) from error
+            leaving = _CD.fullmatch(turn.input)
+            if leaving is None:
+                gone = f"the working directory {_shown(self._cwd)} cannot be entered ({exc.strerror})"
+                other = "DIRECTORY" if self._cwd == turn.workspace.encode() else turn.workspace
+                text = f"{gone}, and nothing was run; make it again, or go to another: cd {other}"
+                raise TurnFailed(text, directory=_shown(self._cwd), workspace=turn.workspace) from exc
+        os.chdir("/")
+        return self._absolute(turn.input, leaving), True
+
+    def _absolute(self, line: str, cd: re.Match[str]) -> str:
+        """The same ``cd``; a relative directory begins at the one that is gone."""
+        target = cd["single"] or cd["double"] or cd["bare"]
+        if not target or target == "-" or target.startswith("/") or (cd["bare"] or "").startswith("~"):
+            return line
+        path = os.path.normpath(os.path.join(self._cwd, target.encode()))
+        return f"cd {cd['options']} {_quoted(path).decode(errors='surrogateescape')}"
 
     def _environment(self) -> dict[bytes, bytes]:
         changed = {**self._base, **self._changes, b"PWD": self._cwd}

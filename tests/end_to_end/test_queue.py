@@ -1,5 +1,6 @@
 """Turns and the queue: order, one at a time, holds and what lifts them, what can be changed until a turn starts."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,3 +229,19 @@ def test_wait_ends_when_nothing_can_run(odd: Daemon) -> None:
     assert caught.value.wire_name == "timed_out"
     odd.call("turn.cancel", turn=turn)
     assert odd.call("session.wait", session=session)["session"]["queued"] == 1
+
+
+def test_a_working_directory_that_is_gone_fails_the_turn_and_holds_the_queue(odd: Daemon) -> None:
+    """Run in the workspace instead, the command would empty that."""
+    session = odd.create("shell")
+    workspace = Path(odd.session(session)["workspace"])
+    odd.run(session, "touch precious; mkdir -p build; cd build; rmdir ../build; sleep 0.2")
+    first = odd.send(session, "rm -rf ./*")
+    second = odd.send(session, "cd ..")
+    failed = odd.wait(first)
+    assert (failed["state"], failed["problem"]["name"]) == ("failed", "turn_failed")
+    assert f"{workspace}/build cannot be entered" in failed["problem"]["message"]
+    assert (workspace / "precious").exists()
+    odd.call("session.release", session=session)
+    assert odd.wait(second)["state"] == "completed"
+    assert odd.run(session, "ls precious")["state"] == "completed"

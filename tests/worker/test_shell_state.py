@@ -56,14 +56,63 @@ def test_beside_a_variable_too_large_for_a_command_the_directory_is_learnt(tmp_p
         assert "an exported variable over 128 KiB" in status and "the variables from before the command stay" in status
 
 
-def test_a_directory_that_is_gone_falls_back_to_the_workspace_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "prompt", ["rm -rf ./*", "cd .. && rm -rf ./*", "cd $HOME", "cd ..; ls", "cd ..\nls", "cd `ls`"]
+)
+def test_in_a_directory_that_is_gone_nothing_is_run(tmp_path: Path, prompt: str) -> None:
+    """Run in the workspace instead, it would empty that."""
+    (tmp_path / "precious").touch()
     with Driver(SHELL, tmp_path) as shell:
-        shell.initialize(state={"cwd": f"{tmp_path}/gone", "env": {}})
-        shell.turn("pwd; mkdir sub; cd sub; rmdir ../sub")
-        why = f"the working directory {tmp_path}/gone cannot be entered (No such file or directory)"
-        assert shell.said == [("status", f"{why}; back to the workspace {tmp_path}"), ("command", f"{tmp_path}\n")]
+        shell.initialize()
+        before = shell.turn("mkdir build; cd build; rmdir ../build")["state"]
+        shell.said.clear()
+        answer = shell.turn(prompt)
+        assert (answer["status"], answer["state"]) == ("failed", before)
+        why = (
+            f"the working directory {tmp_path}/build cannot be entered (No such file or directory), and nothing was run"
+        )
+        assert answer["message"].startswith(why) and f"cd {tmp_path}" in answer["message"]
+        assert (tmp_path / "precious").exists() and shell.said == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "there"),
+    [
+        ("cd ..", ""),
+        ("cd -- '../sub'", "/sub"),
+        ('cd -P "../sub"', "/sub"),
+        ("  cd -L ../sub/  ", "/sub"),
+        ("cd -", ""),
+    ],
+)
+def test_a_directory_that_is_gone_can_be_left(tmp_path: Path, prompt: str, there: str) -> None:
+    (tmp_path / "sub").mkdir()
+    with Driver(SHELL, tmp_path) as shell:
+        shell.initialize()
+        shell.turn("mkdir build; cd build; rmdir ../build")
+        assert shell.turn(prompt)["status"] == "completed"
         shell.turn("pwd")
-        assert shell.said[1] == ("command", f"{tmp_path}\n")
+        assert shell.output.splitlines()[-1] == f"{tmp_path}{there}"
+
+
+def test_leaving_for_home_or_by_an_absolute_path(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with Driver(SHELL, tmp_path, HOME=str(home)) as shell:
+        shell.initialize()
+        for prompt, there in (("cd", home), ("cd ~", home), (f"cd {tmp_path}", tmp_path)):
+            shell.turn(f"mkdir -p {tmp_path}/build; cd {tmp_path}/build; rmdir {tmp_path}/build")
+            assert shell.turn(prompt)["state"]["cwd"] == str(there)
+
+
+def test_a_cd_to_nowhere_leaves_all_as_it_was(tmp_path: Path) -> None:
+    with Driver(SHELL, tmp_path) as shell:
+        shell.initialize()
+        before = shell.turn("mkdir build; cd build; rmdir ../build")["state"]
+        answer = shell.turn("cd ../neither")
+        assert (answer["status"], answer["state"]) == ("failed", before)
+        (tmp_path / "build").mkdir()
+        assert shell.turn("touch here")["status"] == "completed" and (tmp_path / "build" / "here").exists()
 
 
 def test_a_workspace_that_is_gone_fails_the_turn(tmp_path: Path) -> None:
@@ -74,7 +123,8 @@ def test_a_workspace_that_is_gone_fails_the_turn(tmp_path: Path) -> None:
         workspace.rmdir()
         answer = shell.turn("pwd")
         assert answer["status"] == "failed"
-        assert f"the workspace {workspace} cannot be entered" in answer["message"]
+        assert f"the working directory {workspace} cannot be entered" in answer["message"]
+        assert answer["message"].endswith("or go to another: cd DIRECTORY")
         workspace.mkdir()
         assert shell.turn("pwd")["status"] == "completed"
 
