@@ -9,6 +9,7 @@
 
 import math
 import os
+import socket as sockets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ import trio
 from ..protocol import rpc
 from ..protocol.errors import ConnectionLost, DaemonUnreachable, InternalError, ProtocolMismatch, RoostError, from_wire
 from ..protocol.paths import Paths
-from . import frames, paths
+from . import frames, paths, peer
 from .connection import HELLO_SECONDS
 
 Record = dict[str, Any]
@@ -39,6 +40,7 @@ async def connect(
 
     Raises:
         DaemonUnreachable: no daemon answers there.
+        PeerUntrusted: another user listens there, who was told nothing.
         ProtocolMismatch: the daemon speaks another version of the protocol.
     """
     environ = paths.with_options(os.environ, state=None, socket=socket)
@@ -315,6 +317,8 @@ class _Link:
             except OSError as exc:
                 raise frames.unreachable(path, exc) from exc
             try:
+                sock = link._stream.socket
+                peer.check(sock.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, peer.CREDENTIALS), path)
                 link.hello = frames.greeted(await link.call("hello", frames.hello(name)))
                 return link
             except ProtocolMismatch as exc:

@@ -12,7 +12,7 @@ from collections import deque
 from ..protocol import rpc
 from ..protocol.errors import ConnectionLost, ProtocolMismatch, TimedOut, from_wire
 from ..protocol.lean import TYPE_CHECKING, Any
-from . import frames
+from . import frames, peer
 
 if TYPE_CHECKING:
     from typing import Self
@@ -38,6 +38,7 @@ class Connection:
 
     Raises:
         DaemonUnreachable: nobody listens at ``path``, it may not be used, or nobody answers there.
+        PeerUntrusted: another user listens there, who was told nothing.
         ProtocolMismatch: the daemon speaks another version of the protocol.
     """
 
@@ -50,6 +51,7 @@ class Connection:
         deadline = time.monotonic() + timeout
         self._socket = _connected(path, deadline)
         try:
+            peer.check(self._socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, peer.CREDENTIALS), path)
             hello = self._greet(name, deadline - time.monotonic())
         except BaseException:
             self.close()
@@ -170,19 +172,19 @@ class Connection:
 
 
 def _connected(path: str, deadline: float) -> _socket.socket:
-    peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     # Not blocking: the connect of a full backlog waits for ever, whatever the socket's timeout.
-    peer.setblocking(False)
+    sock.setblocking(False)
     while True:
         try:
-            peer.connect(path)
+            sock.connect(path)
         except BlockingIOError as exc:
             if time.monotonic() > deadline:
-                peer.close()
+                sock.close()
                 raise frames.silent(path) from exc
             time.sleep(_RETRY_SECONDS)
         except OSError as exc:
-            peer.close()
+            sock.close()
             raise frames.unreachable(path, exc) from exc
         else:
-            return peer
+            return sock

@@ -376,6 +376,13 @@ class ConnectionLost(RoostError):
     code = 507
 
 
+class PeerUntrusted(RoostError):
+    """Another user listens on the socket: the client has said nothing to it."""
+
+    name = "peer_untrusted"
+    code = 508
+
+
 def _tree(root: type[RoostError]) -> dict[str, type[RoostError]]:
     found = {root.name: root}
     for sub in root.__subclasses__():

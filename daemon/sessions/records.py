@@ -8,6 +8,9 @@ from ..core.states import TURN
 from ..store import Commit
 from ..waiting.awaited import Changes
 
+_IDS = ("s", "s-")
+"""How ids begin: a name that does might be the start of one, and the store is to tell."""
+
 
 class Records:
     """Sessions by id and by name. Not all need be here until :attr:`complete`."""
@@ -21,15 +24,27 @@ class Records:
         self.deleted = 0
         """How many sessions were deleted: a read from before may hold a session that is not there any more."""
         self._sessions: dict[str, Session] = {}
-        self._names: dict[str, str] = {}
+        self._names: dict[str, set[str]] = {}
+        """The sessions of each name, archived ones too."""
+        self._sure: set[str] = set()
+        """Names of which the store has no session that is not here."""
         self._packed: dict[str, bytes] = {}
         self._order: list[tuple[int, str]] = []
         self.changed: Changes[str] = Changes()
         """Of a session's record, by the session's id; the end of a turn, by the turn's."""
 
     def get(self, ref: str) -> Session | None:
-        """By id or by name, if it is in memory."""
-        return self._sessions.get(ref) or self._sessions.get(self._names.get(ref, ""))
+        """By id, or by a name that can be nobody else's, if it is in memory."""
+        found = self._sessions.get(ref)
+        if found is None and (self.complete or ref in self._sure) and ref[:2] not in _IDS:
+            named = self._names.get(ref, ())
+            found = self._sessions[next(iter(named))] if len(named) == 1 else None
+        return found
+
+    def found(self, session: Session) -> None:
+        """The store has no other session of this name; those that take it from now on come by a commit."""
+        if session.name:
+            self._sure.add(session.name)
 
     def by_id(self, session_id: str) -> Session | None:
         return self._sessions.get(session_id)
@@ -92,12 +107,12 @@ class Records:
         old = self._sessions.get(session.id)
         if old is None:
             insort(self._order, (session.created_at, session.id))
-        elif old.name and self._names.get(old.name) == session.id:
-            del self._names[old.name]
+        elif old.name != session.name:
+            self._unname(old)
         self._sessions[session.id] = session
         self._packed.pop(session.id, None)
-        if session.name and not session.archived:  # else the store knows whether another has the name now
-            self._names[session.name] = session.id
+        if session.name:
+            self._names.setdefault(session.name, set()).add(session.id)
         parked = session.hold is not None or session.archived or session.state is SessionState.failed
         if session.queued and not parked:
             self.runnable.setdefault(session.id)
@@ -116,8 +131,13 @@ class Records:
         self._packed.pop(session_id, None)
         self.runnable.pop(session_id, None)
         self.running.discard(session_id)
-        if session.name and self._names.get(session.name) == session_id:
-            del self._names[session.name]
+        self._unname(session)
+
+    def _unname(self, session: Session) -> None:
+        named = self._names.get(session.name or "", set())
+        named.discard(session.id)
+        if not named:
+            self._names.pop(session.name or "", None)
 
 
 def _position(cursor: str) -> tuple[int, str]:

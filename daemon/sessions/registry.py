@@ -83,6 +83,8 @@ class Registry:
         if session is None:
             [found] = await self.load(lambda conn: [reads.session(conn, ref)])
             session = self.records.by_id(found.id) or found
+            if found.name == ref:
+                self.records.found(found)
         return session
 
     def record(self, session_id: str) -> Session:

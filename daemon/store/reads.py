@@ -35,21 +35,32 @@ HISTORY_CHARS = 2000
 
 
 def session(conn: sqlite3.Connection, ref: str) -> Session:
-    """The session with this id, this name, or the only one whose id starts like this.
+    """The session with this id, or the only one with this name or whose id starts like this.
 
     Raises:
-        SessionNotFound, AmbiguousId
+        SessionNotFound
+        AmbiguousId: it could be two; names them.
     """
-    found = SESSIONS.get(conn, ref) or _named(conn, ref) or SESSIONS.get(conn, _unique(conn, "sessions", ref))
-    if found is None:
+    if exact := SESSIONS.get(conn, ref):
+        return exact
+    named = SESSIONS.all(conn, f"WHERE name = ? ORDER BY archived, n DESC LIMIT {CANDIDATES + 1}", (ref,))
+    started = _starting(conn, "sessions", ref)
+    if named and len(started) == 1 and started[0] not in [one.id for one in named]:
+        named += SESSIONS.all(conn, "WHERE id = ?", started)
+    elif not named:
+        named = SESSIONS.all(conn, "WHERE id = ?", (_only(ref, started),))
+    if not named:
         raise session_not_found(ref)
-    return found
+    if len(named) > 1:
+        raise _ambiguous(ref, [one.id for one in named], [_told(one, ref) for one in named], "use the id")
+    return named[0]
 
 
-def _named(conn: sqlite3.Connection, name: str) -> Session | None:
-    """By name; one that is not archived comes first, then the youngest."""
-    found = SESSIONS.all(conn, "WHERE name = ? ORDER BY archived, n DESC LIMIT 1", (name,))
-    return found[0] if found else None
+def _told(session: Session, ref: str) -> str:
+    """What makes ``session`` one of those that ``ref`` could be."""
+    if session.name != ref:
+        return f"{session.id} (by its id)"
+    return f"{session.id} (archived)" if session.archived else session.id
 
 
 def turn(conn: sqlite3.Connection, ref: str) -> Turn:
@@ -58,7 +69,7 @@ def turn(conn: sqlite3.Connection, ref: str) -> Turn:
     Raises:
         TurnNotFound, AmbiguousId
     """
-    found = TURNS.get(conn, ref) or TURNS.get(conn, _unique(conn, "turns", ref))
+    found = TURNS.get(conn, ref) or TURNS.get(conn, _only(ref, _starting(conn, "turns", ref)))
     if found is None or not _is_there(conn, found.session):
         raise turn_not_found(ref)
     return found
@@ -74,14 +85,22 @@ def unknown(conn: sqlite3.Connection, ids: list[str]) -> list[str]:
     return [id for id in ids if not _is_there(conn, id)]
 
 
-def _unique(conn: sqlite3.Connection, table: str, start: str) -> str:
-    """The only id that starts like this; '' if none does."""
+def _starting(conn: sqlite3.Connection, table: str, start: str) -> list[str]:
+    """The first ids that start like this, one more than an error names."""
     sql = f"SELECT id FROM {table} WHERE id >= ? AND id < ? ORDER BY id LIMIT {CANDIDATES + 1}"
-    found = [id for (id,) in conn.execute(sql, (start, start + chr(0x10FFFF)))]
+    return [id for (id,) in conn.execute(sql, (start, start + chr(0x10FFFF)))]
+
+
+def _only(start: str, found: list[str]) -> str:
+    """The only id that was found; '' if there is none."""
     if len(found) > 1:
-        some = ", ".join(found[:CANDIDATES]) + (", …" if len(found) > CANDIDATES else "")
-        raise AmbiguousId(f"{start!r} could be {some}; type more of it", ref=start, candidates=found[:CANDIDATES])
+        raise _ambiguous(start, found, found, "type more of it")
     return found[0] if found else ""
+
+
+def _ambiguous(ref: str, ids: list[str], told: list[str], advice: str) -> AmbiguousId:
+    some = ", ".join(told[:CANDIDATES]) + (", …" if len(told) > CANDIDATES else "")
+    return AmbiguousId(f"{ref!r} could be {some}; {advice}", ref=ref, candidates=ids[:CANDIDATES])
 
 
 def all_sessions(conn: sqlite3.Connection) -> list[Session]:

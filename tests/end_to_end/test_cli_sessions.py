@@ -155,6 +155,21 @@ def test_archive_and_unarchive(roost: Roost) -> None:
     assert session in roost("ls").out
 
 
+@pytest.mark.parametrize("verb", [["unarchive"], ["rm", "-f"], ["show"], ["archive"], ["send", "x"], ["stop"], ["log"]])
+def test_a_name_that_two_sessions_have_is_refused_by_every_verb(roost: Roost, verb: list[str]) -> None:
+    """Else `unarchive NAME` would do nothing to the live one, and a following `rm` would delete that."""
+    away = roost.daemon.create(name="twice")
+    roost("archive", "twice")
+    live = roost.daemon.create(name="twice")
+    try:
+        done = roost(verb[0], "twice", *verb[1:])
+        assert done.status == 2 and away in done.err and live in done.err, done
+        assert {roost.daemon.session(away)["archived"], roost.daemon.session(live)["archived"]} == {True, False}
+    finally:
+        roost("rm", live, away)
+    assert roost("show", "twice").status == 4
+
+
 def test_rename(roost: Roost) -> None:
     session = roost.daemon.create(name="old")
     assert roost("rename", "old", "renamed").err == f"{session} is renamed now\n"

@@ -202,13 +202,16 @@ def test_another_account_is_let_in_by_settings_and_a_drop_in(unit: Installed) ->
     unit.run("sh", "-c", "id other || useradd other")
     uid = unit.run("id", "-u", "other").stdout.strip()
     unit.configure(f"[daemon]\nallowed_uids = [{uid}]\n")
-    ask = ["runuser", "-u", "other", "--", "env", "ROOST_SOCKET=/run/roost/agent/roost.sock", "roost", "ls"]
+    ask = ["runuser", "-u", "other", "--", "env", "ROOST_SOCKET=/run/roost/agent/roost.sock"]
+    ask += ["ROOST_TRUSTED_UIDS=agent", "roost", "ls"]
     drop_in(unit, "")
     assert unit.run(*ask, check=False).returncode == 7, "its directory is closed"
     drop_in(unit, "[Service]\nRuntimeDirectoryMode=0711\n")
     assert "(peer_refused)" in unit.run(*ask, check=False).stdout, "a stranger, as the daemon sees it"
     drop_in(unit, "[Service]\nRuntimeDirectoryMode=0711\nPrivateUsers=no\n")
     unit.run(*ask)
+    refused = unit.run(*ask[:6], "roost", "ls", check=False)
+    assert refused.returncode == 7 and "(peer_untrusted)" in refused.stdout, "another account's, whom nobody trusts"
 
 
 def test_agents_work_under_the_template(service: Installed) -> None:

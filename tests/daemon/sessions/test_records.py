@@ -25,28 +25,36 @@ def commit(*sessions: Session, gone: str = "", turns: tuple[Turn, ...] = ()) -> 
     return Commit([], changed | ({gone: None} if gone else {}), list(turns))
 
 
-def test_a_session_is_found_by_id_and_by_name() -> None:
+def test_a_session_is_found_by_id_and_by_its_name_once_the_store_was_asked() -> None:
     records = Records()
     records.apply(commit(session("s-a", name="work")))
-    assert records.get("s-a") is records.get("work") is records.by_id("s-a")
+    assert records.get("s-a") is records.by_id("s-a") and records.get("work") is None
+    records.found(session("s-a", name="work"))
+    assert records.get("work") is records.by_id("s-a")
     records.apply(commit(session("s-a", name="play")))
-    assert records.get("work") is None and records.get("play") is not None
+    assert records.get("work") is None and records.get("play") is None
+    records.complete = True
+    assert records.get("play") is records.by_id("s-a")
     records.apply(commit(gone="s-a"))
     assert records.get("play") is None and records.get("s-a") is None and records.known() == []
 
 
-def test_the_name_of_an_archived_session_is_left_to_the_store() -> None:
-    """Another session may have it by now, and that one may not be in memory."""
+def test_a_name_that_two_have_is_left_to_the_store_which_tells_both() -> None:
     records = Records()
-    records.loaded([session("s-old", name="work", archived=True)])
-    assert records.get("work") is None and records.get("s-old") is not None
+    records.complete = True
+    records.apply(commit(session("s-old", name="work", archived=True)))
+    assert records.get("work") is not None
     records.apply(commit(session("s-new", name="work")))
-    assert records.get("work") == records.by_id("s-new")
-    records.apply(commit(session("s-old", name="work", archived=True, seq=2)))
+    assert records.get("work") is None
     records.apply(commit(gone="s-old"))
     assert records.get("work") == records.by_id("s-new")
-    records.apply(commit(session("s-new", name="work", archived=True)))
-    assert records.get("work") is None
+
+
+def test_a_name_that_may_be_the_start_of_an_id_is_left_to_the_store() -> None:
+    records = Records()
+    records.complete = True
+    records.apply(commit(session("s-abc", name="s-x"), session("s-def", name="s"), session("s-ghi", name="sound")))
+    assert records.get("s-x") is None and records.get("s") is None and records.get("sound") is not None
 
 
 def test_what_is_read_never_covers_what_was_committed() -> None:

@@ -1,5 +1,6 @@
 """Queries: what people type, and pages of turns."""
 
+import re
 from typing import Any
 
 import pytest
@@ -36,14 +37,33 @@ def test_a_session_is_found_by_id_name_and_unique_start(ledger: Ledger) -> None:
     ledger.conn.execute("DELETE FROM sessions")
 
 
-def test_a_name_is_first_that_of_a_session_in_use_then_of_the_youngest_archived(ledger: Ledger) -> None:
+def test_a_name_that_two_sessions_have_is_an_error_that_names_both(ledger: Ledger) -> None:
+    """Else a verb would be carried out on the one, while the user means the other."""
     made: list[Session] = []
-    for _ in range(3):
+    for _ in range(2):
         made.append(ledger.create("same"))
         ledger.do(sessions.archive, made[-1].id)
-    assert ledger.session("same").id == made[2].id
+    both = f"{made[1].id} (archived), {made[0].id} (archived); use the id"
+    with pytest.raises(AmbiguousId, match=re.escape(both)):
+        ledger.session("same")
     ledger.do(sessions.unarchive, made[0].id)
+    with pytest.raises(
+        AmbiguousId, match=re.escape(f"could be {made[0].id}, {made[1].id} (archived); use the id")
+    ) as caught:
+        ledger.session("same")
+    assert caught.value.data == {"ref": "same", "candidates": [made[0].id, made[1].id]}
+    assert ledger.session(made[1].id).id == made[1].id
+    ledger.do(sessions.delete, made[1].id, force=False)
     assert ledger.session("same").id == made[0].id
+
+
+def test_a_name_that_is_the_start_of_another_id_is_an_error_that_names_both(ledger: Ledger) -> None:
+    other = ledger.create()
+    start = other.id[:12]
+    named = ledger.create(start)
+    with pytest.raises(AmbiguousId, match=re.escape(f"{named.id}, {other.id} (by its id); use the id")):
+        ledger.session(start)
+    assert ledger.session(other.id).id == other.id
 
 
 def test_an_ambiguous_start_names_ten(ledger: Ledger) -> None:
