@@ -155,7 +155,7 @@ def test_archive_and_unarchive(roost: Roost) -> None:
     assert session in roost("ls").out
 
 
-@pytest.mark.parametrize("verb", [["unarchive"], ["rm", "-f"], ["show"], ["archive"], ["send", "x"], ["stop"], ["log"]])
+@pytest.mark.parametrize("verb", [["unarchive"], ["rm"], ["show"], ["archive"], ["send", "x"], ["stop"], ["log"]])
 def test_a_name_that_two_sessions_have_is_refused_by_every_verb(roost: Roost, verb: list[str]) -> None:
     """Else `unarchive NAME` would do nothing to the live one, and a following `rm` would delete that."""
     away = roost.daemon.create(name="twice")
