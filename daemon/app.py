@@ -14,14 +14,14 @@ import trio
 
 from .. import __version__
 from ..protocol.errors import DatabaseRefused, RoostError
-from ..protocol.methods import ReloadResult
+from ..protocol.service import ReloadResult
 from .core.batches import Report
 from .current import Current
 from .place import Place
 from .process.cgroup import Found, find
 from .process.host import checks
 from .process.processes import NO_CGROUPS, Processes
-from .server import Info, Server, bind
+from .server import Info, Rooms, Server, bind
 from .sessions import Supervisor
 from .sessions.janitor import Janitor
 from .sessions.problem import single
@@ -263,7 +263,7 @@ class App:
             socket=str(self.settings.daemon.socket),
             checks=tuple(checks(self._cgroups, sessions=limits.max_live, clients=limits.clients)),
         )
-        return Server(
+        rooms = Rooms(
             supervisor=supervisor,
             store=store,
             settings=self.settings,
@@ -272,6 +272,7 @@ class App:
             request_reload=reload,
             refused=refused,
         )
+        return Server(rooms)
 
     def _watch(self, store: Store) -> threading.Event:
         token = trio.lowlevel.current_trio_token()

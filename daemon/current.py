@@ -5,7 +5,7 @@ from collections.abc import Callable
 import trio
 
 from ..protocol.errors import InvalidSettings
-from ..protocol.methods import ReloadResult
+from ..protocol.service import ReloadResult
 from .settings import (
     CheckpointSettings,
     DaemonSettings,

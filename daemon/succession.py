@@ -14,7 +14,7 @@ from .process.leftovers import Leftovers, end_leftovers
 from .process.proc import Identity
 from .process.processes import Processes
 from .process.trees import Root
-from .server import heard
+from .server import listened_on
 from .store import Store, Tx, children, reads, recovery
 from .store.children import Child, Keeper
 
@@ -95,7 +95,7 @@ async def _taken(sockets: Collection[str]) -> set[str]:
     if not sockets:
         return set()
     with trio.move_on_after(ASKING):
-        return await trio.to_thread.run_sync(lambda: {*filter(heard, sockets)}, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(lambda: {*filter(listened_on, sockets)}, abandon_on_cancel=True)
     log.error("whether somebody listens on %s was not found out within %g s; look at the mount", sockets, ASKING)
     return set(sockets)
 

@@ -13,17 +13,14 @@ from .feeds import (
 )
 from .model import (
     After,
-    Check,
     Checkpoint,
     DurationMs,
-    Engine,
     Item,
     Label,
     Limits,
     Noun,
     Positive,
     Problem,
-    ProcessStats,
     PromptText,
     Session,
     SessionState,
@@ -32,99 +29,17 @@ from .model import (
     UnixMs,
 )
 from .params import Count, Cursor, Done, EnvName, EnvValue, Key, Nothing, Number, Params, SessionRef, TurnRef
-from .rpc import MAX_MSGID
-
-PROTOCOL = 1
-"""Version of the wire protocol; it is not the version of the program."""
-
-
-# --- the connection ---
-
-
-class ClientInfo(Params):
-    name: str = Field(max_length=64)
-    version: str = Field(default="", max_length=64)
-
-
-class HelloParams(Params):
-    protocol: int = Field(le=2**53)
-    client: ClientInfo
-
-
-class ServerInfo(Noun):
-    name: str
-    version: str
-
-
-class LimitsInfo(Noun):
-    frame: int = Field(description="bytes of one message")
-    nesting: int = Field(description="depth of arrays and maps")
-    pending: int = Field(description="requests of one connection that are not answered yet")
-    prompt: int = Field(description="bytes of one prompt in UTF-8")
-    result: int = Field(description="bytes of one result or event")
-    queue: int = Field(description="queued turns of one session")
-
-
-class HelloResult(Noun):
-    protocol: int
-    server: ServerInfo
-    capabilities: list[str]
-    limits: LimitsInfo
-
-
-class CancelParams(Params):
-    msgid: int = Field(ge=0, le=MAX_MSGID)
-
-
-class DiscoverResult(Noun):
-    openrpc: dict[str, Any]
-
-
-# --- the daemon ---
-
-
-class StorageStatus(Noun):
-    ok: bool
-    path: str
-    problem: dict[str, Any] | None = Field(default=None, description="why writing fails, if it does")
-
-
-class DaemonStatusResult(Noun):
-    pid: int
-    version: str
-    phase: Literal["running", "stopping", "refused"]
-    started_at: UnixMs
-    uptime: DurationMs
-    state_directory: str
-    socket: str
-    storage: StorageStatus
-    sessions: int = Field(description="sessions with a child, or on the way to or from one")
-    running: int = Field(description="turns that run")
-    queued: int = Field(description="turns that wait, those on hold included")
-    held: int = Field(description="sessions on hold")
-    clients: int
-    subscriptions: int
-    checks: list[Check] = Field(description="what this host can do for its sessions, and what it cannot")
-
-
-class DaemonStatsResult(Noun):
-    counters: dict[str, int] = Field(description="since the daemon started")
-    in_flight: dict[str, DurationMs] = Field(description="session → how long the queue runner has been driving it")
-    processes: list[ProcessStats] = Field(description="the daemon's own first, then one for each child")
-
-
-class ShutdownParams(Params):
-    reason: str = Field(default="user", max_length=200)
-
-
-class ReloadResult(Noun):
-    changed: list[str] = Field(description="settings that hold from now on")
-    restart: list[str] = Field(description="settings that changed and hold after a restart of the daemon")
-
-
-class EngineListResult(Noun):
-    engines: list[Engine]
-
+from .service import (
+    CancelParams,
+    DaemonStatsResult,
+    DaemonStatusResult,
+    DiscoverResult,
+    EngineListResult,
+    HelloParams,
+    HelloResult,
+    ReloadResult,
+    ShutdownParams,
+)
 
 # --- sessions ---
 
@@ -250,7 +165,8 @@ class TurnParams(Params):
     turn: TurnRef
 
 
-class TurnGetParams(TurnParams):
+class TurnGetParams(Params):
+    turn: Annotated[str, Field(min_length=1, max_length=128, description="id or unique start of an id")]
     after: Cursor = Field(default=0, description="items with a greater number")
 
 
@@ -313,47 +229,87 @@ class ItemReadResult(Noun):
 
 
 class Method(NamedTuple):
+    """A verb.
+
+    Attributes:
+        changes: it creates or changes something: not while the daemon stops, and done though its client leaves.
+        always: it is answered also when there is no database.
+        paging: how to get less, where a result would be over 1 MiB.
+    """
+
     params: type[Params]
     result: type[Noun]
     summary: str
+    changes: bool = False
+    always: bool = False
+    paging: str = "ask for a smaller `limit` and go on with `next`"
 
 
 METHODS: dict[str, Method] = {
-    "hello": Method(HelloParams, HelloResult, "Say who you are, learn what the daemon can do and its limits."),
-    "rpc.discover": Method(Nothing, DiscoverResult, "This document, as OpenRPC."),
-    "rpc.cancel": Method(CancelParams, Done, "Withdraw a request: only the waiting ends, never the work."),
-    "daemon.status": Method(Nothing, DaemonStatusResult, "How the daemon is."),
-    "daemon.stats": Method(Nothing, DaemonStatsResult, "Counters, what is in flight, and what processes use."),
-    "daemon.reload": Method(Nothing, ReloadResult, "Read the settings again; sessions go on."),
-    "daemon.shutdown": Method(ShutdownParams, Done, "Stop as SIGTERM does; answered before it begins."),
+    "hello": Method(
+        HelloParams, HelloResult, "Say who you are, learn what the daemon can do and its limits.", always=True
+    ),
+    "rpc.discover": Method(Nothing, DiscoverResult, "This document, as OpenRPC.", always=True),
+    "rpc.cancel": Method(CancelParams, Done, "Withdraw a request: only the waiting ends, never the work.", always=True),
+    "daemon.status": Method(Nothing, DaemonStatusResult, "How the daemon is.", always=True),
+    "daemon.stats": Method(
+        Nothing, DaemonStatsResult, "Counters, what is in flight, and what processes use.", always=True
+    ),
+    "daemon.reload": Method(Nothing, ReloadResult, "Read the settings again; sessions go on.", changes=True),
+    "daemon.shutdown": Method(ShutdownParams, Done, "Stop as SIGTERM does; answered before it begins.", always=True),
     "engine.list": Method(Nothing, EngineListResult, "The engines a session can have."),
-    "session.create": Method(SessionCreateParams, SessionResult, "Make a session; no child is started."),
+    "session.create": Method(SessionCreateParams, SessionResult, "Make a session; no child is started.", changes=True),
     "session.get": Method(SessionParams, SessionResult, "One session."),
     "session.list": Method(SessionListParams, SessionListResult, "Sessions, oldest first."),
     "session.update": Method(
-        SessionUpdateParams, SessionResult, "Change its name, limits, or what follows a failed turn."
+        SessionUpdateParams, SessionResult, "Change its name, limits, or what follows a failed turn.", changes=True
     ),
-    "session.start": Method(SessionParams, SessionResult, "Have its child running; re-arms a failed session."),
-    "session.stop": Method(SessionStopParams, SessionStopResult, "Cancel what runs, save the state, end the child."),
-    "session.state": Method(SessionStateParams, SessionStateResult, "A copy of the engine's state."),
-    "session.clear": Method(SessionParams, SessionResult, "Empty the engine's state; the session stays."),
-    "session.checkpoint": Method(SessionCheckpointParams, CheckpointResult, "Save the engine's state under a name."),
+    "session.start": Method(
+        SessionParams, SessionResult, "Have its child running; re-arms a failed session.", changes=True
+    ),
+    "session.stop": Method(
+        SessionStopParams, SessionStopResult, "Cancel what runs, save the state, end the child.", changes=True
+    ),
+    "session.state": Method(
+        SessionStateParams,
+        SessionStateResult,
+        "A copy of the engine's state.",
+        paging="the state itself is that big; `session.checkpoint` saves it without sending it",
+    ),
+    "session.clear": Method(SessionParams, SessionResult, "Empty the engine's state; the session stays.", changes=True),
+    "session.checkpoint": Method(
+        SessionCheckpointParams, CheckpointResult, "Save the engine's state under a name.", changes=True
+    ),
     "session.checkpoints": Method(SessionParams, CheckpointListResult, "The saved states."),
-    "session.archive": Method(SessionParams, SessionStopResult, "Put an idle session away; nothing is deleted."),
-    "session.unarchive": Method(SessionParams, SessionResult, "Take it back."),
-    "session.delete": Method(SessionDeleteParams, Done, "Delete it and all that it holds."),
+    "session.archive": Method(
+        SessionParams, SessionStopResult, "Put an idle session away; nothing is deleted.", changes=True
+    ),
+    "session.unarchive": Method(SessionParams, SessionResult, "Take it back.", changes=True),
+    "session.delete": Method(SessionDeleteParams, Done, "Delete it and all that it holds.", changes=True),
     "session.stderr": Method(SessionStderrParams, SessionStderrResult, "What its children wrote to stderr."),
     "session.wait": Method(SessionWaitParams, SessionResult, "Wait until nothing runs and nothing can run."),
-    "session.release": Method(SessionParams, SessionReleaseResult, "Let queued turns on hold go on."),
-    "turn.send": Method(TurnSendParams, TurnSendResult, "Queue a prompt; durable before it is answered."),
-    "turn.get": Method(TurnGetParams, TurnGetResult, "One turn and its items."),
+    "session.release": Method(SessionParams, SessionReleaseResult, "Let queued turns on hold go on.", changes=True),
+    "turn.send": Method(TurnSendParams, TurnSendResult, "Queue a prompt; durable before it is answered.", changes=True),
+    "turn.get": Method(
+        TurnGetParams,
+        TurnGetResult,
+        "One turn and its items.",
+        paging="page its items with `after`, read a big one with item.read",
+    ),
     "turn.list": Method(TurnListParams, TurnListResult, "Turns of a session."),
-    "turn.cancel": Method(TurnCancelParams, TurnCancelResult, "Cancel a turn; asking twice is asking once."),
-    "turn.edit": Method(TurnEditParams, TurnResult, "Change the prompt of a queued turn."),
-    "turn.move": Method(TurnMoveParams, TurnResult, "Change a queued turn's place."),
-    "turn.remove": Method(TurnParams, TurnResult, "Take a queued turn out of the queue."),
+    "turn.cancel": Method(
+        TurnCancelParams, TurnCancelResult, "Cancel a turn; asking twice is asking once.", changes=True
+    ),
+    "turn.edit": Method(TurnEditParams, TurnResult, "Change the prompt of a queued turn.", changes=True),
+    "turn.move": Method(TurnMoveParams, TurnResult, "Change a queued turn's place.", changes=True),
+    "turn.remove": Method(TurnParams, TurnResult, "Take a queued turn out of the queue.", changes=True),
     "turn.wait": Method(TurnWaitParams, TurnResult, "Wait for a turn's end."),
-    "item.read": Method(ItemReadParams, ItemReadResult, "The whole content of an item, a piece at a time."),
+    "item.read": Method(
+        ItemReadParams,
+        ItemReadResult,
+        "The whole content of an item, a piece at a time.",
+        paging="ask for a smaller `limit`",
+    ),
     "events.read": Method(EventsReadParams, EventsReadResult, "Events after a number."),
     "events.subscribe": Method(
         EventsSubscribeParams, EventsSubscribeResult, "Events after a number, then live, as `event` notifications."

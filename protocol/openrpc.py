@@ -12,8 +12,9 @@ from .. import __version__
 from .errors import ERRORS
 from .events import EVENTS
 from .feeds import EVENT, EVENTS_END, EventsEnd
-from .methods import METHODS, PROTOCOL, Method
+from .methods import METHODS, Method
 from .model import Event
+from .service import PROTOCOL
 
 Schema = dict[str, Any]
 Said = tuple[str, str]

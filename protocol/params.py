@@ -1,6 +1,6 @@
 """What the params of all methods are made of."""
 
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,8 +15,17 @@ class Params(BaseModel):
 
 _KEY = "a key of the client's choice: the same key again returns the first result"
 Key = Annotated[str | None, Field(default=None, min_length=1, max_length=128, description=_KEY)]
-SessionRef = Annotated[str, Field(min_length=1, max_length=128, description="id, unique start of an id, or name")]
-TurnRef = Annotated[str, Field(min_length=1, max_length=128, description="id or unique start of an id")]
+
+
+class Reference(NamedTuple):
+    """Marks a field that names a ``session`` or a ``turn``: the daemon puts the id there before it does anything."""
+
+    noun: Literal["session", "turn"]
+
+
+_Name = Annotated[str, Field(min_length=1, max_length=128)]
+SessionRef = Annotated[_Name, Field(description="id, unique start of an id, or name"), Reference("session")]
+TurnRef = Annotated[_Name, Field(description="id or unique start of an id"), Reference("turn")]
 Count = Annotated[int, Field(ge=1, le=1000, description="at most this many")]
 Number = Annotated[int, Field(ge=0, le=2**53)]
 """Of an event, or of a byte: every language has it, and SQLite too."""

@@ -1,15 +1,10 @@
-"""How large a result may be, and what is said of one that is larger."""
+"""How large a result may be, and what is said of a larger one."""
 
 from ...protocol.errors import ResultTooLarge
+from ...protocol.methods import METHODS
 
 MAX_RESULT = 1024 * 1024
 """Bytes of one result."""
-
-_PAGING = {
-    "session.state": "the state itself is that big; `session.checkpoint` saves it without sending it",
-    "turn.get": "page its items with `after`, read a big one with item.read",
-    "item.read": "ask for a smaller `limit`",
-}
 
 
 def check_size(method: str, size: int) -> None:
@@ -19,6 +14,6 @@ def check_size(method: str, size: int) -> None:
         ResultTooLarge: it is over 1 MiB; names the way to get less.
     """
     if size > MAX_RESULT:
-        way = _PAGING.get(method, "ask for a smaller `limit` and go on with `next`")
+        way = METHODS[method].paging
         text = f"the result of {method} has {size} bytes and {MAX_RESULT} are allowed: {way}"
         raise ResultTooLarge(text, method=method, bytes=size, limit=MAX_RESULT)

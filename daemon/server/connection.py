@@ -6,9 +6,8 @@ task here. What it waits for belongs to somebody else: ending the task ends only
 
 import logging
 import socket
-import sqlite3
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import trio
 
@@ -16,53 +15,36 @@ from ...protocol import rpc
 from ...protocol.errors import InternalError, LocalProtocolError, RequestCancelled, RoostError, ShuttingDown
 from ...protocol.model import Author
 from .answer import Result, Then, encode
+from .client import Client, Rooms
+from .dispatch import handled
+from .hub import Reason
 from .outgoing import UNSENT, Outgoing
-from .params import shown, validated
+from .params import shown
 from .socket import Peer
-from .subscription import Reason, Subscription
-
-if TYPE_CHECKING:
-    from .server import Server
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 32 * 1024
-PAGES_AT_ONCE = 4
-"""Pages of one client that are read from the store at the same time."""
 FAREWELL = 0.8
 """Seconds a client has to take what is left for it, at the stop or when it has violated the protocol."""
 
-T = TypeVar("T")
-
 
 class Connection:
-    """A client, as its handlers see it.
+    """A client's socket, and the requests that come by it."""
 
-    Attributes:
-        author: who is recorded as the author of what it does.
-        limits: those that held when it connected.
-        out: what it has not taken yet.
-        subscriptions: by id.
-    """
-
-    def __init__(self, server: "Server", sock: socket.socket, peer: Peer) -> None:
-        self.server = server
-        self.author = Author(pid=peer.pid, uid=peer.uid)
-        self.subscriptions: dict[str, Subscription] = {}
+    def __init__(self, rooms: Rooms, sock: socket.socket, peer: Peer, limits: rpc.Limits) -> None:
         self.out = Outgoing(sock, self._start_writer, self._broken)
+        self.client = Client(rooms, Author(pid=peer.pid, uid=peer.uid), limits, self.out, self._start)
         self._sock = sock
-        self.limits = server.limits
-        self._rpc = rpc.Connection(self.limits)
-        self._waits: dict[int, trio.CancelScope] = {}
-        self._pages = trio.Semaphore(PAGES_AT_ONCE)
+        self._rpc = rpc.Connection(limits)
         self._reading = trio.CancelScope()
         self._leaving = trio.CancelScope()
         self._closing = False
-        self._less_to_wait_for = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery
 
     def __repr__(self) -> str:
-        return f"<Connection of {self.author.client or 'a client'}, pid {self.author.pid}, {self._rpc}>"
+        author = self.client.author
+        return f"<Connection of {author.client or 'a client'}, pid {author.pid}, {self._rpc}>"
 
     # --- its life ---
 
@@ -77,16 +59,16 @@ class Connection:
                 self._end_subscriptions("shutting_down")
                 self._nursery.cancel_scope.cancel()
         finally:
-            for subscription in tuple(self.subscriptions.values()):
-                self.forget(subscription)
+            for subscription in tuple(self.client.subscriptions.values()):
+                self.client.forget(subscription)
             self._sock.close()
 
     def close(self) -> None:
         """Tell each subscription, after its last event, and each request that waits; then end, within a second."""
         self._closing = True
-        for subscription in self.subscriptions.values():
+        for subscription in self.client.subscriptions.values():
             subscription.wind_up()
-        for scope in self._waits.values():
+        for scope in self.client.waits.values():
             scope.cancel()
         self._hurry()
         self._reading.cancel()
@@ -123,8 +105,8 @@ class Connection:
             self._hurry()
         if not self._closing:
             self._end_subscriptions("failed" if self._rpc.violated else "unsubscribed")
-        while self._closing and (self._waits or self.subscriptions):
-            await self._less_to_wait_for.park()
+        while self._closing and (self.client.waits or self.client.subscriptions):
+            await self.client.settled.wait()
         self.out.flush()
         await self.out.wait_sent()
         if self._rpc.violated:
@@ -134,11 +116,14 @@ class Connection:
                 pass
 
     def _end_subscriptions(self, reason: Reason) -> None:
-        for subscription in tuple(self.subscriptions.values()):
+        for subscription in tuple(self.client.subscriptions.values()):
             subscription.end(reason)
 
     def _start_writer(self) -> None:
         self._nursery.start_soon(self.out.write)
+
+    def _start(self, task: Callable[[], Awaitable[object]]) -> None:
+        self._nursery.start_soon(task)
 
     def _broken(self) -> None:
         self._nursery.cancel_scope.cancel()
@@ -153,7 +138,7 @@ class Connection:
             case rpc.Refused(msgid, error):
                 self.out.put(rpc.failure(msgid, error))
             case rpc.Notification("rpc.cancel", {"msgid": int(msgid)}):
-                self.withdraw(msgid)
+                self.client.withdraw(msgid)
             case rpc.Violation(msgid, error):
                 log.info("%r: %s", self, error)
                 if msgid is not None:
@@ -164,10 +149,9 @@ class Connection:
 
     def _request(self, msgid: int, method: str, raw: dict[str, Any]) -> bool:
         try:
-            route = self.server.route(method)
-            result = route.handler(self, validated(method, route.params, raw))
+            result = handled(self.client, method, raw)
             if isinstance(result, Coroutine):
-                scope = self._waits[msgid] = trio.CancelScope()
+                scope = self.client.waits[msgid] = trio.CancelScope()
                 self._nursery.start_soon(self._wait, msgid, method, result, scope)
                 return True
             self._answer(msgid, method, result)
@@ -187,8 +171,8 @@ class Connection:
         except Exception as exc:
             self._fail(msgid, method, exc)
         finally:
-            del self._waits[msgid]
-            self._less_to_wait_for.unpark_all()
+            del self.client.waits[msgid]
+            self.client.settled.tell()
         self.out.flush()
 
     def _answer(self, msgid: int, method: str, result: Result) -> None:
@@ -217,28 +201,6 @@ class Connection:
         if self._closing:
             return ShuttingDown(f"roostd is stopping; what {method} waits for goes on where it can: ask again later")
         return RequestCancelled(f"request {msgid} was withdrawn; what {method} asked for goes on", msgid=msgid)
-
-    def withdraw(self, msgid: int) -> None:
-        """End the waiting of a request of this client; one that is answered already stays so."""
-        if scope := self._waits.get(msgid):
-            scope.cancel()
-
-    # --- for handlers and subscriptions ---
-
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """A page from the store: only when the client takes what it got, and a few at a time."""
-        async with self._pages:
-            await self.out.wait_room()
-            return await self.server.store.read(query)
-
-    def forget(self, subscription: Subscription) -> None:
-        """Nothing more is offered to it."""
-        self.server.hub.remove(subscription)
-        self.subscriptions.pop(subscription.id, None)
-        self._less_to_wait_for.unpark_all()
-
-    def start(self, subscription: Subscription, last: int, follow: bool) -> None:
-        self._nursery.start_soon(subscription.run, last, follow)
 
 
 def _mistake(method: str, exc: Exception) -> InternalError:

@@ -1,18 +1,13 @@
-"""What was committed goes to whoever follows it: encoded once, the same bytes to all."""
+"""A commit goes to its followers: encoded once, the same bytes to all."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import trio
 
 from ...protocol import rpc
 from ...protocol.feeds import EVENT
 from ..store import Commit, Stored
-
-if TYPE_CHECKING:
-    from .subscription import Subscription
-
-    Followers: TypeAlias = dict[Subscription, None]
 
 _HEAD = rpc.notification_head(EVENT)
 
@@ -23,12 +18,14 @@ def frames(events: Iterable[Stored]) -> bytes:
     return _HEAD + joined if joined else b""
 
 
+Reason = Literal["unsubscribed", "complete", "session_deleted", "shutting_down", "failed"]
+
 BURST_BYTES = 128 * 1024
 """Events are sent in bursts of about this size: so much is kept for a client whose socket is full."""
 
 
 class Burst:
-    """Some events of one feed, in order. Whoever asks first for their frames makes them for all."""
+    """Some events of one feed, in order. The first follower that asks for their frames makes them for all."""
 
     __slots__ = ("_frames", "events", "size")
 
@@ -44,8 +41,35 @@ class Burst:
         return self._frames
 
 
+class Follower(Protocol):
+    """What follows one session, or all; see :class:`.subscription.Subscription`."""
+
+    id: str
+    session: str | None
+    kept: int
+    """Bytes that are set aside for it."""
+
+    def offer(self, burst: Burst) -> None:
+        """This has been committed. Never raises, never waits."""
+
+    def session_deleted(self) -> None:
+        """Its last events were offered."""
+
+    def fail(self, exc: Exception) -> None:
+        """End it with why it cannot go on."""
+
+    def wind_up(self) -> None:
+        """End it as soon as it has caught up."""
+
+    def end(self, reason: Reason, message: str = "") -> None:
+        """Say why, and be forgotten."""
+
+
+Followers: TypeAlias = dict[Follower, None]
+
+
 class Hub:
-    """Who follows what. Nobody following is no effect."""
+    """The followers, and what each follows. No follower is no effect."""
 
     def __init__(self) -> None:
         self._all: Followers = {}
@@ -55,27 +79,27 @@ class Hub:
     def __len__(self) -> int:
         return len(self._all) + sum(map(len, self._sessions.values()))
 
-    def add(self, subscription: "Subscription") -> None:
+    def add(self, subscription: Follower) -> None:
         self._followers(subscription.session)[subscription] = None
 
-    def remove(self, subscription: "Subscription") -> None:
+    def remove(self, subscription: Follower) -> None:
         session = subscription.session
         self._followers(session).pop(subscription, None)
         if session is not None and not self._sessions[session]:
             del self._sessions[session]
 
-    def _followers(self, session: str | None) -> "Followers":
+    def _followers(self, session: str | None) -> Followers:
         return self._all if session is None else self._sessions.setdefault(session, {})
 
     def publish(self, commit: Commit) -> None:
-        """A commit is durable. Called in the Trio thread, in order; what comes in one tick is sent together."""
+        """A commit is durable. Called in the Trio thread, in order; the commits of one tick are sent together."""
         if self._all or self._sessions:
             if not self._commits:
                 trio.lowlevel.current_trio_token().run_sync_soon(self.flush)
             self._commits.append(commit)
 
     def flush(self) -> None:
-        """Offer what was published to those who follow it."""
+        """Offer what was published to its followers."""
         commits, self._commits = self._commits, []
         if self._all:
             _offer(self._all, [event for commit in commits for event in commit.events])
@@ -88,7 +112,7 @@ class Hub:
                         subscription.session_deleted()
 
     def _followed(self, commits: list[Commit]) -> dict[str, list[Stored]]:
-        """Their events by session, of sessions that somebody follows."""
+        """Their events by session, of sessions that have a follower."""
         found: dict[str, list[Stored]] = {}
         if self._sessions:
             for commit in commits:
@@ -98,7 +122,7 @@ class Hub:
         return found
 
 
-def _offer(followers: "Followers", events: list[Stored]) -> None:
+def _offer(followers: Followers, events: list[Stored]) -> None:
     for burst in _bursts(events):
         for subscription in tuple(followers):
             try:

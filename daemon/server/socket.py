@@ -94,16 +94,16 @@ def _clear(path: str) -> None:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise SocketInUse(f"{path} exists and is not a socket; move it away or choose another path", path=path)
-    if heard(path):
+    if listened_on(path):
         raise SocketInUse(f"another process listens on {path}; stop it or choose another path", path=path)
     os.unlink(path)
 
 
-def heard(path: str) -> bool:
-    """Whether somebody listens on the socket at ``path``. Blocking, for as long as its file system does not answer."""
+def listened_on(path: str) -> bool:
+    """Whether a process listens on the socket at ``path``. Blocking, for as long as its file system does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
-        # All but a refusal (a full backlog, no permission) means that somebody is there.
+        # All but a refusal (a full backlog, no permission) means that a process is there.
         return probe.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)
 
 

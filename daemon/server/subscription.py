@@ -7,7 +7,6 @@ again; past the bound that is dropped and the feed goes back to reading. So noth
 
 import logging
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
 
 import trio
 
@@ -16,10 +15,9 @@ from ...protocol.errors import RoostError, SessionNotFound
 from ...protocol.feeds import EVENTS_END, EventsEnd
 from ...protocol.model import new_id
 from ..store import Stored, reads
-from .hub import Burst, frames
-
-if TYPE_CHECKING:
-    from .connection import Connection
+from ..waiting.awaited import Change
+from .client import Client
+from .hub import Burst, Reason, frames
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +26,6 @@ ASIDE_SESSION, ASIDE_ALL = 256, 4096
 ASIDE_BYTES = 1024 * 1024
 """Bytes of them, at most, for all subscriptions of one connection: it may have hundreds."""
 PAGE, PAGE_BYTES = 1000, 256 * 1024
-
-Reason = Literal["unsubscribed", "complete", "session_deleted", "shutting_down", "failed"]
 
 
 class Kinds:
@@ -53,26 +49,25 @@ class Subscription:
         session: an id; None is all sessions and the daemon.
     """
 
-    def __init__(self, connection: "Connection", session: str | None, kinds: list[str] | None) -> None:
+    def __init__(self, client: Client, session: str | None, kinds: list[str] | None) -> None:
         self.id = new_id("e")
         self.session = session
         self.cursor = 0
         """The last event sent, or passed over because it was not asked for: a seq, an offset when session is None."""
-        self._connection = connection
-        self._out = connection.out
+        self.kept = 0
+        self._client = client
+        self._out = client.out
         self._kinds = Kinds(kinds)
         self._number = attrgetter("offset" if session is None else "seq")
         self._most = ASIDE_ALL if session is None else ASIDE_SESSION
         self._aside: list[Stored] | None = None
         """What was committed and not sent; None while that is left to the store."""
-        self._aside_bytes = 0
         self._live = False
         self._deleted = False
         self._winding_up = False
-        self._news = trio.lowlevel.ParkingLot()
+        self._news = Change()
         self._scope = trio.CancelScope()
-        connection.subscriptions[self.id] = self
-        connection.server.hub.add(self)
+        client.follow(self)
 
     def __repr__(self) -> str:
         phase = "live" if self._live else "reading" if self._aside is None else "joining"
@@ -87,19 +82,19 @@ class Subscription:
         elif self._aside is not None:
             self._live = False
             self._set_aside(burst)
-            self._news.unpark_all()
+            self._news.tell()
 
     def session_deleted(self) -> None:
         """Its last events were offered."""
         self._deleted = True
-        self._news.unpark_all()
+        self._news.tell()
 
     def _set_aside(self, burst: Burst) -> None:
         assert self._aside is not None
-        self._aside_bytes += burst.size
-        kept = sum([one._aside_bytes for one in self._connection.subscriptions.values()])
+        self.kept += burst.size
+        kept = sum([one.kept for one in self._client.subscriptions.values()])
         if len(self._aside) + len(burst.events) > self._most or kept > ASIDE_BYTES:
-            self._aside, self._aside_bytes = None, 0
+            self._aside, self.kept = None, 0
         else:
             self._aside += burst.events
 
@@ -132,7 +127,7 @@ class Subscription:
                 return self.end("shutting_down")
             else:
                 self._live = True
-                await self._news.park()
+                await self._news.wait()
 
     async def _catch_up(self) -> None:
         """Read pages until one was the last and all that has happened since it is set aside."""
@@ -140,13 +135,13 @@ class Subscription:
         while more or self._aside is None:
             await self._out.wait_sent()
             if self._aside is None:
-                self._aside, self._aside_bytes = [], 0
+                self._aside, self.kept = [], 0
             more = await self._page()
 
     async def _page(self) -> bool:
         """Read and send one page; whether there are more."""
         after, kinds = self.cursor, self._kinds.listed
-        events, last, more = await self._connection.read(
+        events, last, more = await self._client.read(
             lambda conn: reads.events(conn, self.session, after, PAGE, kinds, PAGE_BYTES)
         )
         self._put(frames(events))
@@ -156,7 +151,7 @@ class Subscription:
     def _send_aside(self) -> None:
         if self._aside:  # it may have grown past the bound while the socket was full
             burst = Burst(self._aside)
-            self._aside, self._aside_bytes = [], 0
+            self._aside, self.kept = [], 0
             self._send(burst)
 
     def _send(self, burst: Burst) -> None:
@@ -180,7 +175,7 @@ class Subscription:
     def wind_up(self) -> None:
         """End it as soon as it has caught up: the daemon stops."""
         self._winding_up = True
-        self._news.unpark_all()
+        self._news.tell()
 
     def fail(self, exc: Exception) -> None:
         """End it with why it cannot go on."""
@@ -194,7 +189,7 @@ class Subscription:
 
     def end(self, reason: Reason, message: str = "") -> None:
         """Say why, and be forgotten."""
-        self._connection.forget(self)
+        self._client.forget(self)
         end = EventsEnd(subscription=self.id, reason=reason, after=self.cursor, message=message)
         self._put(rpc.notification(EVENTS_END, end.to_wire()))
         self._scope.cancel()

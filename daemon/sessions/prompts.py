@@ -19,33 +19,23 @@ class Prompts:
         self._settings = settings
 
     async def send(self, params: TurnSendParams, author: Author) -> TurnSendResult:
+        """Queue a prompt of the session and the turn whose ids ``params`` has."""
         self._registry.admit()
-        if self._registry.records.get(params.session) is None or params.retry_of:
-            # Something must be read first: a client that leaves meanwhile has sent it all the same.
-            return await self._registry.owned(partial(self._send, params, author))
-        return await self._send(params, author)
-
-    async def _send(self, params: TurnSendParams, author: Author) -> TurnSendResult:
-        session = await self._registry.find(params.session)
         self.check_size(params.input)
-        retry_of = (await self._find(params.retry_of)).id if params.retry_of else None
         turn, held, ahead = await self._registry.store.write(
             lambda tx: turns.send(
                 tx,
-                session.id,
+                params.session,
                 input=params.input,
                 timeout=params.timeout,
                 idle_timeout=params.idle_timeout,
-                retry_of=retry_of,
+                retry_of=params.retry_of,
                 key=params.key,
                 author=author,
                 limit=self._settings.limits.queue,
             )
         )
         return TurnSendResult(turn=turn, held=held, ahead=ahead)
-
-    async def _find(self, ref: str) -> Turn:
-        return await self._registry.store.read(lambda conn: reads.turn(conn, ref))
 
     def check_size(self, prompt: str) -> None:
         """Raises InvalidParams if it is longer than a prompt may be."""

@@ -7,12 +7,12 @@ from typing import TypeVar
 import trio
 
 from ...protocol.errors import OutcomeUnknown, TimedOut
-from ...protocol.methods import SessionCreateParams, SessionStopResult, SessionUpdateParams
-from ...protocol.model import Author, EngineKind, Problem, ProcessStats, Session, SessionState, Turn
+from ...protocol.methods import SessionCreateParams, SessionStopResult
+from ...protocol.model import Author, EngineKind, Problem, ProcessStats, Session, SessionState
 from ..current import Current
 from ..process.processes import Processes
 from ..process.usage import Usage
-from ..store import Store, queue, reads, sessions, turns
+from ..store import Store, queue, reads, sessions
 from ..waiting.guard import guarded
 from ..waiting.mailbox import ANSWER
 from .checkpoints import Checkpoints
@@ -189,32 +189,6 @@ class Supervisor:
                 if record.state in _SETTLED and session_id not in self.records.runnable:
                     return record
                 await changed.wait()
-
-    async def find(self, ref: str) -> Session:
-        return await self.registry.find(ref)
-
-    async def find_turn(self, ref: str) -> Turn:
-        turn = await self.store.read(lambda conn: reads.turn(conn, ref))
-        await self.registry.find(turn.session)
-        return turn
-
-    async def update(self, session_id: str, params: SessionUpdateParams) -> Session:
-        return await self.store.write(
-            lambda tx: sessions.update(tx, session_id, name=params.name, after=params.after, limits=params.limits)
-        )
-
-    async def unarchive(self, session_id: str) -> Session:
-        return await self.store.write(lambda tx: sessions.unarchive(tx, session_id))
-
-    async def edit(self, turn_id: str, input: str) -> Turn:
-        self.prompts.check_size(input)
-        return await self.store.write(lambda tx: turns.edit(tx, turn_id, input))
-
-    async def move(self, turn_id: str, before: str | None) -> Turn:
-        return await self.store.write(lambda tx: turns.move(tx, turn_id, before))
-
-    async def remove(self, turn_id: str) -> Turn:
-        return await self.store.write(lambda tx: turns.remove(tx, turn_id))
 
     async def _ended(self, session_id: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do ``work``, which ends the session's child, and give its result.

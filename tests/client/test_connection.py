@@ -11,7 +11,7 @@ import pytest
 from helpers.peer import HELLO, LIMITS, peer
 from roost.client import frames
 from roost.client.connection import Connection
-from roost.protocol import methods, rpc
+from roost.protocol import rpc, service
 from roost.protocol.errors import (
     ConnectionLost,
     DaemonUnreachable,
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_this_side_speaks_the_protocol_of_the_methods() -> None:
-    assert frames.PROTOCOL == methods.PROTOCOL
+    assert frames.PROTOCOL == service.PROTOCOL
 
 
 def test_it_greets_and_asks(path: Path) -> None:

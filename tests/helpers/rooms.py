@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -24,6 +24,7 @@ from roost.protocol.errors import EngineFailed, OutcomeUnknown, RequestCancelled
 from roost.protocol.methods import SessionCreateParams, TurnSendParams
 from roost.protocol.model import Author, EngineKind, ItemKind, Problem, Session, Turn, TurnState, new_id
 
+T = TypeVar("T")
 ME = Author(pid=1, uid=0, client="test")
 
 
@@ -199,6 +200,10 @@ class Rooms:
 
     async def run(self, session: str, prompt: str, **params: Any) -> Turn:
         return await self.wait(await self.send(session, prompt, **params))
+
+    async def do(self, operation: Callable[..., T], *args: Any, **fields: Any) -> T:
+        """An operation of the store that a handler writes by itself."""
+        return await self.store.write(lambda tx: operation(tx, *args, **fields))
 
     async def wait(self, turn: str) -> Turn:
         with trio.fail_after(DEADLINE):

@@ -12,7 +12,7 @@ import trio
 from helpers.waiting import DEADLINE
 from roost.daemon.current import Current
 from roost.daemon.process.processes import Processes
-from roost.daemon.server import Info, Server, bind
+from roost.daemon.server import Info, Rooms, Server, bind
 from roost.daemon.sessions import Supervisor
 from roost.daemon.settings import Settings, load
 from roost.daemon.store import Store, Tx
@@ -39,6 +39,7 @@ class Served(NamedTuple):
     """What a test needs of it. ``shutdowns``: the reasons with which a stop was asked for."""
 
     server: Server
+    rooms: Rooms
     store: Store
     supervisor: Supervisor
     path: Path
@@ -122,10 +123,12 @@ async def served(
                 "request_shutdown": shutdowns.append,
                 "request_reload": current.reload,
             }
-            server = Server(**{**defaults, **options})
+            limits = options.pop("limits", None)
+            rooms = Rooms(**{**defaults, **options})
+            server = Server(rooms, limits)
             await nursery.start(supervisor.run)
             await nursery.start(server.serve, listener)
-            yield Served(server, store, supervisor, path, shutdowns, nursery)
+            yield Served(server, rooms, store, supervisor, path, shutdowns, nursery)
             await server.close("the test is over")
             nursery.cancel_scope.cancel()
     store.close()

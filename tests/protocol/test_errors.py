@@ -3,7 +3,7 @@
 import pytest
 
 from roost.protocol import errors
-from roost.protocol.errors import ERRORS, RoostError, UnknownError, from_wire
+from roost.protocol.errors import ERRORS, RoostError, StorageTrouble, UnknownError, from_wire
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS))
@@ -20,7 +20,7 @@ def test_names_and_codes_are_each_their_own() -> None:
     assert len(set(codes)) == len(codes)
     assert all(cls.name == name for name, cls in ERRORS.items())
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, RoostError)]
-    assert {c for c in classes} - {RoostError, UnknownError} == set(ERRORS.values())
+    assert {c for c in classes} - {RoostError, StorageTrouble, UnknownError} == set(ERRORS.values())
 
 
 def test_an_unknown_name_is_kept() -> None:

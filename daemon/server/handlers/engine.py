@@ -1,17 +1,13 @@
 """``engine.*``: what a session can be run with."""
 
-from typing import TYPE_CHECKING
-
-from ....protocol.methods import EngineListResult
 from ....protocol.model import Engine, EngineKind
 from ....protocol.params import Nothing
+from ....protocol.service import EngineListResult
+from ..client import Client
 
-if TYPE_CHECKING:
-    from ..connection import Connection
 
-
-def engine_list(client: "Connection", params: Nothing) -> EngineListResult:
-    settings = client.server.settings
+def engine_list(client: Client, params: Nothing) -> EngineListResult:
+    settings = client.rooms.settings
     default = settings.sessions.default_engine
     return EngineListResult(
         engines=[

@@ -1,7 +1,6 @@
 """``events.*``: pages of them, and feeds."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ....protocol.errors import InvalidParams, LimitReached, SubscriptionNotFound, SubscriptionOverlap
 from ....protocol.events import EVENTS
@@ -15,27 +14,27 @@ from ....protocol.feeds import (
 from ....protocol.params import Done
 from ...store import reads
 from ..answer import PAGE_BYTES, Packed, Then, packed_list
+from ..client import Client
 from ..params import nearest, shown
 from ..subscription import Subscription
-
-if TYPE_CHECKING:
-    from ..connection import Connection
 
 MOST_SUBSCRIPTIONS = 256
 """Of one connection."""
 _KINDS = [*EVENTS, *{kind.partition(".")[0] + "." for kind in EVENTS}]
 
 
-async def events_read(client: "Connection", params: EventsReadParams) -> Packed:
-    session = await _feed(client, params)
+async def events_read(client: Client, params: EventsReadParams) -> Packed:
+    _check_kinds(params)
+    session = params.session
     events, following, more = await client.read(
         lambda conn: reads.events(conn, session, params.after, params.limit, params.kinds or None, PAGE_BYTES)
     )
     return packed_list("events", [event.packed for event in events], next=following, more=more)
 
 
-async def events_subscribe(client: "Connection", params: EventsSubscribeParams) -> Then:
-    session = await _feed(client, params)
+async def events_subscribe(client: Client, params: EventsSubscribeParams) -> Then:
+    _check_kinds(params)
+    session = params.session
     _check_room(client, session)
     subscription = Subscription(client, session, params.kinds or None)
     try:
@@ -45,10 +44,10 @@ async def events_subscribe(client: "Connection", params: EventsSubscribeParams) 
         client.forget(subscription)
         raise
     result = EventsSubscribeResult(subscription=subscription.id, after=subscription.cursor)
-    return Then(result, partial(client.start, subscription, last, params.follow))
+    return Then(result, partial(client.start, partial(subscription.run, last, params.follow)))
 
 
-def events_unsubscribe(client: "Connection", params: EventsUnsubscribeParams) -> Then:
+def events_unsubscribe(client: Client, params: EventsUnsubscribeParams) -> Then:
     subscription = client.subscriptions.get(params.subscription)
     if subscription is None:
         text = f"this connection has no subscription {shown(params.subscription)}; it may have ended before"
@@ -56,17 +55,15 @@ def events_unsubscribe(client: "Connection", params: EventsUnsubscribeParams) ->
     return Then(Done(), partial(subscription.end, "unsubscribed"))
 
 
-async def _feed(client: "Connection", params: Feed) -> str | None:
-    """The session's id; None for all."""
+def _check_kinds(params: Feed) -> None:
     for kind in params.kinds or ():
         if kind not in _KINDS:
             meant = nearest(kind, _KINDS)
             hint = f"did you mean {meant!r}?" if meant else "give a kind, or a noun and its dot, as 'turn.'"
             raise InvalidParams(f"there are no events of kind {shown(kind)!r}; {hint}", field="kinds", kind=shown(kind))
-    return None if params.session is None else (await client.server.supervisor.registry.find(params.session)).id
 
 
-def _check_room(client: "Connection", session: str | None) -> None:
+def _check_room(client: Client, session: str | None) -> None:
     feeds = [subscription.session for subscription in client.subscriptions.values()]
     if session in feeds or (feeds and session is None) or None in feeds:
         text = (

@@ -1,7 +1,7 @@
 """``session.*``: most is the supervisor's work; what is asked for most often is joined from packed records."""
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ....protocol.methods import (
     CheckpointListResult,
@@ -23,42 +23,34 @@ from ....protocol.methods import (
     SessionWaitParams,
 )
 from ....protocol.params import Done
-from ...store import checkpoints
+from ...store import checkpoints, sessions
 from ...waiting.deadline import in_time
 from ..answer import PAGE_BYTES, Packed, fitting, packed_list
-
-if TYPE_CHECKING:
-    from ..connection import Connection
+from ..client import Client
 
 _SESSION = b"\x81\xa7session"
 """``{"session": …}`` up to the record."""
 
 
-async def session_create(client: "Connection", params: SessionCreateParams) -> SessionResult:
-    return SessionResult(session=await client.server.supervisor.create(params, client.author))
+async def session_create(client: Client, params: SessionCreateParams) -> SessionResult:
+    return SessionResult(session=await client.rooms.supervisor.create(params, client.author))
 
 
-def session_get(client: "Connection", params: SessionParams) -> Packed | Coroutine[Any, Any, SessionResult]:
-    records = client.server.supervisor.records
-    session = records.get(params.session)
-    return _find(client, params.session) if session is None else Packed(_SESSION + records.packed(session.id))
+def session_get(client: Client, params: SessionParams) -> Packed:
+    return Packed(_SESSION + client.rooms.supervisor.records.packed(params.session))
 
 
-async def _find(client: "Connection", ref: str) -> SessionResult:
-    return SessionResult(session=await client.server.supervisor.registry.find(ref))
+def session_list(client: Client, params: SessionListParams) -> Packed | Coroutine[Any, Any, Packed]:
+    return _list(client, params) if client.rooms.supervisor.records.complete else _load_and_list(client, params)
 
 
-def session_list(client: "Connection", params: SessionListParams) -> Packed | Coroutine[Any, Any, Packed]:
-    return _list(client, params) if client.server.supervisor.records.complete else _load_and_list(client, params)
-
-
-async def _load_and_list(client: "Connection", params: SessionListParams) -> Packed:
-    await client.server.supervisor.load_all()
+async def _load_and_list(client: Client, params: SessionListParams) -> Packed:
+    await client.rooms.supervisor.load_all()
     return _list(client, params)
 
 
-def _list(client: "Connection", params: SessionListParams) -> Packed:
-    records = client.server.supervisor.records
+def _list(client: Client, params: SessionListParams) -> Packed:
+    records = client.rooms.supervisor.records
     ids, following = records.page(params.archived, params.state, params.limit, params.cursor)
     members = [records.packed(session) for session in ids]
     count = max(fitting(members, PAGE_BYTES), 1)
@@ -67,81 +59,60 @@ def _list(client: "Connection", params: SessionListParams) -> Packed:
     return packed_list("sessions", members[:count], next=following)
 
 
-async def session_update(client: "Connection", params: SessionUpdateParams) -> SessionResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return SessionResult(session=await supervisor.update(session.id, params))
+async def session_update(client: Client, params: SessionUpdateParams) -> SessionResult:
+    updated = await client.write(
+        lambda tx: sessions.update(tx, params.session, name=params.name, after=params.after, limits=params.limits)
+    )
+    return SessionResult(session=updated)
 
 
-async def session_start(client: "Connection", params: SessionParams) -> SessionResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return SessionResult(session=await supervisor.start(session.id))
+async def session_start(client: Client, params: SessionParams) -> SessionResult:
+    return SessionResult(session=await client.rooms.supervisor.start(params.session))
 
 
-async def session_stop(client: "Connection", params: SessionStopParams) -> SessionStopResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return await supervisor.stop(session.id, params.force)
+async def session_stop(client: Client, params: SessionStopParams) -> SessionStopResult:
+    return await client.rooms.supervisor.stop(params.session, params.force)
 
 
-async def session_state(client: "Connection", params: SessionStateParams) -> SessionStateResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return await supervisor.checkpoints.state(session.id, params.name)
+async def session_state(client: Client, params: SessionStateParams) -> SessionStateResult:
+    return await client.rooms.supervisor.checkpoints.state(params.session, params.name)
 
 
-async def session_clear(client: "Connection", params: SessionParams) -> SessionResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return SessionResult(session=await supervisor.checkpoints.clear(session.id))
+async def session_clear(client: Client, params: SessionParams) -> SessionResult:
+    return SessionResult(session=await client.rooms.supervisor.checkpoints.clear(params.session))
 
 
-async def session_checkpoint(client: "Connection", params: SessionCheckpointParams) -> CheckpointResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return CheckpointResult(checkpoint=await supervisor.checkpoints.save(session.id, params.name))
+async def session_checkpoint(client: Client, params: SessionCheckpointParams) -> CheckpointResult:
+    saved = await client.rooms.supervisor.checkpoints.save(params.session, params.name)
+    return CheckpointResult(checkpoint=saved)
 
 
-async def session_checkpoints(client: "Connection", params: SessionParams) -> CheckpointListResult:
-    session = await client.server.supervisor.registry.find(params.session)
-    return CheckpointListResult(checkpoints=await client.read(lambda conn: checkpoints.listing(conn, session.id)))
+async def session_checkpoints(client: Client, params: SessionParams) -> CheckpointListResult:
+    return CheckpointListResult(checkpoints=await client.read(lambda conn: checkpoints.listing(conn, params.session)))
 
 
-async def session_archive(client: "Connection", params: SessionParams) -> SessionStopResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return await supervisor.archive(session.id)
+async def session_archive(client: Client, params: SessionParams) -> SessionStopResult:
+    return await client.rooms.supervisor.archive(params.session)
 
 
-async def session_unarchive(client: "Connection", params: SessionParams) -> SessionResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return SessionResult(session=await supervisor.unarchive(session.id))
+async def session_unarchive(client: Client, params: SessionParams) -> SessionResult:
+    return SessionResult(session=await client.write(lambda tx: sessions.unarchive(tx, params.session)))
 
 
-async def session_delete(client: "Connection", params: SessionDeleteParams) -> Done:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    await supervisor.delete(session.id, params.force)
+async def session_delete(client: Client, params: SessionDeleteParams) -> Done:
+    await client.rooms.supervisor.delete(params.session, params.force)
     return Done()
 
 
-async def session_stderr(client: "Connection", params: SessionStderrParams) -> SessionStderrResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    return await supervisor.launches.stderr.read(session.id, params.offset, params.limit)
+async def session_stderr(client: Client, params: SessionStderrParams) -> SessionStderrResult:
+    return await client.rooms.supervisor.launches.stderr.read(params.session, params.offset, params.limit)
 
 
-async def session_wait(client: "Connection", params: SessionWaitParams) -> SessionResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    what = f"the work of session {session.id}"
-    return SessionResult(session=await in_time(params.timeout, what, supervisor.wait_settled(session.id)))
+async def session_wait(client: Client, params: SessionWaitParams) -> SessionResult:
+    settled = client.rooms.supervisor.wait_settled(params.session)
+    return SessionResult(session=await in_time(params.timeout, f"the work of session {params.session}", settled))
 
 
-async def session_release(client: "Connection", params: SessionParams) -> SessionReleaseResult:
-    supervisor = client.server.supervisor
-    session = await supervisor.registry.find(params.session)
-    released, turns = await supervisor.release(session.id)
+async def session_release(client: Client, params: SessionParams) -> SessionReleaseResult:
+    released, turns = await client.rooms.supervisor.release(params.session)
     return SessionReleaseResult(session=released, released=turns)

@@ -1,7 +1,7 @@
 """``turn.*``: prompts, their queue, their end."""
 
 import sqlite3
-from typing import TYPE_CHECKING
+from functools import partial
 
 from ....protocol import rpc
 from ....protocol.methods import (
@@ -20,22 +20,20 @@ from ....protocol.methods import (
 )
 from ....protocol.model import Item
 from ...core.result import MAX_RESULT
-from ...store import reads
+from ...store import reads, turns
 from ...waiting.deadline import in_time
 from ..answer import Packed, fitting, packed_list
-
-if TYPE_CHECKING:
-    from ..connection import Connection
+from ..client import Client
 
 _FRAME = 1024
 """Bytes for what is around the records of a result."""
 
 
-async def turn_send(client: "Connection", params: TurnSendParams) -> TurnSendResult:
-    return await client.server.supervisor.prompts.send(params, client.author)
+async def turn_send(client: Client, params: TurnSendParams) -> TurnSendResult:
+    return await client.rooms.supervisor.prompts.send(params, client.author)
 
 
-async def turn_get(client: "Connection", params: TurnGetParams) -> Packed:
+async def turn_get(client: Client, params: TurnGetParams) -> Packed:
     return await client.read(lambda conn: _turn_and_items(conn, params.turn, params.after))
 
 
@@ -62,40 +60,36 @@ def _cut(item: Item, room: int) -> bytes:
     return packed
 
 
-async def turn_list(client: "Connection", params: TurnListParams) -> TurnListResult:
-    session = await client.server.supervisor.registry.find(params.session)
-    turns, following = await client.read(
-        lambda conn: reads.turns(conn, session.id, params.state, params.limit, params.cursor, params.newest)
+async def turn_list(client: Client, params: TurnListParams) -> TurnListResult:
+    page = partial(
+        reads.turns,
+        session=params.session,
+        state=params.state,
+        limit=params.limit,
+        cursor=params.cursor,
+        newest=params.newest,
     )
-    return TurnListResult(turns=turns, next=following)
+    found, following = await client.read(page)
+    return TurnListResult(turns=found, next=following)
 
 
-async def turn_cancel(client: "Connection", params: TurnCancelParams) -> TurnCancelResult:
-    supervisor = client.server.supervisor
-    turn = await supervisor.find_turn(params.turn)
-    return await supervisor.prompts.cancel(turn.id, params.reason, client.author)
+async def turn_cancel(client: Client, params: TurnCancelParams) -> TurnCancelResult:
+    return await client.rooms.supervisor.prompts.cancel(params.turn, params.reason, client.author)
 
 
-async def turn_edit(client: "Connection", params: TurnEditParams) -> TurnResult:
-    supervisor = client.server.supervisor
-    turn = await supervisor.find_turn(params.turn)
-    return TurnResult(turn=await supervisor.edit(turn.id, params.input))
+async def turn_edit(client: Client, params: TurnEditParams) -> TurnResult:
+    client.rooms.supervisor.prompts.check_size(params.input)
+    return TurnResult(turn=await client.write(lambda tx: turns.edit(tx, params.turn, params.input)))
 
 
-async def turn_move(client: "Connection", params: TurnMoveParams) -> TurnResult:
-    supervisor = client.server.supervisor
-    turn = await supervisor.find_turn(params.turn)
-    before = None if params.before is None else (await supervisor.find_turn(params.before)).id
-    return TurnResult(turn=await supervisor.move(turn.id, before))
+async def turn_move(client: Client, params: TurnMoveParams) -> TurnResult:
+    return TurnResult(turn=await client.write(lambda tx: turns.move(tx, params.turn, params.before)))
 
 
-async def turn_remove(client: "Connection", params: TurnParams) -> TurnResult:
-    supervisor = client.server.supervisor
-    turn = await supervisor.find_turn(params.turn)
-    return TurnResult(turn=await supervisor.remove(turn.id))
+async def turn_remove(client: Client, params: TurnParams) -> TurnResult:
+    return TurnResult(turn=await client.write(lambda tx: turns.remove(tx, params.turn)))
 
 
-async def turn_wait(client: "Connection", params: TurnWaitParams) -> TurnResult:
-    supervisor = client.server.supervisor
-    turn = await supervisor.find_turn(params.turn)
-    return TurnResult(turn=await in_time(params.timeout, f"turn {turn.id}", supervisor.prompts.wait(turn.id)))
+async def turn_wait(client: Client, params: TurnWaitParams) -> TurnResult:
+    ended = client.rooms.supervisor.prompts.wait(params.turn)
+    return TurnResult(turn=await in_time(params.timeout, f"turn {params.turn}", ended))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helpers.served import connected, served
 from roost.daemon.server import handlers
-from roost.daemon.server.handlers import Route
+from roost.daemon.server.handlers import Handler
 from roost.protocol import rpc
 from roost.protocol.methods import METHODS
 
@@ -51,14 +51,14 @@ def pieces(draw: st.DrawFn) -> list[bytes]:
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
-def watched(method: str, route: Route) -> Route:
-    """The route, with a handler that sees what it is given."""
+def watched(method: str, handler: Handler) -> Handler:
+    """The handler, which sees what it is given."""
 
-    def handler(client: Any, given_params: Any) -> Any:
+    def seen(client: Any, given_params: Any) -> Any:
         assert type(given_params) is METHODS[method].params
-        return route.handler(client, given_params)
+        return handler(client, given_params)
 
-    return Route(route.params, handler)
+    return seen
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -66,8 +66,8 @@ def watched(method: str, route: Route) -> Route:
 def test_no_bytes_take_the_server_down_or_reach_a_handler_unvalidated(
     clients: list[list[bytes]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for method, route in handlers.ROUTES.items():
-        monkeypatch.setitem(handlers.ROUTES, method, watched(method, route))
+    for method, handler in handlers.HANDLERS.items():
+        monkeypatch.setitem(handlers.HANDLERS, method, watched(method, handler))
     with tempfile.TemporaryDirectory() as scratch:
         trio.run(speak, Path(scratch), clients)
     monkeypatch.undo()

@@ -12,7 +12,7 @@ from roost.protocol.errors import (
     QueueFull,
     ShuttingDown,
 )
-from roost.protocol.methods import PROTOCOL
+from roost.protocol.service import PROTOCOL
 
 
 def rewrite(tmp_path: Path, config: str) -> None:
@@ -61,7 +61,7 @@ async def test_what_is_wrong_is_told_with_file_and_line_and_changes_nothing(tmp_
         error = await client.error("daemon.reload")
         assert isinstance(error, InvalidSettings)
         assert error.data == {"key": "limits.queue", "file": str(tmp_path / "config.toml"), "line": 2}
-        assert s.server.settings.limits.prompt == 1_000_000
+        assert s.rooms.settings.limits.prompt == 1_000_000
 
 
 async def test_a_daemon_that_stops_reloads_nothing(tmp_path: Path) -> None:

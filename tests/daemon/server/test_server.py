@@ -14,7 +14,6 @@ import trio
 
 from helpers.served import connected, served
 from helpers.waiting import wait_until
-from roost.daemon.server.handlers import CHANGES
 from roost.protocol import rpc
 from roost.protocol.errors import DatabaseDamaged, LimitReached, PeerRefused, ShuttingDown, StorageFailed
 from roost.protocol.methods import METHODS
@@ -112,12 +111,35 @@ async def test_without_descriptors_it_waits_and_then_goes_on(tmp_path: Path, cap
             await wait_until(lambda: len(s.server.clients) == 1)
 
 
-def test_methods_that_change_something_are_methods() -> None:
-    assert CHANGES < set(METHODS)
+CHANGES = {method for method, row in METHODS.items() if row.changes}
+
+
+def test_what_changes_something_says_so() -> None:
     assert {method for method in METHODS if method.startswith(("turn.", "session."))} - CHANGES == {
         *("session.get", "session.list", "session.state", "session.checkpoints", "session.stderr", "session.wait"),
         *("turn.get", "turn.list", "turn.wait"),
     }
+
+
+async def test_a_verb_that_does_not_say_that_it_changes_something_writes_nothing(tmp_path: Path) -> None:
+    """Else a verb that was forgotten would be admitted while the daemon stops."""
+    async with served(tmp_path) as s, connected(s.path) as client:
+        session = await s.create("there", engine="sleep")
+        turn = (await client.call("turn.send", session=session, input="0"))["turn"]["id"]
+        await client.call("turn.wait", turn=turn)
+        await client.call("session.wait", session=session)
+        [item, *_] = (await client.call("turn.get", turn=turn))["items"]
+        given = {"session": session, "turn": turn, "item": item["id"], "all": True, "protocol": 1, "msgid": 0}
+        given |= {"client": {"name": "t"}, "subscription": "e-none"}
+        commits = s.store.counters["commits"]
+        for method in METHODS.keys() - CHANGES - {"daemon.shutdown"}:
+            fields = METHODS[method].params.model_fields
+            wanted = {field: value for field, value in given.items() if field in fields}
+            if method.startswith("events.") and "all" in wanted:
+                del wanted["session"]
+            await client.ask(method, **wanted)
+        await client.call("session.list")
+        assert s.store.counters["commits"] == commits
 
 
 async def test_while_it_stops_nothing_new_is_admitted_and_reads_go_on(tmp_path: Path) -> None:
@@ -138,7 +160,8 @@ async def test_while_it_stops_nothing_new_is_admitted_and_reads_go_on(tmp_path: 
 async def test_without_a_database_every_call_is_answered_with_the_reason(tmp_path: Path) -> None:
     damaged = DatabaseDamaged("/x/roost.db is damaged: look at it", path="/x/roost.db")
     async with served(tmp_path, supervisor=None, store=None, refused=damaged) as s, connected(s.path) as client:
-        answered = {"hello", "rpc.discover", "rpc.cancel", "daemon.status", "daemon.stats", "daemon.shutdown"}
+        answered = {method for method, row in METHODS.items() if row.always}
+        assert answered == {"hello", *(m for m in METHODS if m.startswith(("rpc.", "daemon.")))} - {"daemon.reload"}
         for method in set(METHODS) - answered:
             error = await client.error(method)
             assert isinstance(error, DatabaseDamaged) and error.data == damaged.data
@@ -212,7 +235,7 @@ async def test_a_stopped_client_delays_neither_others_nor_the_end(tmp_path: Path
                 await s.emit("", 250, size=1000)
                 await client.call("daemon.status")
             assert [event["offset"] for event in await client.events(5000)] == list(range(1, 5001))
-            (connection,) = (each for each in s.server.clients if each.author.pid == stuck.pid)
+            (connection,) = (each for each in s.server.clients if each.client.author.pid == stuck.pid)
             assert connection.out.blocked
             with trio.fail_after(10):
                 await s.server.close("SIGTERM")

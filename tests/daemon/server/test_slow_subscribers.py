@@ -11,7 +11,7 @@ from helpers.raw import as_notifications, frames, raw_events
 from helpers.served import Client, Served, connected, served
 from helpers.waiting import wait_until
 from roost.daemon.server.connection import Connection
-from roost.daemon.server.hub import BURST_BYTES
+from roost.daemon.server.hub import BURST_BYTES, Follower
 from roost.daemon.server.subscription import ASIDE_BYTES, Subscription
 from roost.protocol import rpc
 
@@ -19,20 +19,21 @@ KEPT = BURST_BYTES + 2 * ASIDE_BYTES
 """Bytes that may wait for one client: what was set aside and is being sent, and what is set aside meanwhile."""
 
 
-def only(s: Served) -> tuple[Connection, Subscription]:
+def only(s: Served) -> tuple[Connection, Follower]:
     """The one subscription there is."""
-    (connection,) = (client for client in s.server.clients if client.subscriptions)
-    (subscription,) = connection.subscriptions.values()
+    (connection,) = (client for client in s.server.clients if client.client.subscriptions)
+    (subscription,) = connection.client.subscriptions.values()
     return connection, subscription
 
 
 def kept(connection: Connection) -> int:
     """Bytes that wait for the client now."""
-    waiting = [event for subscription in connection.subscriptions.values() for event in set_aside(subscription)]
+    waiting = [event for subscription in connection.client.subscriptions.values() for event in set_aside(subscription)]
     return connection.out.size + sum(len(event.packed) for event in waiting)
 
 
-def set_aside(subscription: Subscription) -> list[Any]:
+def set_aside(subscription: Follower) -> list[Any]:
+    assert isinstance(subscription, Subscription)
     return subscription._aside or []  # pyright: ignore[reportPrivateUsage]
 
 
@@ -70,14 +71,14 @@ class Sleeper(NamedTuple):
     most_aside: int
     client: Client
     connection: Connection
-    subscription: Subscription
+    subscription: Follower
 
 
 async def asleep(s: Served, client: Client, most_aside: int, **feed: Any) -> Sleeper:
-    known = {one for one in s.server.clients if one.subscriptions}
+    known = {one for one in s.server.clients if one.client.subscriptions}
     await client.call("events.subscribe", after=0, **feed)
-    (connection,) = (one for one in s.server.clients if one.subscriptions and one not in known)
-    (subscription,) = connection.subscriptions.values()
+    (connection,) = (one for one in s.server.clients if one.client.subscriptions and one not in known)
+    (subscription,) = connection.client.subscriptions.values()
     return Sleeper(feed, most_aside, client, connection, subscription)
 
 
@@ -132,7 +133,7 @@ async def test_many_subscriptions_of_one_client_are_kept_no_more_for_than_one(tm
         sessions = [await s.create(f"s{n}") for n in range(12)]
         for session in sessions:
             await client.call("events.subscribe", session=session)
-        (connection,) = (found for found in s.server.clients if found.subscriptions)
+        (connection,) = (found for found in s.server.clients if found.client.subscriptions)
         for session in sessions * 2:
             await s.emit(session, 4, size=100_000)
             await trio.testing.wait_all_tasks_blocked()
@@ -241,4 +242,4 @@ async def test_history_and_live_join_without_gap_or_double_while_events_never_st
                     feed: dict[str, Any] = {"all": True} if n % 3 == 2 else {"session": sessions[n % 3]}
                     followers.start_soon(follow, s, feed, writer, random.Random(n))
             writer.stopped = True
-        await wait_until(lambda: len(s.server.hub) == 0)
+        await wait_until(lambda: len(s.rooms.hub) == 0)

@@ -11,6 +11,7 @@ import trio
 
 from helpers.served import Client, connected, served
 from helpers.waiting import wait_until
+from roost.daemon.server.subscription import Subscription
 from roost.protocol import rpc
 from roost.protocol.errors import (
     InvalidParams,
@@ -118,7 +119,7 @@ async def test_a_number_from_another_database_is_refused(tmp_path: Path) -> None
         assert isinstance(error, InvalidParams) and error.data["after"] == 900 and error.data["last"] == 1
         assert "900" in error.message and " 1" in error.message
         await client.call("events.subscribe", session=session, after=1)
-        assert len(s.server.hub) == 1
+        assert len(s.rooms.hub) == 1
 
 
 async def test_feeds_of_one_connection_may_not_overlap(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ async def test_feeds_of_one_connection_may_not_overlap(tmp_path: Path) -> None:
             await other.call("events.subscribe", all=True)
             assert isinstance(await other.error("events.subscribe", session=a), SubscriptionOverlap)
             assert (await other.call("daemon.status"))["subscriptions"] == 3
-        await wait_until(lambda: len(s.server.hub) == 2)
+        await wait_until(lambda: len(s.rooms.hub) == 2)
 
 
 async def test_two_at_once_for_the_same_session_are_one_too_many(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ async def test_a_session_that_is_deleted_ends_its_feed_after_its_last_event(tmp_
         assert [(await one.events(1))[0]["kind"] for one in (client, all_of_it)] == ["session.deleted"] * 2
         end = await ended(client)
         assert (end["reason"], end["after"]) == ("session_deleted", 2)
-        assert len(s.server.hub) == 1
+        assert len(s.rooms.hub) == 1
         assert isinstance(await client.error("events.subscribe", session=session), SessionNotFound)
 
 
@@ -217,7 +218,7 @@ async def test_without_subscribers_an_event_is_just_an_event(tmp_path: Path) -> 
     async with served(tmp_path) as s:
         async with connected(s.path) as client:
             await client.call("events.subscribe", all=True)
-        await wait_until(lambda: len(s.server.hub) == 0)
+        await wait_until(lambda: len(s.rooms.hub) == 0)
         await s.emit("", 3)
         assert s.store.offset == 3 and s.store.counters.get("listener_failures", 0) == 0
 
@@ -253,8 +254,8 @@ async def test_a_bug_in_one_feed_ends_that_one_and_no_other(
 ) -> None:
     async with served(tmp_path) as s, connected(s.path) as broken, connected(s.path) as client:
         await broken.call("events.subscribe", all=True)
-        (connection,) = (each for each in s.server.clients if each.subscriptions)
-        (subscription,) = connection.subscriptions.values()
+        (connection,) = (each for each in s.server.clients if each.client.subscriptions)
+        (subscription,) = connection.client.subscriptions.values()
         await wait_until(lambda: "live" in repr(subscription))
         monkeypatch.setattr(subscription, "_send", mistaken)
         await client.call("events.subscribe", all=True)
@@ -272,9 +273,10 @@ async def test_one_that_cannot_read_the_store_ends_with_the_reason(tmp_path: Pat
         await client.call("events.subscribe", all=True, after=0)
         await client.events(1)
         (connection,) = s.server.clients
-        (subscription,) = connection.subscriptions.values()
+        (subscription,) = connection.client.subscriptions.values()
+        assert isinstance(subscription, Subscription)
         s.store._readers.close()  # pyright: ignore[reportPrivateUsage]
         subscription._aside = None  # pyright: ignore[reportPrivateUsage]
-        subscription._news.unpark_all()  # pyright: ignore[reportPrivateUsage]
+        subscription._news.tell()  # pyright: ignore[reportPrivateUsage]
         end = await ended(client)
         assert end["reason"] == "failed" and "closed" in end["message"]

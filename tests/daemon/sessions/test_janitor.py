@@ -10,7 +10,7 @@ from helpers.rooms import FULL, Faults, Rooms, rooms
 from helpers.waiting import wait_until
 from roost.daemon.core.states import Life
 from roost.daemon.sessions.janitor import Janitor, every
-from roost.daemon.store import Tx, checkpoints, reads
+from roost.daemon.store import Tx, checkpoints, reads, sessions
 from roost.protocol.model import SessionState
 
 IDLE = "[sessions]\nidle_unload = '50ms'\nrestart_intensity = 1\nrearm = '50ms'\n"
@@ -135,7 +135,7 @@ async def test_no_session_is_ever_deleted_by_age(tmp_path: Path) -> None:
             await getattr(janitor, sweep)()
         assert [session.id for session in await house.store.read(reads.all_sessions)] == [ended, archived, unused]
         assert [await house.kinds(session) for session in (ended, archived, unused)] == [["events.pruned"]] * 3
-        await house.supervisor.unarchive(archived)
+        await house.do(sessions.unarchive, archived)
         for session in (ended, archived):
             await house.run(session, "two")
             assert house.engines[session].seen == ["one", "two"]

@@ -322,7 +322,7 @@ async def test_what_was_read_before_a_delete_does_not_bring_it_back(house: Rooms
     async with trio.open_nursery() as nursery:
         nursery.start_soon(house.supervisor.load_all)
         await reading.wait()
-        await house.supervisor.delete((await house.supervisor.find(doomed)).id)
+        await house.supervisor.delete((await house.registry.find(doomed)).id)
         go.set()
     assert house.registry.records.by_id(doomed) is None
     assert house.registry.records.by_id(other) is not None and house.registry.records.complete

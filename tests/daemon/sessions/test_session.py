@@ -14,7 +14,7 @@ from helpers.waiting import wait_until
 from roost.daemon.core.states import Life
 from roost.daemon.sessions import launch, recorder
 from roost.daemon.sessions.shutdown import Shutdown
-from roost.daemon.store import Tx
+from roost.daemon.store import Tx, turns
 from roost.protocol.errors import (
     RoostError,
     SessionBusy,
@@ -166,7 +166,7 @@ async def test_a_session_whose_turn_waits_is_not_unloaded(house: Rooms) -> None:
     house.supervisor.runner.stop()
     turn = await house.send(session, "say it")
     assert not await house.registry.unloading.unload(session, "idle") and live.life is Life.serving
-    await house.supervisor.remove(turn)
+    await house.do(turns.remove, turn)
     assert await house.registry.unloading.unload(session, "idle")
 
 
@@ -300,7 +300,7 @@ async def test_an_engine_is_told_what_was_cut_off_until_a_turn_has_begun(tmp_pat
         await Shutdown(house.supervisor, "test", lambda text: None).run()
     async with rooms(tmp_path) as house:
         for _ in range(2):
-            await house.supervisor.find(session)
+            await house.registry.find(session)
             await house.supervisor.start(session)
             told = house.engines[session].launch.interrupted
             assert told is not None and (told["turn"], told["input"]) == (turn, "hang")

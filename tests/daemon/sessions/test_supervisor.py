@@ -9,7 +9,7 @@ import trio.testing
 from helpers.rooms import ME, Rooms, rooms
 from helpers.waiting import wait_until
 from roost.daemon.core.result import MAX_RESULT
-from roost.daemon.store import checkpoints
+from roost.daemon.store import checkpoints, sessions, turns
 from roost.protocol.errors import (
     CheckpointNotFound,
     EngineNotFound,
@@ -18,10 +18,8 @@ from roost.protocol.errors import (
     ResultTooLarge,
     SessionBusy,
     SessionNotFound,
-    TurnNotFound,
     WorkspaceInvalid,
 )
-from roost.protocol.methods import SessionUpdateParams
 from roost.protocol.model import After, AfterEnd, SessionState, TurnState
 
 
@@ -133,9 +131,9 @@ async def test_a_session_is_made_of_what_exists(house: Rooms, tmp_path: Path) ->
     with pytest.raises(WorkspaceInvalid):
         await house.create(workspace=str(tmp_path / "nowhere"))
     session = await house.create("work")
-    changed = SessionUpdateParams(session=session, after=After(failed=AfterEnd.retry))
-    assert (await house.supervisor.update(session, changed)).after.failed is AfterEnd.retry
-    assert (await house.supervisor.find("work")).id == session
+    changed = await house.do(sessions.update, session, after=After(failed=AfterEnd.retry))
+    assert changed.after.failed is AfterEnd.retry
+    assert (await house.registry.find("work")).id == session
 
 
 async def test_a_prompt_that_is_too_long_is_refused_by_its_bytes(tmp_path: Path) -> None:
@@ -144,12 +142,10 @@ async def test_a_prompt_that_is_too_long_is_refused_by_its_bytes(tmp_path: Path)
         with pytest.raises(InvalidParams) as caught:
             await house.send(session, "é" * 6)
         assert caught.value.data["bytes"] == 12
-        await house.begun(session, "hang")
-        turn = await house.send(session, "short")
         with pytest.raises(InvalidParams) as edited:
-            await house.supervisor.edit(turn, "é" * 6)
+            house.supervisor.prompts.check_size("é" * 6)
         assert edited.value.message == caught.value.message and edited.value.data == caught.value.data
-        assert (await house.supervisor.edit(turn, "é" * 5)).input == "é" * 5
+        house.supervisor.prompts.check_size("é" * 5)
 
 
 async def test_delete_and_archive_want_an_idle_session(house: Rooms) -> None:
@@ -162,7 +158,7 @@ async def test_delete_and_archive_want_an_idle_session(house: Rooms) -> None:
     await house.supervisor.prompts.cancel(turn, "user", None)
     await house.wait(turn)
     assert (await house.supervisor.archive(session)).session.archived
-    assert not (await house.supervisor.unarchive(session)).archived
+    assert not (await house.do(sessions.unarchive, session)).archived
     await house.supervisor.delete(session)
     with pytest.raises(SessionNotFound):
         await house.supervisor.stop(session)
@@ -172,15 +168,13 @@ async def test_what_waits_is_changed_until_it_starts(house: Rooms) -> None:
     session = await house.create(after={"cancelled": "continue"})
     first = await house.begun(session, "hang")
     one, two = await house.send(session, "say one"), await house.send(session, "say two")
-    assert (await house.supervisor.edit(one, "say changed")).input == "say changed"
-    await house.supervisor.move(two, one)
-    assert (await house.supervisor.remove(one)).state is TurnState.cancelled
+    assert (await house.do(turns.edit, one, "say changed")).input == "say changed"
+    await house.do(turns.move, two, one)
+    assert (await house.do(turns.remove, one)).state is TurnState.cancelled
     retry = await house.send(session, "again", retry_of=first)
     result = await house.supervisor.prompts.cancel(first, "user", ME)
     assert (result.outcome, result.turn.cancelling) == ("requested", "user")
     assert (await house.wait(retry)).state is TurnState.completed
-    with pytest.raises(TurnNotFound):
-        await house.supervisor.find_turn("t-none")
     assert house.supervisor.in_flight() == {}
 
 

@@ -1,0 +1,151 @@
+"""What a handler sees: its client, and the rooms of the daemon."""
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Literal, NamedTuple, TypeVar
+
+import trio
+
+from ...protocol import rpc
+from ...protocol.errors import RoostError
+from ...protocol.model import Author, Check
+from ...protocol.service import ReloadResult
+from ..current import Current
+from ..sessions.supervisor import Supervisor
+from ..store import Store, Tx
+from ..waiting.awaited import Change
+from .hub import Follower, Hub
+from .outgoing import Outgoing
+
+PAGES_AT_ONCE = 4
+"""Pages of one client that are read from the store at the same time."""
+
+T = TypeVar("T")
+
+
+class Info(NamedTuple):
+    """What the daemon says of itself. ``started_at`` is unix time in milliseconds."""
+
+    version: str
+    pid: int
+    started_at: int
+    state_directory: str
+    database: str
+    socket: str
+    checks: tuple[Check, ...] = ()
+    capabilities: tuple[str, ...] = ()
+
+
+class Rooms:
+    """The daemon, as the handlers of all its clients see it.
+
+    Args:
+        supervisor, store: None if there is no database, and ``refused`` says why.
+        request_shutdown: begin to stop; called in the Trio thread with the reason.
+        request_reload: have the settings read again, also when the client leaves meanwhile.
+        refused: all but the daemon's own methods is answered with this.
+
+    Attributes:
+        stopping: why nothing is created or changed any more.
+        clients: how many are connected.
+    """
+
+    def __init__(
+        self,
+        *,
+        supervisor: Supervisor | None,
+        store: Store | None,
+        settings: Current,
+        info: Info,
+        request_shutdown: Callable[[str], None],
+        request_reload: Callable[[], Awaitable[ReloadResult]],
+        refused: RoostError | None = None,
+    ) -> None:
+        self.settings = settings
+        self.info = info
+        self.request_shutdown = request_shutdown
+        self.request_reload = request_reload
+        self.refused = refused
+        self.stopping: str | None = None
+        self.started = time.monotonic()
+        self.hub = Hub()
+        self.clients = 0
+        self.counters = Counter[str]()
+        self._supervisor = supervisor
+        self._store = store
+
+    @property
+    def supervisor(self) -> Supervisor:
+        assert self._supervisor is not None, "these rooms were made with `refused`"
+        return self._supervisor
+
+    @property
+    def store(self) -> Store:
+        assert self._store is not None, "these rooms were made with `refused`"
+        return self._store
+
+    @property
+    def phase(self) -> Literal["running", "stopping", "refused"]:
+        if self.stopping is not None:
+            return "stopping"
+        return "running" if self.refused is None else "refused"
+
+
+class Client:
+    """One client.
+
+    Attributes:
+        author: recorded as the author of what the client does.
+        limits: those that held when it connected.
+        out: what it has not taken yet.
+        subscriptions: its feeds, by id.
+        waits: the requests of it that wait, by msgid.
+        settled: told when it waits for less.
+    """
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        author: Author,
+        limits: rpc.Limits,
+        out: Outgoing,
+        start: Callable[[Callable[[], Awaitable[object]]], None],
+    ) -> None:
+        self.rooms = rooms
+        self.author = author
+        self.limits = limits
+        self.out = out
+        self.start = start
+        """Starts a task that ends with the connection."""
+        self.subscriptions: dict[str, Follower] = {}
+        self.waits: dict[int, trio.CancelScope] = {}
+        self.settled = Change()
+        self._pages = trio.Semaphore(PAGES_AT_ONCE)
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """A page from the store: only when the client takes what it got, and a few at a time."""
+        async with self._pages:
+            await self.out.wait_room()
+            return await self.rooms.store.read(query)
+
+    async def write(self, operation: Callable[[Tx], T]) -> T:
+        """The result of an operation of the store; leaving ends only the waiting."""
+        return await self.rooms.store.write(operation)
+
+    def withdraw(self, msgid: int) -> None:
+        """End the waiting of a request of this client; an answered request stays so."""
+        if scope := self.waits.get(msgid):
+            scope.cancel()
+
+    def follow(self, subscription: Follower) -> None:
+        """From now on the hub tells it what happens."""
+        self.subscriptions[subscription.id] = subscription
+        self.rooms.hub.add(subscription)
+
+    def forget(self, subscription: Follower) -> None:
+        """Nothing more is offered to it."""
+        self.rooms.hub.remove(subscription)
+        self.subscriptions.pop(subscription.id, None)
+        self.settled.tell()
