@@ -23,12 +23,12 @@ from .process.host import checks
 from .process.processes import NO_CGROUPS, Processes
 from .server import Info, Server, bind
 from .sessions import Supervisor
-from .sessions.house import single
+from .sessions.house import keeper_of, single
 from .sessions.janitor import Janitor
 from .sessions.registry import Registry
 from .sessions.shutdown import Shutdown
 from .store import Store, Tx
-from .succession import succeed
+from .succession import refuse_copy, succeed
 from .systemd import Notifier, watchdog_interval
 from .waiting.guard import guarded
 
@@ -73,9 +73,11 @@ def _served(app: "App", handed: socket.socket | None) -> int:
 
     Raises:
         DatabaseRefused: it cannot be served, and nothing of it is open any more.
+        DaemonRunning: it is a copy of a database that another daemon serves.
     """
     settings, place = app.settings, app.place
     store = Store.open(place.database, used=place.used)
+    trio.run(refuse_copy, place.database, keeper_of(place.state_directory, str(settings.daemon.socket)))
     place.mark_used()
     place.watch(place.database, place.wal)
     # Whoever else may connect is told apart by SO_PEERCRED, not by the file's mode.
@@ -139,13 +141,13 @@ class App:
             supervisor = Supervisor(self.settings, store, processes)
             registry = supervisor.registry
             server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
-            left = await succeed(store, processes)
-            for session, pids in left.sessions.items():
-                registry.left.enter(session, pids)
+            left = await succeed(store, processes, registry.house.keeper)
+            for session, pids in left.stuck.items():
+                registry.leftovers.enter(session, pids)
             await nursery.start(processes.run)
             await nursery.start(registry.run)
-            for session in left.sessions:
-                nursery.start_soon(guarded, f"end of {session}", registry.left.outlast, session, left.roots)
+            for session in left.stuck:
+                nursery.start_soon(guarded, f"end of {session}", registry.leftovers.outlast, session, left.roots)
             await nursery.start(server.serve, listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
             watching = self._watch(store)

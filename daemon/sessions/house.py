@@ -1,6 +1,7 @@
 """What all sessions share."""
 
 import os
+from pathlib import Path
 from typing import cast
 
 import trio
@@ -24,7 +25,7 @@ from ..engines.worker import WorkerEngine
 from ..process import proc
 from ..process.processes import Processes
 from ..settings import EngineSettings, secrets
-from ..store import Store, children
+from ..store import Store, children, identity
 from ..waiting.patience import Patience
 from .records import Records
 from .starts import Starts
@@ -45,7 +46,7 @@ class House:
         self.store = store
         self.records = records
         self.processes = processes
-        self.keeper = children.Keeper(*proc.itself()[:3], processes.socket)
+        self.keeper = keeper_of(settings.daemon.state_directory, processes.socket)
         self.starts = Starts()
         self.files = Patience()
         self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")
@@ -115,6 +116,12 @@ class House:
         session = self.records.by_id(session_id)
         assert session is not None, session_id
         return session
+
+
+def keeper_of(state_directory: Path, socket: str) -> children.Keeper:
+    """This process, as it is recorded in the database that it serves."""
+    found = identity(state_directory)
+    return children.Keeper(*proc.itself()[:3], socket, f"{found[0]}:{found[1]}" if found else "")
 
 
 def single(error: BaseException) -> BaseException:

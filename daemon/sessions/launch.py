@@ -28,8 +28,8 @@ async def prepared(house: House, record: Session) -> Launch:
     await canonical(record.workspace, files=house.files, deadline=FILE_DEADLINE)
     secret = await house.secrets(engine)
     own, state, history, cut_off = await house.store.read(lambda conn: _read(conn, record))
-    roosts = {"ROOST_SESSION": record.id, "ROOST_DAEMON": house.processes.socket}
-    return Launch(record, engine, {**own, **engine.env, **secret, **roosts}, state, history, cut_off, house.stderr)
+    env = {**own, **engine.env, **secret, "ROOST_SESSION": record.id}
+    return Launch(record, engine, env, state, history, cut_off, house.stderr)
 
 
 def _read(

@@ -31,7 +31,7 @@ from ..store import Commit, Store, Tx, queue, reads, sessions, turns
 from ..waiting.guard import guarded
 from ..waiting.mailbox import ANSWER, Letter
 from .house import House, problem_of
-from .left import Left
+from .leftovers import Leftovers
 from .recorder import persist
 from .records import Records
 from .runner import QueueRunner
@@ -61,7 +61,7 @@ class Registry:
             slots=lambda: settings.limits.max_running_turns,
             poll=lambda: settings.sessions.poll,
         )
-        self.left = Left(store, processes, self.runner.poke)
+        self.leftovers = Leftovers(store, processes, self.runner.poke)
         self._deaths: dict[str, tuple[float, ...]] = {}
         self._failed_at: dict[str, float] = {}
         self._gates: dict[str, trio.Event] = {}
@@ -156,7 +156,7 @@ class Registry:
                 f"session {session_id} failed too often; see `roost show {session_id}`, then start it by hand",
                 session=session_id,
             )
-        self.left.admit(session_id)
+        self.leftovers.admit(session_id)
         live = self.live[session_id] = LiveSession(self.house, session_id)
         self._nursery.start_soon(self._own, live)
         self._make_room()

@@ -10,11 +10,12 @@ from ...protocol.model import Checkpoint, Limits, Problem, SessionState, TurnSta
 from ..core.said import Change
 from ..core.states import SessionEvent
 from ..engines.engine import STUCK, Engine, Launch
-from ..process.proc import Identity
+from ..process.trees import Root
 from ..store import Tx, checkpoints, children, queue, sessions, turns
 from ..waiting.mailbox import Mailbox
 from .house import House, problem_of
 from .launch import prepared
+from .leftovers import outlasted
 from .recorder import persist
 from .turn import RunningTurn, claimed
 from .waiters import Waiters
@@ -139,6 +140,7 @@ class LiveSession:
             self.house.starts.done(self)
         if self.failure is None and engine is not None and engine.problem is not None:
             self.failure = from_wire(engine.problem.to_wire())
+        await outlasted(lambda: self.house.processes.end_owner(self.id), self.stuck)
         await self._gone(None if self.failure is None or self.stopping else problem_of(self.failure))
 
     async def _prepared(self) -> Engine | None:
@@ -351,12 +353,12 @@ class LiveSession:
         self._limits = self.house.limits(self.id, launch.engine)
         return self._limits
 
-    async def spawned(self, identity: Identity) -> None:
+    async def spawned(self, root: Root) -> None:
         missing = self.house.processes.unenforced(self._limits)
 
         def spawned(tx: Tx) -> None:
             children.keeps(tx, self.house.keeper)
-            children.spawned(tx, self.id, *identity)
+            children.spawned(tx, children.Child(root.owner, root.leaf, *root.child))
             if missing:
                 data = {"limits": missing, "reason": self.house.processes.cgroups.message}
                 tx.emit(self.id, "session.limits_unenforced", data)
@@ -373,9 +375,9 @@ class LiveSession:
         except RoostError as exc:
             log.warning("session %s: that it has such processes is not on disk: %s", self.id, exc)
 
-    async def ended_child(self, identity: Identity) -> None:
+    async def ended_child(self, root: Root) -> None:
         try:
-            await self.house.store.write(lambda tx: children.ended(tx, self.id, identity.pid))
+            await self.house.store.write(lambda tx: children.ended(tx, root.owner, root.leaf, root.child.pid))
         except RoostError as exc:
             # The next daemon looks for it in vain: its start time proves that it is another one.
-            log.warning("session %s: that its child %d has ended is not on disk: %s", self.id, identity.pid, exc)
+            log.warning("session %s: that its child %d has ended is not on disk: %s", self.id, root.child.pid, exc)

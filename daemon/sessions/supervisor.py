@@ -128,7 +128,7 @@ class Supervisor:
             await self._park(session_id)
         live = self.registry.live.get(session_id)  # it may have been started before its queue was parked
         if live is None:
-            self.registry.left.admit(session_id)
+            self.registry.leftovers.admit(session_id)
             return None
         if force:
             await live.stop_now()

@@ -33,7 +33,7 @@ def python(code: str) -> list[str]:
 
 
 async def start(code: str, *, cwd: Path | str = "/", env: dict[str, str] | None = None) -> Child:
-    """A child of session ``s-1``, marked as its own."""
+    """A child of session ``s-1``."""
     return await spawn(python(code), cwd=cwd, env=env)
 
 
@@ -46,7 +46,7 @@ async def spawn(
     session: str = "s-1",
 ) -> Child:
     processes = processes or Processes(SOCKET)
-    marked = {"ROOST_SESSION": session, "ROOST_DAEMON": processes.socket, **(ENV if env is None else env)}
+    marked = {"ROOST_SESSION": session, **(ENV if env is None else env)}
     return await processes.spawn(session, command, cwd=str(cwd), env=marked)
 
 

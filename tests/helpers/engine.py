@@ -15,8 +15,8 @@ from roost.daemon.core.said import Append, Change
 from roost.daemon.engines.command import CommandEngine
 from roost.daemon.engines.engine import Ended, Grace, Launch
 from roost.daemon.engines.worker import WorkerEngine
-from roost.daemon.process.proc import Identity
 from roost.daemon.process.processes import Processes
+from roost.daemon.process.trees import Root
 from roost.daemon.settings import EngineSettings
 from roost.protocol.errors import RoostError
 from roost.protocol.model import EngineKind, Session, Turn, TurnState
@@ -31,7 +31,7 @@ class Listening:
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.signs = 0
-        self.children: list[Identity] = []
+        self.children: list[Root] = []
         self.left: list[RoostError] = []
         self.refuse: RoostError | None = None
         """Raised when a child is to be recorded."""
@@ -41,17 +41,17 @@ class Listening:
         if change is not None:
             self.changes.append(change)
 
-    async def spawned(self, identity: Identity) -> None:
+    async def spawned(self, root: Root) -> None:
         if self.refuse is not None:
             raise self.refuse
-        self.children.append(identity)
+        self.children.append(root)
 
     async def stuck(self, error: RoostError) -> None:
         self.left.append(error)
 
-    async def ended_child(self, identity: Identity) -> None:
-        if identity in self.children:
-            self.children.remove(identity)
+    async def ended_child(self, root: Root) -> None:
+        if root in self.children:
+            self.children.remove(root)
 
     @property
     def text(self) -> str:
