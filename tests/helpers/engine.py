@@ -15,6 +15,7 @@ from roost.daemon.core.said import Append, Change
 from roost.daemon.engines.command import CommandEngine
 from roost.daemon.engines.engine import Ended, Grace, Launch
 from roost.daemon.engines.worker import WorkerEngine
+from roost.daemon.process.proc import Identity
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.trees import Root
 from roost.daemon.settings import EngineSettings
@@ -31,7 +32,7 @@ class Listening:
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.signs = 0
-        self.children: list[Root] = []
+        self.children: list[Identity] = []
         self.left: list[RoostError] = []
         self.refuse: RoostError | None = None
         """Raised when a child is to be recorded."""
@@ -44,14 +45,14 @@ class Listening:
     async def spawned(self, root: Root) -> None:
         if self.refuse is not None:
             raise self.refuse
-        self.children.append(root)
+        self.children.append(root.child)
 
     async def stuck(self, error: RoostError) -> None:
         self.left.append(error)
 
     async def ended_child(self, root: Root) -> None:
-        if root in self.children:
-            self.children.remove(root)
+        if root.child in self.children:
+            self.children.remove(root.child)
 
     @property
     def text(self) -> str:
