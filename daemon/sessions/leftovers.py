@@ -64,7 +64,7 @@ class Leftovers:
 
 
 async def outlasted(end: Callable[[], Awaitable[None]], stuck: Callable[[RoostError], Awaitable[None]]) -> None:
-    """Repeat ``end`` until it raises nothing of :data:`STUCK`, however long that takes; ``stuck`` is told each error."""
+    """Repeat ``end`` until it raises nothing of :data:`STUCK`, however long that takes; ``stuck`` is told of each."""
     for pause in doubling(AGAIN, LONGEST):
         try:
             return await end()

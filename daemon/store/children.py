@@ -44,7 +44,10 @@ def keeps(tx: Tx, keeper: Keeper) -> None:
 def keeper(conn: sqlite3.Connection) -> Keeper | None:
     """The roostd that last served this database, or the database of which this is a copy."""
     row = conn.execute("SELECT pid, start_time, boot_id, socket, directory FROM keeper").fetchone()
-    return row and Keeper(*row[:3], os.fsdecode(row[3]), row[4])
+    if row is None:
+        return None
+    pid, start_time, boot_id, socket, directory = row
+    return Keeper(pid, start_time, boot_id, os.fsdecode(socket), directory)
 
 
 def spawned(tx: Tx, child: Child) -> None:

@@ -11,7 +11,7 @@ import trio
 
 from helpers.cgroups import scratch
 from helpers.children import ENV, SOCKET, WAITS, alive, line, python, spawn, until
-from roost.daemon.process import clearing
+from roost.daemon.process import clearing, look
 from roost.daemon.process import spawn as module
 from roost.daemon.process.cgroup import Cgroups, Found
 from roost.daemon.process.processes import NO_CGROUPS, Processes
@@ -188,13 +188,17 @@ async def test_the_end_of_an_owner_without_children_costs_no_look(monkeypatch: p
     await processes.end_owner(OWNER)
 
 
+def spare(doomed: object, there: object) -> None:
+    """In place of the kill."""
+
+
 async def test_what_does_not_end_with_its_owner_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It hangs in the kernel; here the kill is left out."""
     processes = Processes(SOCKET)
     async with two(processes) as ((_, tree), (_, others)):
         with monkeypatch.context() as patch:
             patch.setattr(clearing, "CLEARING", 0.05)
-            patch.setattr("roost.daemon.process.look.kill", lambda doomed, there: None)
+            patch.setattr(look, "kill", spare)
             with pytest.raises(ProcessesLeft) as caught:
                 await processes.end_owner(OWNER)
         assert caught.value.data == {"session": OWNER, "pids": sorted(tree + others)}
