@@ -32,7 +32,8 @@ class Clearing:
 
     Args:
         socket: the daemon's, which its marks name.
-        roots: the children that there are. kept: the trees that have a child, or are about to; asked in threads.
+        roots: the children that there are.
+        kept: the trees of an owner that have a child, or are about to have one; asked in threads.
         moved: see :class:`Looker`.
 
     Attributes:
@@ -40,7 +41,7 @@ class Clearing:
     """
 
     def __init__(
-        self, socket: str, roots: Callable[[], list[Root]], kept: Callable[[], set[Tree]], moved: Callable[[], int]
+        self, socket: str, roots: Callable[[], list[Root]], kept: Callable[[str], set[Tree]], moved: Callable[[], int]
     ) -> None:
         self.older = set[tuple[int, int]]()
         self._roots = roots
@@ -57,8 +58,7 @@ class Clearing:
 
     def last(self, tree: Tree) -> bool:
         """Whether the owner has no other child that lives, or starts, and is not being cleared as well."""
-        others = {other for other in self._kept() if other.owner == tree.owner} - set(self._trees)
-        return not others - {tree}
+        return all(other == tree or other in self._trees for other in self._kept(tree.owner))
 
     async def clear(self, tree: Tree, held: Held | None, limiter: trio.CapacityLimiter) -> None:
         """Kill a child's tree; with its owner's last child, all that belongs to the owner.
@@ -147,7 +147,7 @@ class Clearing:
 
     def _ownerless(self, found: Census, ours: Callable[[str], bool]) -> list[Stat]:
         known = {root.owner for root in self._roots()}
-        return found.strays + found.of({owner for owner in found.owners if owner not in known and ours(owner)})
+        return found.strays + found.of(owner for owner in found.members if owner not in known and ours(owner))
 
 
 @contextmanager

@@ -51,8 +51,8 @@ async def end_leftovers(
     begin = killing = trio.current_time()
     while True:
         found = await looker.look()
-        known |= await ours([owner for owner in found.owners if owner not in known])
-        left = {owner: [process.pid for process in found.of([owner])] for owner in found.owners & known}
+        known |= await ours([owner for owner in found.members if owner not in known])
+        left = {owner: [process.pid for process in found.of([owner])] for owner in found.members if owner in known}
         killed |= {pid for owner in doomed for pid in left.get(owner, [])}
         now = trio.current_time()
         if search.over(left, whole=found.whole) or (left and doomed and now - killing >= LAST_PATIENCE):

@@ -25,7 +25,7 @@ class Orders:
         places: for the starts of the same moment. Not Trio's own: a stuck start would stop other threads.
 
     Attributes:
-        under_way: the trees whose start is not over. Only the Trio thread changes it.
+        under_way: the trees whose start is not over.
         given_up: the trees whose start was given up, until nothing is left of it.
     """
 

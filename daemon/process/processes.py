@@ -53,6 +53,8 @@ class Processes:
         self.watch = Watch()
         self.spawning = trio.CapacityLimiter(at_once)
         self.ending = trio.CapacityLimiter(at_once)
+        self._kept: dict[str, set[Tree]] = {}
+        """Owner → its trees that have a child or are about to have one. Only the Trio thread changes it."""
         self._files = Patience()
         self._orders = Orders(self.spawning)
         self._reaper = Reaper(self.children)
@@ -100,17 +102,27 @@ class Processes:
         await self._files.call(where, lambda: _touch(command[0], cwd, env), math.inf)
         tree = Tree(owner, new_id("c"))
         marked = {**env, _CHILD: str(tree), _DAEMON: self.socket}
-        return await self._orders.fill(tree, partial(begin, command, cwd, marked, _Keeper(tree, limits, self)))
+        self._kept.setdefault(owner, set()).add(tree)
+        try:
+            return await self._orders.fill(tree, partial(begin, command, cwd, marked, _Keeper(tree, limits, self)))
+        except BaseException:  # it has failed, or was given up
+            self.drop(tree)
+            raise
 
-    def kept(self) -> set[Tree]:
-        """The trees that have a child or are about to have one, and were not given up. Any thread may ask."""
-        # In this order: a child is entered before its start is over.
-        starting = list(self._orders.under_way)
-        return {*starting, *(root.tree for root in list(self.children.values()))} - set(self._orders.given_up)
+    def kept(self, owner: str) -> set[Tree]:
+        """The trees of an owner that have a child or are about to have one. Any thread may ask."""
+        return set(self._kept.get(owner, ()))
+
+    def drop(self, tree: Tree) -> None:
+        """This tree has no child any more that its owner's other children must be told from."""
+        trees = self._kept.get(tree.owner, set())
+        trees.discard(tree)
+        if not trees:
+            self._kept.pop(tree.owner, None)
 
     def leaves(self, owner: str) -> set[str]:
-        """The leaves of the kept trees of one owner. Any thread may ask."""
-        return {tree.leaf for tree in self.kept() if tree.owner == owner}
+        """The leaves of an owner's kept trees. Any thread may ask."""
+        return {tree.leaf for tree in self.kept(owner)}
 
     def _roots(self) -> list[Root]:
         return [*self.children.values(), *chain.from_iterable(list(self.leftovers.values()))]
@@ -136,7 +148,7 @@ class Processes:
         Raises:
             ProcessesLeft, TimedOut: see :meth:`Clearing.clear_owner`.
         """
-        if owner not in self.leftovers and not self.leaves(owner):
+        if owner not in self.leftovers and owner not in self._kept:
             return  # the end of its last child has left nothing of it
         held = partial(self._held_by, owner) if self.cgroups.cgroups else None
         await self._clearing.clear_owner(owner, held, self.ending, partial(self._orders.begins, owner))
@@ -248,6 +260,7 @@ class _Keeper:
 
     def disown(self, child: Child) -> None:
         del self._processes.children[child.pid]
+        self._processes.drop(self.tree)
 
     async def clear(self, child: Child) -> None:
         await self._processes.clear(self.tree, self._cgroup)

@@ -35,27 +35,23 @@ class Census(NamedTuple):
     """One full look at all processes.
 
     Attributes:
-        members: the living processes of each tree.
+        members: the living processes of each tree, by owner and leaf.
         strays: the living processes that descend from this daemon and are in no tree.
         whole: each listed process could be read, and no orphan of this daemon ended meanwhile; else a process may be
             there that is not in the census.
     """
 
-    members: dict[Tree, list[Stat]]
+    members: dict[str, dict[str, list[Stat]]]
     strays: list[Stat]
     whole: bool = True
 
     def tree(self, tree: Tree) -> list[Stat]:
         """The living processes of one child's tree."""
-        return self.members.get(tree, [])
+        return self.members.get(tree.owner, {}).get(tree.leaf, [])
 
-    def of(self, owners: Collection[str]) -> list[Stat]:
+    def of(self, owners: Iterable[str]) -> list[Stat]:
         """The living processes of all that belongs to these owners."""
-        return [process for tree, members in self.members.items() if tree.owner in owners for process in members]
-
-    @property
-    def owners(self) -> set[str]:
-        return {tree.owner for tree in self.members}
+        return [process for owner in owners for tree in self.members.get(owner, {}).values() for process in tree]
 
 
 def census(
@@ -87,10 +83,10 @@ def census(
     apart = _below(there, daemons, but=first.keys()) | _below(there, {*private}) | _lineage(there, self)
     known = {pid: tree for pid, tree in first.items() if pid not in apart}
     _spread(there, known, apart, _numbers(there, first, roots))
-    members: dict[Tree, list[Stat]] = {}
-    for pid, tree in known.items():
+    members: dict[str, dict[str, list[Stat]]] = {}
+    for pid, (owner, leaf) in known.items():
         if there[pid].alive:
-            members.setdefault(tree, []).append(there[pid])
+            members.setdefault(owner, {}).setdefault(leaf, []).append(there[pid])
     strays = _below(there, {self}) - {self} - known.keys() - apart
     return Census(members, [there[pid] for pid in sorted(strays) if there[pid].alive])
 

@@ -130,7 +130,7 @@ async def test_a_look_is_whole_though_somebody_is_hidden(monkeypatch: pytest.Mon
 async def test_a_session_does_not_end_by_a_look_that_missed_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the next look finds is waited for."""
     processes = Processes(SOCKET)
-    looks = [Census({}, [], whole=False), Census({MARK.tree: [process(os.getpid())]}, []), Census({}, [])]
+    looks = [Census({}, [], whole=False), Census({"s-1": {"c-1": [process(os.getpid())]}}, []), Census({}, [])]
 
     async def look() -> Census:
         return looks.pop(0)
@@ -207,7 +207,7 @@ def test_process_2_is_not_everywhere_the_kernels_own() -> None:
         "async def look(): return await Looker(lambda: [], sockets, lambda _: []).look()\n"
         "child = subprocess.Popen(['sleep', '600'])\n"
         "while not (found := trio.run(look)).whole: pass\n"  # it may be in the middle of its exec
-        "[theirs] = found.members.values()\n"
+        "theirs = found.of(found.members)\n"
         "print(os.getpid(), child.pid in [one.pid for one in theirs])\n"
     )
     command = [*apart, "sh", "-c", '"$@" & wait', "sh", sys.executable, "-c", code]

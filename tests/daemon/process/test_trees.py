@@ -32,11 +32,12 @@ def taken(
 
 
 def pids(found: Census) -> dict[str, list[int]]:
-    return {owner: sorted(one.pid for one in found.of([owner])) for owner in found.owners}
+    return {owner: sorted(one.pid for one in found.of([owner])) for owner in found.members}
 
 
 def trees(found: Census) -> dict[str, list[int]]:
-    return {str(tree): sorted(one.pid for one in found.tree(tree)) for tree in found.members}
+    named = [Tree(owner, leaf) for owner, leaves in found.members.items() for leaf in leaves]
+    return {str(tree): sorted(one.pid for one in found.tree(tree)) for tree in named}
 
 
 def test_a_child_and_what_descends_from_it() -> None:
