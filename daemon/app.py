@@ -141,13 +141,13 @@ class App:
             supervisor = Supervisor(self.settings, store, processes)
             registry = supervisor.registry
             server = self._server(supervisor, store, reload=lambda: registry.owned(lambda: self.reload(store)))
-            left = await succeed(store, processes, registry.house.keeper)
-            for session, pids in left.stuck.items():
+            leftovers = await succeed(store, processes, registry.house.keeper)
+            for session, pids in leftovers.stuck.items():
                 registry.leftovers.enter(session, pids)
             await nursery.start(processes.run)
             await nursery.start(registry.run)
-            for session in left.stuck:
-                nursery.start_soon(guarded, f"end of {session}", registry.leftovers.outlast, session, left.roots)
+            for session in leftovers.stuck:
+                nursery.start_soon(guarded, f"end of {session}", registry.leftovers.outlast, session, leftovers.roots)
             await nursery.start(server.serve, listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor.registry).run)
             watching = self._watch(store)

@@ -102,7 +102,7 @@ async def _end(store: Store, processes: Processes, roots: list[Root]) -> leftove
         return await store.read(lambda conn: children.known(conn, ids)) if ids else set()
 
     ended, stuck = await leftovers.end_leftovers(roots, sockets=frozenset(sockets), ours=ours)
-    return leftovers.Leftovers(ended + await processes.end_left(ours), stuck)
+    return leftovers.Leftovers(ended + await processes.end_leftovers(ours), stuck)
 
 
 async def _taken(socket: str, *, silent: bool) -> bool:

@@ -171,7 +171,7 @@ class Cgroups:
                 cgroup.remove()
         return sorted({*mine.direct(), *(pid for cgroup in rest for pid in cgroup.pids())})
 
-    def left(self) -> list[Cgroup]:
+    def leftovers(self) -> list[Cgroup]:
         """The owners' cgroups that are there: of a dead predecessor, or of another daemon in the same place."""
         with _ours(self.root):
             return [Cgroup(path) for path in sorted(self.root.iterdir()) if delegation.is_owner(path)]

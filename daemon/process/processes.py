@@ -104,7 +104,7 @@ class Processes:
         marked = {**env, _CHILD: str(tree), _DAEMON: self.socket}
         self._kept.setdefault(owner, set()).add(tree)
         try:
-            return await self._orders.fill(tree, partial(begin, command, cwd, marked, _Keeper(tree, limits, self)))
+            return await self._orders.fill(tree, partial(begin, command, cwd, marked, _Guardian(tree, limits, self)))
         except BaseException:  # it has failed, or was given up
             self.drop(tree)
             raise
@@ -167,7 +167,7 @@ class Processes:
         cgroup = Cgroup(self.cgroups.cgroups.root / owner)
         return _killed(cgroup) if cgroup.folder.exists() else []
 
-    async def end_left(self, ours: Callable[[list[str]], Awaitable[set[str]]]) -> list[int]:
+    async def end_leftovers(self, ours: Callable[[list[str]], Awaitable[set[str]]]) -> list[int]:
         """Kill what the cgroups of a dead predecessor hold, however it hid from other looks; the pids of what ended.
 
         Args:
@@ -175,7 +175,7 @@ class Processes:
         """
         if self.cgroups.cgroups is None:
             return []
-        left = await trio.to_thread.run_sync(self.cgroups.cgroups.left, limiter=self.ending)
+        left = await trio.to_thread.run_sync(self.cgroups.cgroups.leftovers, limiter=self.ending)
         known = await ours([cgroup.folder.name for cgroup in left])
         theirs = [cgroup for cgroup in left if cgroup.folder.name in known]
         return await trio.to_thread.run_sync(_ended, theirs, limiter=self.ending)
@@ -212,8 +212,8 @@ def _ended(cgroups: list[Cgroup]) -> list[int]:
     return sorted(pids)
 
 
-class _Keeper:
-    """The keeper of one child of an owner: its record, its cgroup and its end."""
+class _Guardian:
+    """The guardian of one child of an owner: its record, its cgroup and its end."""
 
     def __init__(self, tree: Tree, limits: Limits, processes: Processes) -> None:
         self.tree = tree

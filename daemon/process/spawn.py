@@ -39,8 +39,8 @@ class Pipe(Protocol):
         """Until nothing more will be read."""
 
 
-class Keeper(Protocol):
-    """The keeper of one child: it is told of the child, and ends all that the child leaves."""
+class Guardian(Protocol):
+    """The guardian of one child: it is told of the child, and ends all that the child leaves."""
 
     watch: Watch
     tree: Tree
@@ -85,8 +85,8 @@ class Child:
         descriptors: our ends of its stdin, stdout and stderr; for readers that do without the streams.
     """
 
-    def __init__(self, pid: int, pidfd: int, pipes: Sequence[int], keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, pid: int, pidfd: int, pipes: Sequence[int], guardian: Guardian) -> None:
+        self._guardian = guardian
         self._pidfd = pidfd
         self._ended: trio.Event | None = None
         self._killing: trio.Lock | None = None
@@ -94,7 +94,7 @@ class Child:
         self.returncode: int | None = None
         self.pid = pid
         self.identity = _identity(pid)
-        self.root = Root(*keeper.tree, self.identity)
+        self.root = Root(*guardian.tree, self.identity)
         self.descriptors = tuple(pipes)
 
     def __repr__(self) -> str:
@@ -122,14 +122,14 @@ class Child:
 
     def oom_kills(self) -> int:
         """The number of processes of its tree that the kernel has killed for want of memory, where it counts."""
-        return self._keeper.oom_kills()
+        return self._guardian.oom_kills()
 
     async def wait(self) -> int:
         """The returncode, as soon as the child has ended. Any number of tasks may wait."""
         if self.returncode is None:
             if self._ended is None:
                 self._ended = trio.Event()
-                self._keeper.watch.when_readable(self._pidfd, self._has_ended)
+                self._guardian.watch.when_readable(self._pidfd, self._has_ended)
             await self._ended.wait()
             while self.returncode is None:  # the pidfd does not tell when a debugger lets it go
                 await trio.sleep(HELD)
@@ -176,7 +176,7 @@ class Child:
             if not self._reaped:
                 self.signal_group(signal.SIGKILL)
                 # The whole tree, and then the child: it may wait in the kernel for one that is still alive.
-                await self._keeper.clear(self)
+                await self._guardian.clear(self)
                 with trio.move_on_after(PARTING):
                     await self.wait()
                 if _returncode(self.pid) is None:  # asked, since a loop that was late may not have heard of it
@@ -223,32 +223,32 @@ class Child:
     def _reap(self) -> None:
         if self.returncode is not None and not self._reaped:
             self._reaped = True
-            self._keeper.disown(self)  # before its pid may be another child's
+            self._guardian.disown(self)  # before its pid may be another child's
             os.waitpid(self.pid, 0)
-            self._keeper.watch.forget(self._pidfd)
+            self._guardian.watch.forget(self._pidfd)
             os.close(self._pidfd)
 
 
-def begin(command: Sequence[str], cwd: str, env: Mapping[str, str], keeper: Keeper) -> Child:
+def begin(command: Sequence[str], cwd: str, env: Mapping[str, str], guardian: Guardian) -> Child:
     """Start ``command`` with three pipes; ``env`` is all of its environment, and its PATH is searched. Blocking.
 
     Raises:
         EngineFailed: there is no such program, or it cannot be started.
         WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
-        LimitUnenforceable: the keeper could not prepare what the limits need.
-        ProcessesLeft: leftovers do not let the keeper prepare that.
+        LimitUnenforceable: the guardian could not prepare what the limits need.
+        ProcessesLeft: leftovers do not let the guardian prepare that.
     """
     with ExitStack() as undo:
-        undo.callback(keeper.give_up)
+        undo.callback(guardian.give_up)
         try:
-            pid, pipes = _started(keeper.prepare(command, cwd, env), cwd, env)
-            child = _adopted(pid, pipes, keeper)
+            pid, pipes = _started(guardian.prepare(command, cwd, env), cwd, env)
+            child = _adopted(pid, pipes, guardian)
         except OSError as error:
             raise _explained(error, command[0], cwd, env) from error
         except ValueError as error:
             text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
             raise EngineFailed(text, program=command[0]) from error
-        keeper.own(child)
+        guardian.own(child)
         undo.pop_all()
         return child
 
@@ -271,12 +271,12 @@ def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[
     return pid, ours
 
 
-def _adopted(pid: int, pipes: list[int], keeper: Keeper) -> Child:
+def _adopted(pid: int, pipes: list[int], guardian: Guardian) -> Child:
     with ExitStack() as undo:
         undo.callback(_discard, pid, pipes)
         pidfd = os.pidfd_open(pid)
         undo.callback(os.close, pidfd)
-        child = Child(pid, pidfd, pipes, keeper)
+        child = Child(pid, pidfd, pipes, guardian)
         undo.pop_all()
     return child
 

@@ -6,12 +6,14 @@ psutil reads it, in a thread; it is imported there when it is first needed.
 import os
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import trio
 
 from ...protocol.errors import TimedOut
 from ...protocol.model import ProcessStats
+from ..waiting.deadline import in_thread
 from . import proc
 from .proc import Stat
 from .processes import Processes
@@ -88,10 +90,8 @@ class Usage:
             self._stuck = [stuck for stuck in self._stuck if stuck.at is not None]
             reading = _Reading(stuck.at for stuck in self._stuck)
             told = reading.stats
-            with trio.move_on_after(DEADLINE):
-                await trio.to_thread.run_sync(
-                    reading.run, trees, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True
-                )
+            limiter = trio.CapacityLimiter(1)
+            if await in_thread(partial(reading.run, trees), within=DEADLINE, otherwise=lambda: False, limiter=limiter):
                 break
             reading.given_up = True
             self._stuck.append(reading)
@@ -107,13 +107,15 @@ class _Reading:
         self.given_up = False
         self._spared = frozenset(spared)
 
-    def run(self, trees: list[Measured]) -> None:
+    def run(self, trees: list[Measured]) -> bool:
+        """Read all of them; always True."""
         itself = proc.stat(os.getpid())
         assert itself is not None, "/proc is not mounted"
         for tree in [Measured(None, itself.pid, itself.start_time, [itself]), *trees]:
             if told := self._of(tree):
                 self.stats.append(told)
         self.at = None
+        return True
 
     def _of(self, tree: Measured) -> ProcessStats | None:
         """None: the child has ended."""

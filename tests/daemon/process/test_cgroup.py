@@ -101,7 +101,7 @@ def test_a_predecessors_is_made_anew(cgroups: Cgroups) -> None:
     child = start(cgroup)
     direct = entered(Cgroup(cgroup.folder.parent), "sleep", "600")  # as an older roostd had its only child there
     wait_until(lambda: direct.pid in Cgroup(cgroup.folder.parent).direct(), "it is there")
-    assert [left.folder.name for left in cgroups.left()] == [SESSION]
+    assert [left.folder.name for left in cgroups.leftovers()] == [SESSION]
     assert cgroups.make(Tree(SESSION, "c-b"), Limits(), lambda: {"c-b"}).pids() == []
     assert (reap(child), direct.wait(10)) == (-9, -9)
     assert not cgroup.folder.exists()
@@ -126,7 +126,7 @@ async def test_nothing_starts_beside_what_does_not_end(
         dead.deaf()
         hung, dies = entered(cgroup, "cat", f"{dead.path}/data"), entered(cgroup, "sleep", "600")
         await until(lambda: dead.asked() == 1 and dies.pid in cgroup.pids())
-        assert await processes.end_left(ours) == [dies.pid]
+        assert await processes.end_leftovers(ours) == [dies.pid]
         for limits in (Limits(), Limits(nofile=100), Limits(cpu_max=1)):
             with pytest.raises(ProcessesLeft, match="look at what hangs") as caught:
                 await child(limits)
@@ -144,7 +144,7 @@ def entered(cgroup: Cgroup, *command: str) -> "subprocess.Popen[bytes]":
 def test_only_sessions_are_left_by_a_predecessor(cgroups: Cgroups) -> None:
     (cgroups.root / "daemon").mkdir()
     (cgroups.root / "s-other").mkdir()
-    assert cgroups.left() == []
+    assert cgroups.leftovers() == []
 
 
 def test_one_that_cannot_be_made_says_why(cgroups: Cgroups) -> None:

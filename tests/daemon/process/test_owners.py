@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from helpers.cgroups import scratch
-from helpers.children import ENV, SOCKET, WAITS, alive, line, python, spawn, until
+from helpers.children import BROOD, ENV, SOCKET, WAITS, alive, line, python, spawn, until
 from roost.daemon.process import clearing, look
 from roost.daemon.process import spawn as module
 from roost.daemon.process.cgroup import Cgroups, Found
@@ -20,23 +20,6 @@ from roost.daemon.process.usage import Usage
 from roost.protocol.errors import ProcessesLeft, TimedOut
 
 OWNER = "s-abcdefgh234567ab"
-BROOD = """
-import os, subprocess, sys
-plain = subprocess.Popen(["sleep", "600"])
-apart = subprocess.Popen(["sleep", "600"], start_new_session=True)
-reads, writes = os.pipe()
-if os.fork() == 0:
-    os.setsid()
-    pid = os.fork()
-    if pid:
-        os.write(writes, str(pid).encode())
-        os._exit(0)
-    os.execvp("sleep", ["sleep", "600"])
-os.wait()
-print(plain.pid, apart.pid, os.read(reads, 20).decode(), flush=True)
-sys.stdin.read()
-"""
-"""A plain grandchild, one in a session of its own, and one whose parents are gone."""
 
 
 @pytest.fixture(params=["cgroup", "no cgroup"])
@@ -50,7 +33,7 @@ def processes(request: pytest.FixtureRequest) -> Iterator[Processes]:
 
 async def brood(processes: Processes) -> tuple[Child, list[int]]:
     """A child, and the pids of all of its tree."""
-    child = await spawn(python(BROOD), processes=processes, session=OWNER)
+    child = await spawn(python(BROOD + "input()"), processes=processes, session=OWNER)
     return child, [child.pid, *map(int, (await line(child)).split())]
 
 

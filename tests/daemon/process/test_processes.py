@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from helpers.children import (
+    BROOD,
     ENV,
     SOCKET,
     WAITS,
@@ -34,23 +35,6 @@ from roost.daemon.process.processes import Processes
 from roost.daemon.process.reaper import strays
 from roost.daemon.process.trees import Census
 from roost.protocol.errors import ProcessesLeft
-
-BROOD = """
-import os, subprocess, sys, time
-plain = subprocess.Popen(["sleep", "600"])
-apart = subprocess.Popen(["sleep", "600"], start_new_session=True)
-reads, writes = os.pipe()
-if os.fork() == 0:
-    os.setsid()
-    pid = os.fork()
-    if pid:
-        os.write(writes, str(pid).encode())
-        os._exit(0)
-    os.execvp("sleep", ["sleep", "600"])
-os.wait()
-print(plain.pid, apart.pid, os.read(reads, 20).decode(), flush=True)
-"""
-"""A plain grandchild, one in a session of its own, and one whose parents are gone."""
 
 
 async def brood(code: str = "time.sleep(600)") -> list[int]:
