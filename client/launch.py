@@ -26,7 +26,7 @@ _LOG_BYTES = 4 * 1024 * 1024
 _INHERITED_BY_CHANCE = (
     # An agent that starts a daemon must not hand it the mark that its own daemon ends strays by,
     DAEMON_VARIABLE,
-    "ROOST_SESSION",
+    *("ROOST_SESSION", "ROOST_CHILD"),
     # and what systemd said to somebody else is not meant for roostd.
     *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "INVOCATION_ID"),
     *("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM"),

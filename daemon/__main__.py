@@ -20,7 +20,7 @@ from .app import serve
 from .current import Current
 from .log import Log
 from .memory import save_memory
-from .process.proc import DAEMON_MARK, SESSION_MARK
+from .process.proc import MARKS
 from .process.trees import DAEMON
 from .settings import Settings, at, load
 from .systemd import listen_socket
@@ -95,7 +95,7 @@ def _drop_marks() -> None:
 
     Others see the environment that ``exec`` was given. The pid stays, and with it what systemd has handed over.
     """
-    environ = {name: value for name, value in os.environb.items() if name + b"=" not in (SESSION_MARK, DAEMON_MARK)}
+    environ = {name: value for name, value in os.environb.items() if name + b"=" not in MARKS}
     if len(environ) < len(os.environb):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
 

@@ -24,11 +24,12 @@ from .process.processes import NO_CGROUPS, Processes
 from .server import Info, Rooms, Server, bind
 from .sessions import Supervisor
 from .sessions.janitor import Janitor
+from .sessions.launch import keeper_of
 from .sessions.problem import single
 from .sessions.records import Records
 from .sessions.shutdown import Shutdown
 from .store import Store, Tx
-from .succession import succeed
+from .succession import refuse_copy, succeed
 from .systemd import Notifier, watchdog_interval
 from .waiting.guard import guarded
 
@@ -73,9 +74,11 @@ def _served(app: "App", handed: socket.socket | None) -> int:
 
     Raises:
         DatabaseRefused: it cannot be served, and nothing of it is open any more.
+        DaemonRunning: it is a copy of a database that another daemon serves.
     """
     settings, place = app.settings, app.place
     store = Store.open(place.database, used=place.used)
+    trio.run(refuse_copy, place.database, keeper_of(place.state_directory, str(settings.daemon.socket)))
     place.mark_used()
     place.watch(place.database, place.wal)
     # Whoever else may connect is told apart by SO_PEERCRED, not by the file's mode.
@@ -139,13 +142,13 @@ class App:
             supervisor = Supervisor(self.settings, store, processes)
             owned = supervisor.registry.owned
             server = self._server(supervisor, store, reload=lambda: owned(lambda: self.reload(store)))
-            left = await succeed(store, processes)
-            for session, pids in left.sessions.items():
-                supervisor.left.enter(session, pids)
+            leftovers = await succeed(store, processes, supervisor.launches.keeper)
+            for session, pids in leftovers.stuck.items():
+                supervisor.leftovers.enter(session, pids)
             await nursery.start(processes.run)
             await nursery.start(supervisor.run)
-            for session in left.sessions:
-                nursery.start_soon(guarded, f"end of {session}", supervisor.left.outlast, session, left.roots)
+            for session in leftovers.stuck:
+                nursery.start_soon(guarded, f"end of {session}", supervisor.leftovers.outlast, session, leftovers.roots)
             await nursery.start(server.serve, listener)
             nursery.start_soon(guarded, "sweepers", Janitor(supervisor).run)
             watching = self._watch(store)

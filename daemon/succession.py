@@ -1,45 +1,76 @@
-"""What dead roostds left in the state directory of this one: ended, and what they cut off is said."""
+"""Taking over from dead roostds: what they left is ended, and what they cut off is said. A copy is refused."""
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
-import trio
-
 from .. import __version__
-from ..protocol.errors import DatabaseRefused, OutcomeUnknown, RoostError, StorageFailed, StorageGone
-from .process import proc
-from .process.leftovers import Leftovers, end_leftovers
+from ..protocol.errors import (
+    DaemonRunning,
+    DatabaseRefused,
+    OutcomeUnknown,
+    RoostError,
+    StorageFailed,
+    StorageGone,
+)
+from .process import leftovers, proc
 from .process.proc import Identity
 from .process.processes import Processes
 from .process.trees import Root
 from .server import listened_on
 from .store import Store, Tx, children, reads, recovery
 from .store.children import Child, Keeper
+from .store.database import connect
+from .waiting.deadline import in_thread
 
 log = logging.getLogger(__name__)
 
 ASKING = 5.0
-"""Seconds that a former socket has to tell whether somebody listens there; it may be on a mount that hangs."""
+"""Seconds that a former socket has to tell whether a daemon listens there; it may be on a mount that hangs."""
 
 
-class Remaining(NamedTuple):
-    """Session → pids that do not end, and the children of the dead roostds."""
+class Leftovers(NamedTuple):
+    """The leftovers that do not end: their pids by owner, and the children that the dead roostds had recorded."""
 
-    sessions: dict[str, list[int]]
+    stuck: dict[str, list[int]]
     roots: list[Root]
 
 
-async def succeed(store: Store, processes: Processes) -> Remaining:
+async def refuse_copy(database: Path, mine: Keeper) -> None:
+    """Check that the database is no copy of a database that another roostd serves.
+
+    Both would run what is queued, and each would take the other's processes for its own leftovers.
+
+    Raises:
+        DaemonRunning: names that roostd.
+    """
+    with closing(connect(database, "ro")) as conn:
+        keeper = children.keeper(conn)
+    # The lock says enough of a roostd that had this very directory.
+    if keeper is None or keeper.directory == mine.directory or keeper.pid == mine.pid:
+        return
+    lives = keeper.boot_id == mine.boot_id and proc.lives(keeper.pid, keeper.start_time)
+    if lives or (keeper.socket != mine.socket and await _taken(keeper.socket, silent=False)):
+        name = f"roostd (pid {keeper.pid})" if lives else "a roostd"
+        text = f"{database} is a copy of a database that {name} serves at {keeper.socket}; stop that one first"
+        raise DaemonRunning(text, pid=keeper.pid if lives else None, path=str(database), socket=keeper.socket)
+
+
+async def succeed(store: Store, processes: Processes, mine: Keeper) -> Leftovers:
     """End what dead roostds left, then say which turns they cut off; before the first request is served.
 
-    Returns what does not end although it was killed.
+    Args:
+        mine: this daemon; it is recorded as the keeper of the database.
+
+    Returns the leftovers that do not end although they were killed.
     """
-    left = await store.read(children.recorded)
+    recorded = await store.read(children.recorded)
     last = await store.read(reads.last_event_at)
     lived = None if last is None else proc.ticks(last)
-    roots = [Root(child.session, Identity(*child[1:]), lived) for child in left]
+    roots = [Root(child.owner, child.leaf, Identity(*child[2:]), lived) for child in recorded]
     ended, stuck = await _end(store, processes, roots)
     interrupted: list[str] = []
     for session_id in {*await store.read(recovery.unfinished), *stuck}:
@@ -51,68 +82,53 @@ async def succeed(store: Store, processes: Processes) -> Remaining:
             log.error("session %s: what was cut off in it cannot be settled: %s", session_id, exc)
     data = {"pid": os.getpid(), "version": __version__, "interrupted": interrupted, "ended": ended}
     try:
-        await store.write(_started(left, stuck, data))
+        await store.write(_started(recorded, stuck, mine, data))
     except (StorageFailed, OutcomeUnknown) as exc:
         log.error("that roostd has started is not on disk: %s", exc)
     if interrupted or ended:
         log.warning("recovered: %d turns interrupted, %d processes ended", len(interrupted), len(ended))
-    return Remaining(stuck, roots)
+    return Leftovers(stuck, roots)
 
 
-async def _end(store: Store, processes: Processes, roots: list[Root]) -> Leftovers:
-    """End what the dead left, and nothing of a roostd that lives: our database may be a copy of its own."""
-    before = [keeper for keeper in await store.read(children.keepers) if keeper.boot_id == proc.boot_id()]
-    former = {keeper.socket for keeper in before} - {processes.socket}
-    taken = await _taken(former)
-    living = [keeper.pid for keeper in before if _lives(keeper)]
+async def _end(store: Store, processes: Processes, roots: list[Root]) -> leftovers.Leftovers:
+    """End the leftovers of the daemon that last served this database, at whatever socket it listened."""
+    former = await store.read(children.keeper)
+    sockets = {processes.socket}
+    # The marks of a socket where another daemon listens now are that one's.
+    if former is not None and former.socket not in sockets and not await _taken(former.socket, silent=True):
+        sockets.add(former.socket)
 
     async def ours(ids: list[str]) -> set[str]:
         return await store.read(lambda conn: children.known(conn, ids)) if ids else set()
 
-    ended, stuck = await end_leftovers(
-        roots,
-        sockets=frozenset({processes.socket, *former} - taken),
-        ours=ours,
-        keepers=[(keeper.pid, keeper.start_time) for keeper in before],
-    )
-    if living or taken:
-        text = "another roostd may have the same sessions (pids %s, sockets %s); its processes are left alone"
-        log.warning(text, living, sorted(taken))
-    else:
-        ended += await processes.end_left(ours)
-    return Leftovers(ended, stuck)
+    ended, stuck = await leftovers.end_leftovers(roots, sockets=frozenset(sockets), ours=ours)
+    return leftovers.Leftovers(ended + await processes.end_leftovers(ours), stuck)
 
 
-def _lives(keeper: Keeper) -> bool:
-    return keeper.pid != os.getpid() and proc.lives(keeper.pid, keeper.start_time)
+async def _taken(socket: str, *, silent: bool) -> bool:
+    """Whether a daemon listens there; ``silent`` if that is not found out in time."""
 
+    def late() -> bool:
+        log.error("whether a daemon listens on %s was not found out within %g s; look at the mount", socket, ASKING)
+        return silent
 
-async def _taken(sockets: Collection[str]) -> set[str]:
-    """Those on which somebody listens: what bears their mark now is his.
-
-    The original of our database may have been started again since the copy was made, so that its pid tells nothing.
-    """
-    if not sockets:
-        return set()
-    with trio.move_on_after(ASKING):
-        return await trio.to_thread.run_sync(lambda: {*filter(listened_on, sockets)}, abandon_on_cancel=True)
-    log.error("whether somebody listens on %s was not found out within %g s; look at the mount", sockets, ASKING)
-    return set(sockets)
+    return await in_thread(lambda: listened_on(socket), within=ASKING, otherwise=late)
 
 
 def _recovery(session_id: str, idle: bool) -> Callable[[Tx], list[str]]:
     return lambda tx: recovery.recover(tx, session_id, idle=idle)
 
 
-def _started(left: list[Child], stuck: dict[str, list[int]], data: Mapping[str, object]) -> Callable[[Tx], None]:
+def _started(
+    recorded: list[Child], stuck: dict[str, list[int]], mine: Keeper, data: Mapping[str, object]
+) -> Callable[[Tx], None]:
     def started(tx: Tx) -> None:
-        for child in left:
-            if child.session not in stuck:  # else the next start looks for it again
-                children.ended(tx, child.session, child.pid)
-        if not stuck:
-            children.forget_keepers(tx)
-        for session, pids in stuck.items():
-            tx.emit(session, "session.processes_left", {"pids": pids})
+        children.keeps(tx, mine)
+        for child in recorded:
+            if child.owner not in stuck:  # else the next start looks for it again
+                children.ended(tx, child.owner, child.leaf, child.pid)
+        for owner, pids in stuck.items():
+            tx.emit(owner, "session.processes_left", {"pids": pids})
         tx.emit("", "daemon.started", data)
 
     return started

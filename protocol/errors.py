@@ -345,7 +345,7 @@ class StateDirectoryUnusable(RoostError):
 
 
 class DaemonRunning(RoostError):
-    """Another daemon holds the lock of this state directory."""
+    """Another daemon holds the lock of this state directory, or serves the database that this is a copy of."""
 
     name = "daemon_running"
     code = 502

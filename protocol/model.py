@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-def new_id(kind: Literal["s", "t", "i", "e"]) -> str:
+def new_id(kind: Literal["s", "t", "i", "e", "c"]) -> str:
     """An id: the letter of its kind (``s`` session, ``t`` turn, ``i`` item) and 80 random bits in base32."""
     return f"{kind}-{b32encode(secrets.token_bytes(10)).decode().lower()}"
 
@@ -261,9 +261,12 @@ class Check(Noun):
 
 
 class ProcessStats(Noun):
-    """A session's child and all that it started; or the daemon itself, which has no session."""
+    """A child and all that it started; or the daemon itself, which is told first.
 
-    session: str | None
+    A session that has several children has an entry for each of them.
+    """
+
+    session: str | None = Field(description="null: the daemon itself, or a child of no session")
     pid: int = Field(description="the child's")
     pids: list[int] = Field(description="of all of them, the child's first; at most 64")
     processes: int = Field(description="how many they are")

@@ -21,12 +21,14 @@ def run(invocation: Invocation) -> int:
             wanted[result["session"]["id"]] = result["session"]["name"]
 
         status = invocation.each(named, "session.get", CALL_SECONDS, found)
-    used: dict[str | None, Record] = {one["session"]: one for one in invocation.call("daemon.stats")["processes"]}
+    used: dict[str | None, list[Record]] = {}
+    for one in invocation.call("daemon.stats")["processes"]:
+        used.setdefault(one["session"], []).append(one)  # a session may have several children
     if not named:
         wanted[None] = None
         if len(used) > 1:  # a daemon whose database is refused has no sessions, and cannot list them
             wanted |= {one["id"]: one["name"] for one in invocation.pages("session.list", "sessions")}
-    _print(invocation, [{**used[known], "name": name} for known, name in wanted.items() if known in used])
+    _print(invocation, [{**one, "name": name} for known, name in wanted.items() for one in used.get(known, [])])
     for known in wanted if named else ():
         if known not in used:
             invocation.writer.advise(f"session {wanted[known] or known} has no child now")

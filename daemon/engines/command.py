@@ -72,7 +72,7 @@ class CommandEngine:
         stderr = Tail(self._launch.keeper())
         prompt = turn.input.encode() if self._by_stdin else b""
         try:
-            await self._listener.spawned(child.identity)
+            await self._listener.spawned(child.root)
             with self._attending:
                 await child.until_drained(lambda: self._attend(child, stderr, prompt))
                 await child.wait()

@@ -13,8 +13,8 @@ from ...protocol.model import Limits, Problem, Session, Turn, TurnState
 from ...protocol.worker import MOST_FAILURE, shortened
 from ..core.said import Change
 from ..process import launcher
-from ..process.proc import Identity
 from ..process.spawn import Child
+from ..process.trees import Root
 from ..settings import EngineSettings, Settings
 from .stderr import Keep, StderrFiles
 
@@ -92,13 +92,13 @@ class Listener(Protocol):
         """
         ...
 
-    async def spawned(self, identity: Identity) -> None:
+    async def spawned(self, root: Root) -> None:
         """A child was started; returns when that is on disk."""
 
     async def stuck(self, error: RoostError) -> None:
         """Something of that child's tree does not end although it was killed. Never raises."""
 
-    async def ended_child(self, identity: Identity) -> None:
+    async def ended_child(self, root: Root) -> None:
         """That child and its whole tree are gone. Never raises."""
 
 
@@ -172,7 +172,7 @@ async def part(child: Child, listener: Listener, term_grace: float) -> None:
             except STUCK as exc:
                 log.error("%s", exc)  # the next daemon finds it recorded
             else:
-                await listener.ended_child(child.identity)
+                await listener.ended_child(child.root)
 
 
 async def _end(child: Child, listener: Listener, term_grace: float) -> None:

@@ -73,7 +73,7 @@ class WorkerEngine:
             child = self._child = await self._spawned()
             try:
                 if not self._asked_to_end:
-                    await self._listener.spawned(child.identity)
+                    await self._listener.spawned(child.root)
                     await self._attended(child, ready)
             finally:
                 await self._part(child)

@@ -1,6 +1,7 @@
-"""A cgroup for each session below the one that was delegated to this daemon: its limits, and a sure end.
+"""A cgroup for each owner below the one that was delegated to this daemon, and in it a leaf for each of its children.
 
-All of it blocks, for a millisecond if the kernel is well. What the kernel refuses is a LimitUnenforceable.
+The owner's cgroup has the limits, so that they hold for all its children together; a child enters its leaf, so that it
+ends alone. All of it blocks, for a millisecond if the kernel is well. What the kernel refuses is a LimitUnenforceable.
 """
 
 import logging
@@ -9,28 +10,33 @@ import resource
 import select
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ...protocol.errors import LimitUnenforceable, ProcessesLeft
 from ...protocol.model import Limits
-from . import delegation
+from . import delegation, proc
 from .launcher import launcher
+from .proc import Tree
 
 log = logging.getLogger(__name__)
 
 PREDECESSOR = 5.0
-"""Seconds that what is left in a session's cgroup has to die before the cgroup is made anew."""
+"""Seconds that leftovers in an owner's cgroup have to die before a child may enter it."""
+MOMENT = 0.05
+"""Seconds that killed processes of a cgroup have to die before other processes are looked for."""
+TRIES = 100
+"""Attempts to make a leaf while the owner's last child before takes the owner's cgroup away."""
 PERIOD = 100_000
 """Microseconds in which ``cpu_max`` is shared out; the kernel takes no share below a hundredth."""
 MOST_PIDS = 4_194_304
-"""The kernel knows no more, and takes no larger limit."""
+"""The kernel's largest number of processes; it takes no larger limit."""
 
 
 class Cgroup:
-    """One session's cgroup. What is in it stays in it, whatever it does to its session, group and environment."""
+    """One cgroup. A process in it stays in it, whatever it does to its session, group and environment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,16 +48,33 @@ class Cgroup:
         with _ours(self.folder), suppress(FileNotFoundError):
             (self.folder / "cgroup.kill").write_text("1")
 
+    def kill_direct(self) -> None:
+        """SIGKILL to the processes that are in it and in no cgroup below it."""
+        for pid in self.direct():
+            if found := proc.stat(pid):
+                proc.kill(found)
+
+    def direct(self) -> list[int]:
+        """The pids of the processes that are in it and in no cgroup below it."""
+        try:
+            return list(map(int, Path(self.procs_path).read_text().split()))
+        except OSError:  # removed meanwhile, or threaded: then its processes stand in the cgroup above
+            return []
+
     def pids(self) -> list[int]:
-        """Those in it and in the cgroups that they made below it."""
-        found: set[int] = set()
-        for folder, _, _ in os.walk(self.folder):
-            with suppress(OSError):  # removed meanwhile, or threaded: then they stand in the one above
-                found.update(map(int, Path(folder, "cgroup.procs").read_text().split()))
-        return sorted(found)
+        """The pids of all processes in it, and in the cgroups that they made below it."""
+        folders = [Path(folder) for folder, _, _ in os.walk(self.folder)]
+        return sorted({pid for folder in folders for pid in Cgroup(folder).direct()})
+
+    def below(self) -> "list[Cgroup]":
+        """The cgroups in it."""
+        try:
+            return [Cgroup(path) for path in sorted(self.folder.iterdir()) if path.is_dir()]
+        except OSError:
+            return []
 
     def wait_empty(self, seconds: float) -> bool:
-        """Wait until no process is in it. False: after that many seconds there still was one."""
+        """Wait until no process is in it. False: after that many seconds a process still was in it."""
         deadline = time.monotonic() + seconds
         poll = select.poll()
         try:
@@ -66,15 +89,17 @@ class Cgroup:
         return True
 
     def oom_kills(self) -> int:
-        """How many of its processes the kernel has killed because its memory limit was reached."""
+        """The number of its processes that the kernel has killed because a limit of memory was reached."""
+        # A leaf has no count of its own where the controller could not be handed down to it.
+        counting = self if (self.folder / "memory.events").exists() else Cgroup(self.folder.parent)
         try:
-            counts = dict(line.split() for line in (self.folder / "memory.events").read_text().splitlines())
+            lines = (counting.folder / "memory.events").read_text().splitlines() if self.folder.exists() else []
         except OSError:
-            return 0  # it has no limit of memory, or is gone
-        return int(counts.get("oom_kill", 0))
+            return 0  # it has no limit of memory
+        return int(dict(line.split() for line in lines).get("oom_kill", 0))
 
     def remove(self) -> bool:
-        """Take it away, and those below it. False: a process is in one of them."""
+        """Take it away, and the cgroups below it. False: a process is in one of them."""
         try:
             for folder, _, _ in os.walk(self.folder, topdown=False):
                 with suppress(FileNotFoundError):
@@ -84,79 +109,132 @@ class Cgroup:
         return True
 
     def end(self, seconds: float) -> bool:
-        """Kill all that is in it and take it away. False: after that many seconds something still was in it."""
+        """Kill all that is in it and take it away. False: after that many seconds a process still was in it."""
         self.kill()
         return self.wait_empty(seconds) and self.remove()
 
 
 class Cgroups:
-    """Makes the sessions' cgroups.
+    """Makes the cgroups of owners, and the leaves of their children.
 
     Attributes:
-        enforceable: the names of the limits that a session can have here.
+        enforceable: the names of the limits that an owner can have here.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.enforceable = frozenset(delegation.CONTROLLERS[name] for name in delegation.enabled(root)) | {"nofile"}
 
-    def make(self, session_id: str, limits: Limits) -> Cgroup:
-        """The session's cgroup, new and empty, with those of ``limits`` that are enforceable.
+    def make(self, tree: Tree, limits: Limits, used: Callable[[], Collection[str]]) -> Cgroup:
+        """A child's leaf, new and empty; its owner has the enforceable ones of ``limits`` from now on.
+
+        Args:
+            used: the names of the owner's leaves that have a child, or are about to; this one is among them.
 
         Raises:
             LimitUnenforceable: the kernel refuses it.
-            ProcessesLeft: what a predecessor left in it does not end.
+            ProcessesLeft: leftovers of a dead roostd in the owner's cgroup do not end.
         """
-        cgroup = Cgroup(self.root / session_id)
-        with _ours(cgroup.folder):
-            emptied = not cgroup.folder.exists() or cgroup.remove() or cgroup.end(PREDECESSOR)
-            if not emptied and (pids := cgroup.pids()):
-                text = f"processes {pids[:10]} in the cgroup of session {session_id} do not end; look at what hangs"
-                raise ProcessesLeft(text, session=session_id, pids=pids[:100], cgroup=str(cgroup.folder))
-            cgroup.folder.mkdir()
+        owner = Cgroup(self.root / tree.owner)
+        leaf = Cgroup(owner.folder / tree.leaf)
+        with _ours(owner.folder):
+            self._emptied(tree.owner, used)
+            _made(leaf.folder)
             try:
-                self._limit(cgroup.folder, limits)
+                self._limit(owner.folder, limits)
             except BaseException:
-                cgroup.remove()
+                self.remove(tree)
                 raise
-        return cgroup
+        return leaf
+
+    def remove(self, tree: Tree) -> None:
+        """Take a child's leaf away, and with the last leaf the owner's cgroup."""
+        if Cgroup(self.root / tree.owner / tree.leaf).remove():
+            with suppress(OSError):  # another child's leaf is in it
+                os.rmdir(self.root / tree.owner)
+
+    def kill_rest(self, owner: str, used: Callable[[], Collection[str]]) -> list[int]:
+        """Kill all that an owner's cgroup holds outside of its used leaves; the pids of what has not ended by then.
+
+        Args:
+            used: see :meth:`make`; asked after the leaves were listed, so that no new one is taken for a leftover.
+        """
+        mine = Cgroup(self.root / owner)
+        below = mine.below()
+        spared = used()
+        rest = [cgroup for cgroup in below if cgroup.folder.name not in spared]
+        for cgroup in rest:
+            cgroup.kill()
+        mine.kill_direct()
+        for cgroup in rest:
+            if cgroup.wait_empty(MOMENT):
+                cgroup.remove()
+        return sorted({*mine.direct(), *(pid for cgroup in rest for pid in cgroup.pids())})
+
+    def leftovers(self) -> list[Cgroup]:
+        """The owners' cgroups that are there: of a dead predecessor, or of another daemon in the same place."""
+        with _ours(self.root):
+            return [Cgroup(path) for path in sorted(self.root.iterdir()) if delegation.is_owner(path)]
+
+    def _emptied(self, owner: str, used: Callable[[], Collection[str]]) -> None:
+        """End what a dead roostd left in the cgroup of an owner that has no other child."""
+        deadline = time.monotonic() + PREDECESSOR
+        while len(used()) <= 1 and (self.root / owner).exists() and (pids := self.kill_rest(owner, used)):
+            if time.monotonic() > deadline:
+                text = f"processes {pids[:10]} in the cgroup of {owner} do not end; look at what hangs"
+                folder = str(self.root / owner)
+                raise ProcessesLeft(text, session=owner, pids=pids[:100], cgroup=folder)
+            time.sleep(MOMENT / 5)
 
     def _limit(self, folder: Path, limits: Limits) -> None:
         for name, written in _files(limits).items():
             if name in self.enforceable:
                 for file, value in written.items():
-                    if file != "memory.swap.max" or (folder / file).exists():
+                    # Without a limit nothing is written but where an earlier child may have had one.
+                    if (folder / file).exists() or (value != NONE and file != "memory.swap.max"):
                         (folder / file).write_text(value)
+        if "memory_max" in self.enforceable:
+            with suppress(OSError):  # a process is in the owner's own: then its kills are counted for all children
+                (folder / "cgroup.subtree_control").write_text("+memory")
 
-    def left(self) -> list[Cgroup]:
-        """Cgroups of sessions that are there already: of a dead predecessor, or of another daemon in the same place."""
-        with _ours(self.root):
-            return [Cgroup(path) for path in sorted(self.root.iterdir()) if delegation.is_session(path)]
+
+def _made(leaf: Path) -> None:
+    """Make a leaf, and its owner's cgroup if that is missing: another child's end may just be taking that away."""
+    for _ in range(TRIES):
+        leaf.parent.mkdir(exist_ok=True)
+        try:
+            return leaf.mkdir()
+        except FileNotFoundError:
+            continue
+    leaf.mkdir()
+
+
+NONE = "max"
+"""The kernel's word for no limit."""
 
 
 def _files(limits: Limits) -> dict[str, dict[str, str]]:
-    """What is written where for each limit that is set."""
-    files: dict[str, dict[str, str]] = {}
-    if limits.memory_max is not None:
-        # Without its swap a limit of memory would only make the disk busy. The kernel chooses whom it kills, mostly
-        # the greediest command (no memory.oom.group): an agent can go on from there, a session killed whole cannot.
-        files["memory_max"] = {"memory.max": str(limits.memory_max), "memory.swap.max": "0"}
-    if limits.pids_max is not None:
-        files["pids_max"] = {"pids.max": str(min(limits.pids_max, MOST_PIDS))}
-    if limits.cpu_max is not None:
-        share = min(max(limits.cpu_max, 0.01), 100_000)
-        files["cpu_max"] = {"cpu.max": f"{round(share * PERIOD)} {PERIOD}"}
-    return files
+    """The text for each file of each limit."""
+    # Without its swap a limit of memory would only make the disk busy. The kernel chooses the process to kill, mostly
+    # the greediest command (no memory.oom.group): an agent can go on from there, a session killed whole cannot.
+    memory = NONE if limits.memory_max is None else str(limits.memory_max)
+    pids = NONE if limits.pids_max is None else str(min(limits.pids_max, MOST_PIDS))
+    share = None if limits.cpu_max is None else min(max(limits.cpu_max, 0.01), 100_000)
+    return {
+        "memory_max": {"memory.max": memory, "memory.swap.max": NONE if limits.memory_max is None else "0"},
+        "pids_max": {"pids.max": pids},
+        "cpu_max": {"cpu.max": NONE if share is None else f"{round(share * PERIOD)} {PERIOD}"},
+    }
 
 
 def lowered(nofile: int | None) -> int | None:
-    """The limit of descriptors that a child can be given: nobody may have more than this daemon may."""
+    """The limit of descriptors that a child can be given: it may have no more than this daemon may."""
     hardest = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return nofile if nofile is None or hardest == resource.RLIM_INFINITY else min(nofile, hardest)
 
 
 class Found(NamedTuple):
-    """What there is. ``message``: where, and what is missing why; without cgroups, why not."""
+    """The cgroups that there are. ``message``: where, and what is missing why; without cgroups, why there are none."""
 
     cgroups: Cgroups | None
     message: str
@@ -165,11 +243,11 @@ class Found(NamedTuple):
 def find(setting: str) -> Found:
     """The cgroups that this daemon may make, as ``daemon.cgroup`` says: ``"auto"``, ``"off"``, or a folder.
 
-    It may move this process: out of the cgroup of a session whose agent started it, and into a leaf of its own.
+    It may move this process: out of the cgroup of the session whose agent started it, and into one of its own.
     """
     try:
         with _ours(Path(setting if setting.startswith("/") else "/sys/fs/cgroup")):
-            here = delegation.leave_session(delegation.own())
+            here = delegation.leave_owner(delegation.own())
             if setting == "off":
                 return Found(None, 'daemon.cgroup is "off"; set it to "auto" to have limits enforced')
             root = delegation.delegated(here) if setting == "auto" else delegation.named(setting)

@@ -10,8 +10,8 @@ from ...protocol.errors import LimitUnenforceable
 CONTROLLERS = {"memory": "memory_max", "pids": "pids_max", "cpu": "cpu_max"}
 """The kernel's controllers, and the limit that each enforces."""
 LEAF = "daemon"
-"""The daemon's own cgroup: one that hands controllers down may hold no process itself."""
-_SESSION = re.compile(r"s-[a-z2-7]{16}")
+"""The name of the daemon's own cgroup: a cgroup that hands controllers down may hold no process itself."""
+_OWNER = re.compile(r"[smh]-[a-z2-7]{16}")
 
 
 class Mount(NamedTuple):
@@ -54,36 +54,45 @@ def own() -> Path:
     return found
 
 
-def is_session(cgroup: Path) -> bool:
-    """It bears the id of a session."""
-    return _SESSION.fullmatch(cgroup.name) is not None
+def is_owner(cgroup: Path) -> bool:
+    """Whether it bears the id of a session, a tool server or a hook."""
+    return _OWNER.fullmatch(cgroup.name) is not None
 
 
-def leave_session(here: Path) -> Path:
-    """A daemon that an agent started is no part of that agent's session and must not end with it; its new cgroup."""
-    if not is_session(here):
+def leave_owner(here: Path) -> Path:
+    """The cgroup of this daemon, after it has left that of a session if it was in one, or in a leaf of one.
+
+    A daemon that an agent started is no part of that agent's session and must not end with it.
+
+    Raises:
+        LimitUnenforceable: it cannot be left.
+    """
+    owner = next(filter(is_owner, (here, *here.parents)), None)
+    if owner is None:
         return here
-    leaf = here.parent / LEAF
+    leaf = owner.parent / LEAF
     try:
         leaf.mkdir(exist_ok=True)
         (leaf / "cgroup.procs").write_text(str(os.getpid()))
     except OSError as exc:
-        raise _refused(f"{here} is a session's, and it cannot be left: {exc.strerror}") from exc
+        raise _refused(
+            f"{owner} is that of a session, a tool server or a hook, and cannot be left: {exc.strerror}"
+        ) from exc
     return leaf
 
 
 def delegated(here: Path) -> Path:
-    """``here``, if it was given to this daemon, by systemd or by being its user's.
+    """``here``, if it was given to this daemon, by systemd or because it belongs to the daemon's user.
 
     Raises:
-        LimitUnenforceable: it was not.
+        LimitUnenforceable: it was not given to this daemon.
     """
     for mark in ("user.delegate", "trusted.delegate"):
         try:
             if os.getxattr(here, mark) == b"1":
                 return here
         except OSError:
-            continue  # an old kernel, not marked, or not ours to read
+            continue  # an old kernel, not marked, or not to be read
     mine = os.geteuid() and here.stat().st_uid == os.geteuid()
     if not (mine and os.access(here, os.W_OK) and os.access(here / "cgroup.procs", os.W_OK)):
         raise _refused(
@@ -97,7 +106,7 @@ def named(setting: str) -> Path:
     """The cgroup that ``daemon.cgroup`` names, made if only its last part is missing.
 
     Raises:
-        LimitUnenforceable: it is none, or cannot be made.
+        LimitUnenforceable: it is no cgroup, or cannot be made.
     """
     path = Path(setting)
     try:
@@ -110,7 +119,7 @@ def named(setting: str) -> Path:
 
 
 def hand_down(root: Path, here: Path) -> str:
-    """Enable in ``root`` the controllers that there are, for the cgroups below it; why some are missing, if so.
+    """Enable in ``root`` its controllers for the cgroups below it; the reason why some are missing, or nothing.
 
     The daemon moves itself into its leaf first. Other processes in ``root`` are a reason to go without.
     """

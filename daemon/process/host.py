@@ -1,4 +1,4 @@
-"""What this host can do for sessions and what it cannot: looked at once, when the daemon starts."""
+"""The abilities of this host: looked at once, when the daemon starts."""
 
 import resource
 
@@ -6,15 +6,15 @@ from ...protocol.model import Check, Limits
 from .cgroup import Found
 
 PER_SESSION = 6
-"""Descriptors that a live session takes: three pipes, a pidfd, and what its files take now and then."""
+"""Descriptors that a live session takes: three pipes, a pidfd, and now and then its files."""
 
 
 def checks(found: Found, *, sessions: int, clients: int) -> list[Check]:
-    """How each limit is enforced or why not, what may escape an end, and whether there are descriptors for all.
+    """How each limit is enforced or why not, which processes may escape, and whether there are descriptors for all.
 
     Args:
-        sessions: how many may be live; 0: there is no limit, and 256 are taken as many.
-        clients: how many may be connected.
+        sessions: the number that may be live; 0: there is no limit, and 256 are taken as many.
+        clients: the number that may be connected.
     """
     there = found.cgroups is not None
     enforceable = found.cgroups.enforceable if found.cgroups else frozenset({"nofile"})

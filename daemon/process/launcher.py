@@ -1,7 +1,7 @@
-"""What a child is before it is its program: a line of shell that enters a cgroup and lowers a limit, then execs.
+"""The launcher, which a child is before it is its program: a line of shell that enters a cgroup, then execs.
 
-It keeps the pid and the arguments, and the program never runs outside its cgroup. A launcher that cannot do its part
-ends with exit status 125 and a line on stderr that begins with ``roost: this child cannot``; see :func:`refusal`.
+The pid and the arguments stay, and the program never runs outside its cgroup. A launcher that cannot do its part ends
+with exit status 125 and a line on stderr that begins with ``roost: this child cannot``; see :func:`refusal`.
 """
 
 import errno
@@ -46,7 +46,7 @@ def launcher(
 
     Args:
         cgroup_procs: the cgroup's file ``cgroup.procs``.
-        names: of the variables that the child has. Some a shell would lose: then it is a Python, which takes 10 ms.
+        names: of the variables that the child has. Where a shell would lose one, the launcher is a Python: 10 ms.
     """
     if cgroup_procs is None and nofile is None:
         return list(command)
@@ -58,13 +58,13 @@ def launcher(
 
 
 def refusal(returncode: int | None, stderr: str) -> str | None:
-    """Why the launcher could not do its part; None: it did, and the exit status is the program's own."""
+    """The reason why the launcher could not do its part; None: it did, and the exit status is the program's own."""
     said = _SAID.search(stderr) if returncode == STATUS else None
     return said[1] if said else None
 
 
 def resolved(program: str, cwd: str, env: Mapping[str, str]) -> str:
-    """The path of what an exec of ``program`` in ``cwd`` finds: a shell would not say in which way it fails.
+    """The path that an exec of ``program`` in ``cwd`` finds: a shell would not say in which way the exec fails.
 
     Raises:
         FileNotFoundError, PermissionError: as that exec does; also when the interpreter of a script is missing.
@@ -74,14 +74,14 @@ def resolved(program: str, cwd: str, env: Mapping[str, str]) -> str:
     usable = next((path for path in found if os.access(path, os.X_OK)), None)
     if usable is None:
         code = errno.EACCES if found else errno.ENOENT
-        raise OSError(code, os.strerror(code), program)  # of this come the two classes
+        raise OSError(code, os.strerror(code), program)  # the class follows from the code
     if (interpreter := _interpreter(usable)) and not os.path.exists(interpreter):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), usable)
     return usable
 
 
 def _interpreter(path: str) -> str | None:
-    """The program that a script names in its first line; None: it is no script, or not to be read."""
+    """The program that a script names in its first line; None: the file is no script, or may not be read."""
     try:
         with open(path, "rb") as file:
             line = file.read(256).partition(b"\n")[0]

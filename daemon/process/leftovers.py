@@ -1,7 +1,7 @@
-"""What a dead predecessor left running: waited for, then ended, before anything new starts."""
+"""The leftovers of dead roostds: waited for, then ended, before anything new starts."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import trio
@@ -13,16 +13,16 @@ from .trees import Root
 LOOK = 0.02
 """Seconds between two looks at /proc."""
 LAST_PATIENCE = 10.0
-"""Seconds for which the killed are waited for: one that hangs in a dead file system may never go."""
+"""Seconds for which killed processes are waited for: a process that hangs in a dead file system may never go."""
 
 log = logging.getLogger(__name__)
 
 
 class Leftovers(NamedTuple):
-    """Pids. ``left``: those that do not end although they were killed, by session."""
+    """Pids. ``stuck``: of the processes that do not end although they were killed, by owner."""
 
     ended: list[int]
-    left: dict[str, list[int]]
+    stuck: dict[str, list[int]]
 
 
 async def end_leftovers(
@@ -30,32 +30,30 @@ async def end_leftovers(
     *,
     sockets: frozenset[str],
     ours: Callable[[list[str]], Awaitable[set[str]]],
-    keepers: Collection[tuple[int, int]] = (),
     patience: float = 2.0,
 ) -> Leftovers:
     """Wait ``patience`` seconds for a dead daemon's children to go by themselves, then kill all that they left.
 
-    Theirs is each recorded process, what bears the mark of one of our sessions, and the trees of both: a pid alone
-    proves nothing. This process and its ancestors are spared, other roostd with all that is theirs, and log-in shells
-    with what somebody runs in them. It looks again until a full look finds none.
+    Leftovers are the recorded children, the processes that bear the mark of an owner in our store, and the trees of
+    both: a pid alone proves nothing. This process and its ancestors are spared, other roostd with all that is theirs,
+    and log-in shells with all that people run in them. It looks again until a full look finds none.
 
     Args:
-        sockets: where the dead daemon may have listened. ours: those of these session ids that are in our store.
-        keepers: pid and start time of those who recorded it: one that lives has its children still.
+        sockets: where the dead daemon may have listened. ours: which of these owners are in our store.
     """
     roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
     doomed: set[str] = set()
 
-    looker = Looker(lambda: roots, sockets, lambda found: found.of(tuple(doomed)), spare_people=True, keepers=keepers)
+    looker = Looker(lambda: roots, sockets, lambda found: found.of(tuple(doomed)), spare_people=True)
     search = Search()
     killed: set[int] = set()
-    known = {root.session for root in roots}
+    known = {root.owner for root in roots}
     begin = killing = trio.current_time()
     while True:
         found = await looker.look()
-        known |= await ours([session for session in found.members if session not in known])
-        left = {session: [p.pid for p in members] for session, members in found.members.items() if session in known}
-        killed |= {pid for session in doomed for pid in left.get(session, [])}
+        known |= await ours([owner for owner in found.members if owner not in known])
+        left = {owner: [process.pid for process in found.of([owner])] for owner in found.members if owner in known}
+        killed |= {pid for owner in doomed for pid in left.get(owner, [])}
         now = trio.current_time()
         if search.over(left, whole=found.whole) or (left and doomed and now - killing >= LAST_PATIENCE):
             break

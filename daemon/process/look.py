@@ -1,4 +1,4 @@
-"""A full look at /proc, shared by all who want one, and never waited for longer than it may take."""
+"""A full look at /proc, shared by all tasks that want one, and never waited for longer than it may take."""
 
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -14,26 +14,24 @@ from .trees import Census, Root, census
 DEADLINE = 5.0
 """Seconds without a step, after which the process whose environment a look reads is taken for stuck."""
 TRIES = 5
-"""Looks that may get stuck, each at another process, before it is an error."""
-
+"""Looks that may get stuck, each at another process, before that is an error."""
 LISTS = 2
 """Lists of pids that are read, one after the other."""
-
 DOUBTS, DOUBTING = 3, 0.5
-"""Looks that found nothing, and seconds, until they are believed: where some end all the time, no look is whole."""
+"""Looks that found nothing, and seconds, until they are believed: no look is whole where processes end all the time."""
 
 
 class Search:
-    """Looks for the same processes, until one that finds none is to be believed."""
+    """Repeated looks for the same processes, until a look that finds none can be believed."""
 
     def __init__(self) -> None:
         self._doubts, self._sure = DOUBTS, trio.current_time() + DOUBTING
 
     def over(self, left: Collection[object], *, whole: bool) -> bool:
-        """Nothing is left: a whole look has found nothing, or several in a row that were not.
+        """Whether nothing is left: a whole look has found nothing, or several looks in a row that were not whole.
 
         Args:
-            left: what a look has found. whole: see :class:`Census`.
+            left: the processes that a look has found. whole: see :class:`Census`.
         """
         now = trio.current_time()
         if left:
@@ -44,15 +42,15 @@ class Search:
 
 
 class Looker:
-    """Takes a census when asked; those who ask while one is taken share the next.
+    """Takes a census when asked; all tasks that ask while a census is taken share the next one.
 
     Args:
-        roots: the children there are, asked at each look. sockets: those whose marks are ours.
-        doomed: what of that which was found is killed at once, in the thread that found it.
-        moved: a number that changes when an orphan of ours has ended: what forks and ends again and again might be
-            in no list long enough to be read, and shows itself by that alone.
-        spare_people: a log-in shell, and what somebody runs in it, is no session's.
-        keepers, older: see :func:`census`.
+        roots: the children that there are, asked at each look. sockets: the daemons whose marks count.
+        doomed: the processes of a census that are killed at once, in the thread that found them.
+        moved: a number that changes when an orphan of this daemon has ended. A process that forks and ends again and
+            again may be in no list long enough to be read: only that number tells of it.
+        spare_people: a log-in shell, and all that a person runs in it, belongs to no owner.
+        older: see :func:`census`.
     """
 
     def __init__(
@@ -63,10 +61,9 @@ class Looker:
         *,
         moved: Callable[[], int] = lambda: 0,
         spare_people: bool = False,
-        keepers: Collection[tuple[int, int]] = (),
         older: Collection[tuple[int, int]] = (),
     ) -> None:
-        self._census = partial(census, self=os.getpid(), sockets=sockets, keepers=keepers, older=older)
+        self._census = partial(census, self=os.getpid(), sockets=sockets, older=older)
         self._moved = moved
         self._spare_people = spare_people
         self._roots = roots
@@ -76,15 +73,15 @@ class Looker:
         self._stuck: set[tuple[int, int]] = set()
 
     async def look(self) -> Census:
-        """What is there now: nothing of it was read before this was called.
+        """The census of now: nothing of it was read before this was called.
 
         Raises:
-            TimedOut: /proc does not answer. ProcessesLeft: it cannot be read, so nobody knows.
+            TimedOut: /proc does not answer. ProcessesLeft: /proc cannot be read.
         """
         mine = self._next = self._next or _Look()
         async with self._looking:
             if mine.census is None and mine.failure is None:
-                self._next = None  # whoever asks from now on has to wait for the look after this one
+                self._next = None  # a task that asks from now on waits for the look after this one
                 await self._take(mine)
         if mine.census is None:
             raise mine.failure or self._silent()
@@ -111,7 +108,7 @@ class Looker:
         raise self._silent()
 
     async def _walked(self, walk: "_Walk") -> Census | None:
-        """None: it does not get on."""
+        """None: the walk does not get on."""
         job = partial(walk.take, self._roots(), self._doomed)
         found: Census | OSError | None = None
         async with trio.open_nursery() as nursery:
@@ -119,7 +116,7 @@ class Looker:
             try:
                 found = await trio.to_thread.run_sync(job, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True)
             except OSError as exc:
-                found = exc  # raised here it would come as a group
+                found = exc  # raised here, the error would come in a group
             nursery.cancel_scope.cancel()
         if isinstance(found, OSError):
             text = f"what is left cannot be seen: {found.strerror}; raise the limits of roostd, or stop sessions"
@@ -128,7 +125,7 @@ class Looker:
 
 
 async def _give_up(walk: "_Walk", scope: trio.CancelScope) -> None:
-    """Cancel ``scope`` when the walk does not get on. A slow one, where everybody else computes, is waited for."""
+    """Cancel ``scope`` when the walk does not get on. A walk that is only slow, on a busy host, is waited for."""
     steps = -1
     while steps != walk.steps:
         steps = walk.steps
@@ -143,7 +140,11 @@ class _Look:
 
 
 class _Walk:
-    """One walk in a thread. ``reading``: whose memory it reads now, by pid and start time; ``steps``: made yet."""
+    """One walk in a thread.
+
+    Attributes:
+        reading: pid and start time of the process whose memory is being read. steps: processes looked at so far.
+    """
 
     def __init__(self, stuck: set[tuple[int, int]], spare_people: bool, sort: Callable[..., Census]) -> None:
         self.reading: tuple[int, int] | None = None
@@ -157,12 +158,12 @@ class _Walk:
         self._whole = True
 
     def take(self, roots: list[Root], doomed: Callable[[Census], list[Stat]]) -> Census:
-        """All processes, those that began while they were read too, by whose they are."""
+        """The census of all processes, with the processes that began during the walk."""
         seen: set[int] = set()
         for _ in range(LISTS):
             fresh = proc.pids() - seen
             seen |= fresh
-            for pid in sorted(fresh, reverse=True):  # the youngest may be gone soonest
+            for pid in sorted(fresh, reverse=True):  # the youngest process may be gone soonest
                 self.steps += 1
                 if process := proc.stat(pid):
                     self._there[pid] = process
@@ -170,13 +171,13 @@ class _Walk:
                 elif proc.gone(pid):
                     self._whole = False
         found = self._sort(self._there, self._marks, roots, private=self._people)._replace(whole=self._whole)
-        # Now: who asked for a slow look may have gone, and the session have its next child.
+        # Now: the task that asked for a slow look may have gone, and the owner may have its next child.
         kill(doomed(found), self._there)
         return found
 
     def _identify(self, process: Stat) -> None:
         key = (process.pid, process.start_time)
-        # What is about to end, and the kernel's own threads, have no memory.
+        # A process that is about to end has no memory, nor has a thread of the kernel.
         if not process.alive or not (process.size or process.threads > 1) or key in self._stuck:
             return
         self.reading = key
@@ -191,10 +192,12 @@ class _Walk:
 
 
 def kill(doomed: Collection[Stat], there: Mapping[int, Stat]) -> None:
-    """SIGKILL to each: by whole groups where nobody else is in them, for a group cannot fork while it is killed."""
+    """SIGKILL to each: to a whole group if no other process is in it, for a group cannot fork while it is killed."""
     pids = {process.pid for process in doomed}
     shared = {process.pgid for process in there.values() if process.alive and process.pid not in pids}
-    groups = {process.pgid for process in doomed} - shared - {0}  # 0: outside this pid namespace; to kill(2) our own
+    groups = (
+        {process.pgid for process in doomed} - shared - {0}
+    )  # 0: outside this pid namespace; for kill(2) the own group
     for pgid in groups:
         proc.kill_group(pgid, there.get(pgid))
     for process in doomed:

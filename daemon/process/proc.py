@@ -8,16 +8,17 @@ from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
+CHILD_MARK = b"ROOST_CHILD="
 SESSION_MARK = b"ROOST_SESSION="
 DAEMON_MARK = b"ROOST_DAEMON="
-
+MARKS = (CHILD_MARK, SESSION_MARK, DAEMON_MARK)
 
 TRIES, PAUSE = 3, 0.0005
 """How often an environment is read that is empty in the middle of an exec, and seconds in between."""
 
 
 class Unread(Exception):
-    """Whose a process is cannot be read now: it has just ended, or it is in the middle of an exec."""
+    """The mark of a process cannot be read now: the process has just ended, or is in the middle of an exec."""
 
 
 class Stat(NamedTuple):
@@ -25,7 +26,7 @@ class Stat(NamedTuple):
 
     Attributes:
         start_time: in clock ticks since boot.
-        size: bytes of its memory; 0 if its first thread has ended, and for a thread of the kernel's own.
+        size: bytes of its memory; 0 if its first thread has ended, and for a thread of the kernel.
     """
 
     pid: int
@@ -41,13 +42,13 @@ class Stat(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """It is neither a zombie nor about to vanish."""
-        # One whose first thread alone has ended looks like a zombie, and runs on.
+        """The process is neither a zombie nor about to vanish."""
+        # A process of which only the first thread has ended looks like a zombie, and runs on.
         return self.state not in "ZX" or self.threads > 1
 
 
 class Identity(NamedTuple):
-    """What tells a process from every other one there was. ``start_time`` in clock ticks since boot."""
+    """The facts that tell a process from every other one there was. ``start_time`` in clock ticks since boot."""
 
     pid: int
     start_time: int
@@ -60,15 +61,28 @@ class Identity(NamedTuple):
         return cls(process.pid, process.start_time, boot_id(), process.pgid, process.sid)
 
 
-class Mark(NamedTuple):
-    """What roostd has put into the environment of a session's child: the session's id, and its own socket."""
+class Tree(NamedTuple):
+    """The name of a child's tree: its owner's id, and the leaf below it. Mark, cgroup and record bear it.
 
-    session: str
+    The leaf is empty for a process that belongs to the owner and to no particular child.
+    """
+
+    owner: str
+    leaf: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.leaf}"
+
+
+class Mark(NamedTuple):
+    """The mark that roostd puts into the environment of each child: the name of its tree, and the daemon's socket."""
+
+    tree: Tree
     daemon: str
 
 
 def stat(pid: int) -> Stat | None:
-    """None: there is no such process, or it is hidden from us."""
+    """None: there is no such process, or it is hidden from this one."""
     try:
         name, field = _stat(f"/proc/{pid}")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -95,7 +109,7 @@ def itself() -> Identity:
 
 
 def lives(pid: int, start_time: int) -> bool:
-    """Whether the process that began then runs; a pid alone may be another one's now."""
+    """Whether the process that began at ``start_time`` runs; its pid alone may be another process's now."""
     found = stat(pid)
     return found is not None and found.alive and found.start_time == start_time
 
@@ -110,34 +124,34 @@ def _stat(folder: str) -> tuple[bytes, list[bytes]]:
 
 
 def gone(pid: int) -> bool:
-    """There is no such process any more; one that is only hidden from us is there."""
+    """Whether there is no such process any more; a process that is only hidden from this one is there."""
     return not os.path.exists(f"/proc/{pid}")
 
 
 def pids() -> set[int]:
-    """Of every process that there is."""
+    """The pids of all processes."""
     return {int(name) for name in os.listdir("/proc") if name.isdecimal()}
 
 
 def walk() -> Iterator[Stat]:
-    """Every process that there is. Blocking: some milliseconds for a thousand."""
+    """All processes. Blocking: some milliseconds for a thousand."""
     for pid in pids():
         if found := stat(pid):
             yield found
 
 
 def mark(process: Stat) -> Mark | None:
-    """The mark in a process's environment; None if it has none, or if that is not ours to read.
+    """The mark in a process's environment; None if it has none, or if this process may not read it.
 
     Blocking, for ever where the process hangs in the kernel while it changes its memory.
 
     Raises:
-        Unread: nobody can tell now.
+        Unread: the environment cannot be read now.
     """
     try:
         folder = _folder(process)
         for _ in range(TRIES):
-            # Opened again each time: what was opened is the memory of before the exec.
+            # Opened again each time: an open file shows the memory of before the exec.
             with open(f"{folder}/environ", "rb", buffering=0) as file:
                 environment = file.readall()
             if environment or _bare(folder):
@@ -151,10 +165,10 @@ def mark(process: Stat) -> Mark | None:
 
 
 def _folder(process: Stat) -> str:
-    """Where its memory is read: the first thread, once it has ended, has none any more, and the others have."""
+    """The folder where its memory is read: once the first thread has ended, only the other threads have memory."""
     folder = f"/proc/{process.pid}"
     threads = map(int, os.listdir(f"{folder}/task")) if not process.size else ()
-    last = max(threads, default=0)  # none are listed when it goes in that moment
+    last = max(threads, default=0)  # none are listed if the process goes in that moment
     return f"{folder}/task/{last}" if last else folder
 
 
@@ -165,11 +179,14 @@ def _bare(folder: str) -> bool:
 
 
 def _marked(environment: bytes) -> Mark | None:
-    if SESSION_MARK not in environment:
+    if DAEMON_MARK not in environment:
         return None
     variables = environment.split(b"\0")
-    session, daemon = _value(variables, SESSION_MARK), _value(variables, DAEMON_MARK)
-    return Mark(session, daemon) if session and daemon else None
+    daemon = _value(variables, DAEMON_MARK)
+    owner, _, leaf = _value(variables, CHILD_MARK).partition("/")
+    # Children of an older roostd have no leaf, nor has a program to which an agent gave a part of its environment.
+    tree = Tree(owner, leaf) if owner else Tree(_value(variables, SESSION_MARK), "")
+    return Mark(tree, daemon) if tree.owner and daemon else None
 
 
 def _value(variables: list[bytes], name: bytes) -> str:
@@ -178,7 +195,7 @@ def _value(variables: list[bytes], name: bytes) -> str:
 
 
 def is_login_shell(process: Stat) -> bool:
-    """Somebody sits at it: it has a terminal, and its name begins as log-in programs have it begin."""
+    """Whether a person sits at it: it has a terminal, and its name begins with the dash that log-in programs give."""
     if not process.tty:
         return False
     try:
@@ -202,7 +219,7 @@ def boot_id() -> str:
 
 
 def kill(process: Stat) -> None:
-    """SIGKILL to this very process, never to one that has taken over its pid. Gone, or not ours: nothing."""
+    """SIGKILL to this very process, never to another one with its pid; nothing if it is gone or may not be killed."""
     with suppress(ProcessLookupError, PermissionError):
         descriptor = os.pidfd_open(process.pid)
         try:
@@ -214,11 +231,11 @@ def kill(process: Stat) -> None:
 
 
 def kill_group(pgid: int, leader: Stat | None) -> None:
-    """SIGKILL to a whole group at once: none of it can fork meanwhile.
+    """SIGKILL to a whole group at once: no member can fork meanwhile.
 
     Args:
         leader: the process whose pid is the group's number, as it was when the group was seen; None: it was gone. While
-            the group lasts no other one is given that number: one that is there now ends the proof.
+            the group lasts no other process is given that number: if another one has it now, the group is gone.
     """
     now = stat(pgid)
     if now is None or (leader is not None and now.start_time == leader.start_time):

@@ -1,27 +1,27 @@
-"""Every process that this daemon starts, and what those start: begun here, known here, and ended here to the last."""
+"""Every process that this daemon starts, and all that those start: begun here, known here, and ended here."""
 
 import logging
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 
 import trio
 
-from ...protocol.errors import LimitUnenforceable, ProcessesLeft, TimedOut
-from ...protocol.model import Limits
+from ...protocol.errors import LimitUnenforceable
+from ...protocol.model import Limits, new_id
 from ..core.limits import unenforced
-from ..waiting.guard import guarded
 from ..waiting.patience import Patience
-from .cgroup import PREDECESSOR, Cgroup, Found, lowered
+from .cgroup import MOMENT, PREDECESSOR, Cgroup, Found, lowered
+from .clearing import Clearing
 from .launcher import launcher, resolved
-from .look import Looker, Search
-from .proc import Stat
+from .order import Orders
+from .proc import CHILD_MARK, DAEMON_MARK, Tree
 from .reaper import Reaper, become_subreaper
-from .spawn import Child, Order, spawn
+from .spawn import Child, begin
 from .trees import Census, Root
 from .watch import Watch
 
@@ -29,50 +29,36 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Children that are started at the same moment."""
-FIRST, LONGEST = 0.002, 0.2
-"""Seconds between two looks at what was killed: doubling from the first to the longest."""
-CLEARING = 5.0
-"""Seconds within which what was killed is expected to be gone."""
-MOMENT = 0.05
-"""Seconds that what a cgroup held has to die before the rest is looked for."""
 NO_CGROUPS = Found(None, "no cgroup was looked for")
 NO_LIMITS = Limits()
+_CHILD, _DAEMON = (os.fsdecode(mark).rstrip("=") for mark in (CHILD_MARK, DAEMON_MARK))
 
 
 class Processes:
-    """The one owner of children.
+    """All children of this daemon. An owner (a session, a tool server, a hook) has any number of them.
 
     Args:
-        socket: the daemon's own; with the session's id it is the mark in each child's environment.
-        cgroups: those that there are for the sessions, and why limits cannot be enforced if they cannot.
-        at_once: children that are started at the same moment; one that hangs in a dead file system takes a place.
+        socket: the daemon's own; with the name of the child's tree it is the mark in each child's environment.
+        cgroups: the cgroups for the owners, and the reason why limits cannot be enforced if they cannot.
+        at_once: children that are started at the same moment; a start that hangs in a dead file system takes a place.
     """
 
     def __init__(self, socket: str, *, cgroups: Found = NO_CGROUPS, at_once: int = AT_ONCE) -> None:
         self.socket = socket
         self.cgroups = cgroups
         self.children: dict[int, Root] = {}
-        """Those that are not reaped, by pid. Threads add to it."""
-        self.inherited: dict[str, list[Root]] = {}
-        """Session → children of a dead predecessor that do not end. Nobody here reaps them."""
-        self._clearing = Counter[str]()
-        self._leaving: Callable[[str], bool] | None = None
-        """When the daemon stops: whether a session is its own."""
-        self._late: list[tuple[str, trio.Event]] = []
-        """Sessions of which a start was given up, until nothing of it is left."""
-        self._older = set[tuple[int, int]]()
-        self._reaper = Reaper(self.children)
-        self._files = Patience()
+        """The children that are not reaped, by pid. Threads add to it."""
+        self.leftovers: dict[str, list[Root]] = {}
+        """Owner → children of a dead predecessor that do not end. They are not this daemon's to reap."""
         self.watch = Watch()
         self.spawning = trio.CapacityLimiter(at_once)
         self.ending = trio.CapacityLimiter(at_once)
-        self._looker = Looker(
-            self._roots,
-            frozenset({socket}),
-            self._doomed,
-            moved=self._reaper.count,
-            older=self._older,
-        )
+        self._kept: dict[str, set[Tree]] = {}
+        """Owner → its trees that have a child or are about to have one. Only the Trio thread changes it."""
+        self._files = Patience()
+        self._orders = Orders(self.spawning)
+        self._reaper = Reaper(self.children)
+        self._clearing = Clearing(socket, self._roots, self.kept, self._reaper.count)
 
     def __repr__(self) -> str:
         return f"<Processes children={len(self.children)}>"
@@ -80,151 +66,127 @@ class Processes:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Take in orphans, and reap them, for ever."""
         self.watch.keep()
-        # Before an orphan can come: an entrypoint may have started what helps it, and then have become this daemon.
-        self._older |= {(process.pid, process.start_time) for process in (await self.look()).strays}
+        # Before an orphan can come: an entrypoint may have started helpers, and then have become this daemon.
+        self._clearing.older |= {(process.pid, process.start_time) for process in (await self.look()).strays}
         become_subreaper()
         await self._reaper.run(task_status=task_status)
 
     def unenforced(self, limits: Limits) -> list[str]:
-        """The names of those limits that a child is started without, because nobody here enforces them."""
+        """The names of the limits that a child is started without, because they cannot be enforced here."""
         return unenforced(limits, self.cgroups.cgroups.enforceable if self.cgroups.cgroups else {"nofile"})
 
     async def spawn(
         self,
-        session: str,
+        owner: str,
         command: Sequence[str],
         *,
         cwd: str,
         env: Mapping[str, str],
         limits: Limits = NO_LIMITS,
     ) -> Child:
-        """Start a child of ``session``; ``env`` is all of its environment, the mark included, and its PATH is searched.
+        """Start a child of ``owner``; ``env`` is its environment, to which its mark is added, and its PATH is searched.
 
-        It has those of ``limits`` that can be enforced here, and a cgroup of its own where there are any.
+        The limits that can be enforced here hold for all children of the owner together, from now on. Where cgroups can
+        be made, the child has a leaf of its own below its owner's.
 
-        Cancelled, it comes back soon, even if the file system of ``cwd`` hangs; what still starts is killed, and the
-        session's next start waits for that: one look would take both for the same.
+        Cancelled, it comes back soon, even if the file system of ``cwd`` hangs; what still starts is killed.
 
         Raises:
             EngineFailed: there is no such program, or it cannot be started.
             WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
-            LimitUnenforceable: it has limits, and its cgroup cannot be made.
-            ProcessesLeft: its cgroup holds what does not end.
+            LimitUnenforceable: there are limits, and the cgroup cannot be made.
+            ProcessesLeft: leftovers of a dead roostd in the owner's cgroup do not end.
         """
-        # What hangs is met here first, by one for all, and not by each in one of the few places of those that start.
+        # A dead file system is met here first, by one call for all, and not by each start in one of their few places.
         where = command[0], cwd, env.get("PATH")
         await self._files.call(where, lambda: _touch(command[0], cwd, env), math.inf)
-        while late := [buried for one, buried in self._late if one == session]:
-            await late[0].wait()
-        return await spawn(command, cwd=cwd, env=env, limiter=self.spawning, owner=_Of(session, limits, self))
+        tree = Tree(owner, new_id("c"))
+        marked = {**env, _CHILD: str(tree), _DAEMON: self.socket}
+        self._kept.setdefault(owner, set()).add(tree)
+        try:
+            return await self._orders.fill(tree, partial(begin, command, cwd, marked, _Guardian(tree, limits, self)))
+        except BaseException:  # it has failed, or was given up
+            self.drop(tree)
+            raise
 
-    def bury(self, session: str, order: Order) -> trio.Event:
-        """See :class:`Owner`."""
-        late = session, trio.Event()
-        self._late.append(late)
-        # A task of nobody: who asked for the child has gone, and its session may be idle.
-        trio.lowlevel.spawn_system_task(guarded, f"a start of {session} that was given up", self._bury, order, late)
-        return late[1]
+    def kept(self, owner: str) -> set[Tree]:
+        """The trees of an owner that have a child or are about to have one. Any thread may ask."""
+        return set(self._kept.get(owner, ()))
 
-    async def _bury(self, order: Order, late: tuple[str, trio.Event]) -> None:
-        await order.over.wait()
-        while order.child is not None:
-            try:
-                await order.child.aclose()
-                break
-            except (ProcessesLeft, TimedOut) as error:
-                log.error("session %s: a start that was given up: %s", late[0], error)
-                await trio.sleep(CLEARING)
-        self._late.remove(late)
-        late[1].set()
+    def drop(self, tree: Tree) -> None:
+        """This tree has no child any more that its owner's other children must be told from."""
+        trees = self._kept.get(tree.owner, set())
+        trees.discard(tree)
+        if not trees:
+            self._kept.pop(tree.owner, None)
+
+    def leaves(self, owner: str) -> set[str]:
+        """The leaves of an owner's kept trees. Any thread may ask."""
+        return {tree.leaf for tree in self.kept(owner)}
 
     def _roots(self) -> list[Root]:
-        return [*self.children.values(), *chain.from_iterable(self.inherited.values())]
+        return [*self.children.values(), *chain.from_iterable(list(self.leftovers.values()))]
 
     async def look(self) -> Census:
-        """Whose what is there is, read after this was called; see :class:`Looker`."""
-        return await self._looker.look()
+        """The trees of all processes, read after this was called; see :class:`Looker`."""
+        return await self._clearing.look()
 
-    async def clear(self, session: str, cgroup: Cgroup | None = None) -> None:
-        """Kill what lives of the session's trees, and what its cgroup holds, again until nothing is left of either.
+    async def clear(self, tree: Tree, cgroup: Cgroup | None = None) -> None:
+        """Kill what lives of a child's tree and what its cgroup holds; with the owner's last child, all of the owner.
 
         Raises:
-            ProcessesLeft: names what does not end within :data:`CLEARING` seconds.
-            TimedOut: /proc does not answer.
+            ProcessesLeft, TimedOut: see :meth:`Clearing.clear`.
         """
-        self._clearing[session] += 1
-        try:
-            killed, pause, search = math.inf, FIRST, Search()
-            while True:
-                held = await trio.to_thread.run_sync(_killed, cgroup, limiter=self.ending) if cgroup else []
-                found = await self.look()
-                left = sorted({*held, *(process.pid for process in found.of([session]))})
-                if search.over(left, whole=found.whole):
-                    return
-                # The first look kills; how long it took says nothing of what it killed.
-                killed = min(killed, trio.current_time())
-                if left and trio.current_time() - killed > CLEARING:
-                    raise processes_left(session, left)
-                await trio.sleep(pause)
-                pause = min(2 * pause, LONGEST)
-        finally:
-            self._clearing[session] -= 1
-            if not self._clearing[session]:
-                del self._clearing[session]
+        held = partial(self._held, tree, cgroup) if cgroup else None
+        await self._clearing.clear(tree, held, self.ending)
 
-    async def end_left(self, ours: Callable[[list[str]], Awaitable[set[str]]]) -> list[int]:
+    async def end_owner(self, owner: str) -> None:
+        """End all children of an owner, and all that bears its mark; at once if it has no child.
+
+        The tasks that have the children see them end, and reap them.
+
+        Raises:
+            ProcessesLeft, TimedOut: see :meth:`Clearing.clear_owner`.
+        """
+        if owner not in self.leftovers and owner not in self._kept:
+            return  # the end of its last child has left nothing of it
+        held = partial(self._held_by, owner) if self.cgroups.cgroups else None
+        await self._clearing.clear_owner(owner, held, self.ending, partial(self._orders.begins, owner))
+
+    def _held(self, tree: Tree, cgroup: Cgroup) -> list[int]:
+        """What a child's cgroup still holds after all of it was killed; see :meth:`clear`. Called in a thread."""
+        held = _killed(cgroup)
+        if self.cgroups.cgroups is not None and self._clearing.last(tree):
+            held += self.cgroups.cgroups.kill_rest(tree.owner, partial(self.leaves, tree.owner))
+        return held
+
+    def _held_by(self, owner: str) -> list[int]:
+        """What an owner's cgroup still holds after all of it was killed. Called in a thread."""
+        if self.cgroups.cgroups is None:
+            return []
+        cgroup = Cgroup(self.cgroups.cgroups.root / owner)
+        return _killed(cgroup) if cgroup.folder.exists() else []
+
+    async def end_leftovers(self, ours: Callable[[list[str]], Awaitable[set[str]]]) -> list[int]:
         """Kill what the cgroups of a dead predecessor hold, however it hid from other looks; the pids of what ended.
 
         Args:
-            ours: those of these session ids that are in our store.
+            ours: which of these owners are in our store.
         """
         if self.cgroups.cgroups is None:
             return []
-        left = await trio.to_thread.run_sync(self.cgroups.cgroups.left, limiter=self.ending)
+        left = await trio.to_thread.run_sync(self.cgroups.cgroups.leftovers, limiter=self.ending)
         known = await ours([cgroup.folder.name for cgroup in left])
         theirs = [cgroup for cgroup in left if cgroup.folder.name in known]
         return await trio.to_thread.run_sync(_ended, theirs, limiter=self.ending)
 
     async def end_strays(self, within: float, ours: Callable[[str], bool]) -> list[int]:
-        """Kill what descends from this daemon, or is a session's that has no child any more, before the daemon ends.
-
-        A roostd that listens at the same path in another mount namespace has the same mark, and other sessions.
-
-        Starts that were given up are waited for. What does not end is said in the log.
-
-        Args:
-            within: seconds that all of it may take. ours: whether a session is this daemon's; asked in a thread.
-
-        Returns the pids of what does not end.
-        """
-        self._leaving, left = ours, list[int]()
-        with trio.move_on_after(within) as waiting:
-            search, pause = Search(), FIRST
-            while True:
-                found = await self.look()
-                left = sorted(process.pid for process in self._ownerless(found, ours))
-                if search.over(left, whole=found.whole) and not self._late:
-                    break
-                await trio.sleep(pause)
-                pause = min(2 * pause, LONGEST)
-        if waiting.cancelled_caught:
-            late = sorted({session for session, _ in self._late})
-            text = "not all has ended within %g s: left are processes %s, killed, and starts of sessions %s, given up"
-            log.error(f"{text}; look at what hangs", within, left, late)
-        return left
-
-    def _doomed(self, found: Census) -> list[Stat]:
-        """Called in the thread of a look."""
-        theirs = found.of(tuple(self._clearing))
-        return theirs + self._ownerless(found, self._leaving) if self._leaving else theirs
-
-    def _ownerless(self, found: Census, ours: Callable[[str], bool]) -> list[Stat]:
-        said = {root.session for root in self._roots()}
-        return found.strays + found.of(name for name in found.members if name not in said and ours(name))
+        """Kill what belongs to no child before the daemon ends; see :meth:`Clearing.end_strays`."""
+        return await self._clearing.end_strays(within, ours, lambda: self._orders.given_up)
 
 
 def _touch(program: str, cwd: str, env: Mapping[str, str]) -> None:
-    """Whatever a start reads before it can say what is wrong with it."""
+    """Read all that a start reads before it can say what is wrong with it."""
     with suppress(OSError, ValueError):
         os.stat(cwd)
         resolved(program, cwd, env)
@@ -244,24 +206,17 @@ def _ended(cgroups: list[Cgroup]) -> list[int]:
     deadline = time.monotonic() + PREDECESSOR  # for all of them together: the start waits
     for cgroup in cgroups:
         if not cgroup.end(max(0.0, deadline - time.monotonic())):
-            left = cgroup.pids()  # its session's next start looks for them again
+            left = cgroup.pids()  # the owner's next start looks for them again
             log.error("processes %s of a dead roostd do not end; look at what hangs", left)
             pids.difference_update(left)
     return sorted(pids)
 
 
-def processes_left(session: str, pids: Sequence[int]) -> ProcessesLeft:
-    """The error that names them."""
-    shown = ", ".join(map(str, pids[:10])) + (", …" if len(pids) > 10 else "")
-    text = f"processes of session {session} do not end although they were killed: {shown}; look at what they wait for"
-    return ProcessesLeft(text, session=session, pids=pids[:100])
+class _Guardian:
+    """The guardian of one child of an owner: its record, its cgroup and its end."""
 
-
-class _Of:
-    """The owner of one child of a session."""
-
-    def __init__(self, session: str, limits: Limits, processes: Processes) -> None:
-        self._session = session
+    def __init__(self, tree: Tree, limits: Limits, processes: Processes) -> None:
+        self.tree = tree
         self._limits = limits
         self._processes = processes
         self.watch = processes.watch
@@ -281,17 +236,18 @@ class _Of:
         cgroups = self._processes.cgroups.cgroups
         if cgroups is None:
             return None
+        owner = self.tree.owner
         try:
-            return cgroups.make(self._session, self._limits)
+            return cgroups.make(self.tree, self._limits, partial(self._processes.leaves, owner))
         except LimitUnenforceable as exc:
             if self._limits.model_dump(exclude={"nofile"}, exclude_none=True):
                 raise
-            log.warning("session %s goes without a cgroup: %s", self._session, exc)
+            log.warning("%s goes without a cgroup: %s", owner, exc)
             return None
 
     def give_up(self) -> None:
-        if self._cgroup is not None:
-            self._cgroup.remove()
+        if self._cgroup is not None and (cgroups := self._processes.cgroups.cgroups):
+            cgroups.remove(self.tree)
 
     def oom_kills(self) -> int:
         # Nothing of a disk is behind this file: it does not keep the loop.
@@ -300,16 +256,14 @@ class _Of:
         return self._oom_kills
 
     def own(self, child: Child) -> None:
-        self._processes.children[child.pid] = Root(self._session, child.identity)
-
-    def bury(self, order: Order) -> trio.Event:
-        return self._processes.bury(self._session, order)
+        self._processes.children[child.pid] = child.root
 
     def disown(self, child: Child) -> None:
         del self._processes.children[child.pid]
+        self._processes.drop(self.tree)
 
     async def clear(self, child: Child) -> None:
-        await self._processes.clear(self._session, self._cgroup)
+        await self._processes.clear(self.tree, self._cgroup)
         if self._cgroup is not None:
             self.oom_kills()
-            await trio.to_thread.run_sync(self._cgroup.remove, limiter=self._processes.ending)
+            await trio.to_thread.run_sync(self.give_up, limiter=self._processes.ending)

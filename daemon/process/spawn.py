@@ -1,10 +1,10 @@
 """Starting a child in a session and process group of its own, waiting for it, and ending it with its group."""
 
 import errno
+import logging
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -15,69 +15,78 @@ from typing import Protocol
 import trio
 
 from ...protocol.errors import EngineFailed, ProcessesLeft, RoostError, TimedOut, WorkspaceInvalid
-from ..waiting.guard import guarded
 from . import proc
 from .launcher import resolved
+from .proc import Tree
 from .start import start
+from .trees import Root
 from .watch import Watch
 
+log = logging.getLogger(__name__)
+
 DRAIN = 1.0
-"""Seconds for which the pipes are still read after a child's end: what it started may hold them for ever."""
+"""Seconds for which the pipes are still read after a child's end: processes that it started may hold them for ever."""
 PARTING = 1.0
-"""Seconds given to a child to vanish after SIGKILL, when nobody has the time to wait for it, or to one that is dead."""
+"""Seconds given to a child to vanish after SIGKILL, where no task has the time to wait for it."""
 HELD = 0.2
-"""Seconds between two looks whether a debugger still keeps a dead child from us."""
+"""Seconds between two looks whether a debugger still holds a dead child."""
 
 
 class Pipe(Protocol):
-    """What reads a pipe of a child."""
+    """A reader of a pipe of a child."""
 
     async def wait_ended(self) -> None:
         """Until nothing more will be read."""
 
 
-class Owner(Protocol):
-    """Who is told of each child, and ends what it leaves."""
+class Guardian(Protocol):
+    """The guardian of one child: it is told of the child, and ends all that the child leaves."""
 
     watch: Watch
+    tree: Tree
 
     def prepare(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Sequence[str]:
-        """What to start for ``command``. Called in the thread that does it; OSError: the program cannot be started."""
+        """The command to start in place of ``command``. Called in the thread that starts it.
+
+        Raises:
+            OSError: the program cannot be started.
+        """
         ...
 
     def give_up(self) -> None:
-        """Nothing of what was prepared is needed any more. Called in the same thread."""
+        """Undo what was prepared. Called in the same thread."""
 
     def own(self, child: "Child") -> None:
-        """It was started. Called in the thread that did it, before that thread does anything else."""
-
-    def bury(self, order: "Order") -> trio.Event:
-        """End the child that is there or comes, though nobody wants it; set when that is done."""
-        ...
+        """The child was started. Called in the thread that did it, before that thread does anything else."""
 
     def disown(self, child: "Child") -> None:
-        """It is reaped."""
+        """The child is reaped."""
 
     async def clear(self, child: "Child") -> None:
-        """Kill all that it and its descendants started, to the last; ProcessesLeft: that does not succeed."""
+        """Kill all that the child and its descendants started, to the last.
+
+        Raises:
+            ProcessesLeft, TimedOut: that does not succeed.
+        """
 
     def oom_kills(self) -> int:
-        """How many processes the kernel has killed because the limit of memory was reached."""
+        """The number of processes that the kernel has killed because the limit of memory was reached."""
         ...
 
 
 class Child:
-    """A process that :func:`spawn` started. Whoever has it ends it with :meth:`end` or :meth:`aclose`.
+    """A process that :func:`begin` started. The task that has it ends it with :meth:`end` or :meth:`aclose`.
 
-    Its zombie is kept until then, so that its pid, and with it its group's number, is nobody else's.
+    Its zombie is kept until then, so that no other process is given its pid, which is its group's number too.
 
     Attributes:
-        returncode: exit status, or the negative number of the signal it died of; None while nobody saw it end.
-        descriptors: our ends of its stdin, stdout and stderr; for who reads them without the streams.
+        returncode: exit status, or the negative number of the signal that ended it; None while its end was not seen.
+        root: what a next daemon must know to find it and its tree.
+        descriptors: our ends of its stdin, stdout and stderr; for readers that do without the streams.
     """
 
-    def __init__(self, pid: int, pidfd: int, pipes: Sequence[int], owner: Owner) -> None:
-        self._owner = owner
+    def __init__(self, pid: int, pidfd: int, pipes: Sequence[int], guardian: Guardian) -> None:
+        self._guardian = guardian
         self._pidfd = pidfd
         self._ended: trio.Event | None = None
         self._killing: trio.Lock | None = None
@@ -85,6 +94,7 @@ class Child:
         self.returncode: int | None = None
         self.pid = pid
         self.identity = _identity(pid)
+        self.root = Root(*guardian.tree, self.identity)
         self.descriptors = tuple(pipes)
 
     def __repr__(self) -> str:
@@ -111,23 +121,25 @@ class Child:
         await self.aclose()
 
     def oom_kills(self) -> int:
-        """How many of its and its descendants' processes the kernel has killed for want of memory, if it says so."""
-        return self._owner.oom_kills()
+        """The number of processes of its tree that the kernel has killed for want of memory, where it counts."""
+        return self._guardian.oom_kills()
 
     async def wait(self) -> int:
         """The returncode, as soon as the child has ended. Any number of tasks may wait."""
         if self.returncode is None:
             if self._ended is None:
                 self._ended = trio.Event()
-                self._owner.watch.when_readable(self._pidfd, self._has_ended)
+                self._guardian.watch.when_readable(self._pidfd, self._has_ended)
             await self._ended.wait()
-        assert self.returncode is not None
+            while self.returncode is None:  # the pidfd does not tell when a debugger lets it go
+                await trio.sleep(HELD)
+                self.returncode = _returncode(self.pid)
         return self.returncode
 
     def signal_group(self, sig: signal.Signals) -> None:
         """Signal the child and all that stayed in its group; nothing once :meth:`end` has reaped it."""
         if not self._reaped:
-            # What has changed its user is not ours to signal, and no reason to spare the others.
+            # A process that has changed its user may not be signalled, which is no reason to spare the others.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.identity.pgid, sig)
 
@@ -138,8 +150,9 @@ class Child:
         It returns when a full look finds nothing of the tree. Cancelled, it kills at once. May be repeated.
 
         Raises:
-            ProcessesLeft: something was killed and does not end, or a debugger holds the dead child; it is looked for
+            ProcessesLeft: a process was killed and does not end, or a debugger holds the dead child; it is looked for
                 again when this is repeated.
+            TimedOut: /proc does not answer.
         """
         if self._reaped:
             assert self.returncode is not None
@@ -151,23 +164,24 @@ class Child:
                 await self.wait()
             return await self._killed()
         except trio.Cancelled:
-            # What is left is told to whoever repeats this: here somebody waits for the cancellation.
+            # What is left is told when this is repeated: here a task waits for the cancellation.
             with trio.move_on_after(PARTING, shield=True), suppress(ProcessesLeft, TimedOut):
                 await self._killed()
             raise
 
     async def _killed(self) -> int:
-        # One at a time: whoever comes second, when it is reaped, would find the session's next child and kill that.
+        # One at a time: a second task would signal the pid when it may be another process's.
         self._killing = self._killing or trio.Lock()
         async with self._killing:
             if not self._reaped:
                 self.signal_group(signal.SIGKILL)
                 # The whole tree, and then the child: it may wait in the kernel for one that is still alive.
-                await self._owner.clear(self)
+                await self._guardian.clear(self)
                 with trio.move_on_after(PARTING):
                     await self.wait()
                 if _returncode(self.pid) is None:  # asked, since a loop that was late may not have heard of it
-                    raise _held_back(self.pid)
+                    text = f"process {self.pid} was killed and is not gone; look at what holds it, as a debugger does"
+                    raise ProcessesLeft(text, pids=[self.pid])
                 self.returncode = await self.wait()
                 self._reap()
         assert self.returncode is not None
@@ -203,100 +217,40 @@ class Child:
         assert self._ended is not None
         self.returncode = _returncode(self.pid)
         if self.returncode is None:
-            trio.lowlevel.spawn_system_task(guarded, f"the wait for child {self.pid}", self._let_go, self._ended)
-        else:
-            self._ended.set()
-
-    async def _let_go(self, ended: trio.Event) -> None:
-        # The pidfd does not tell of it: it is readable since the child is dead.
-        while self.returncode is None:
-            await trio.sleep(HELD)
-            self.returncode = _returncode(self.pid)
-        ended.set()
+            log.warning("child %d is dead, and a debugger holds it: TracerPid in /proc/%d/status", self.pid, self.pid)
+        self._ended.set()
 
     def _reap(self) -> None:
         if self.returncode is not None and not self._reaped:
             self._reaped = True
-            self._owner.disown(self)  # before its pid may be another child's
+            self._guardian.disown(self)  # before its pid may be another child's
             os.waitpid(self.pid, 0)
-            self._owner.watch.forget(self._pidfd)
+            self._guardian.watch.forget(self._pidfd)
             os.close(self._pidfd)
 
 
-async def spawn(
-    command: Sequence[str], *, cwd: str, env: Mapping[str, str], limiter: trio.CapacityLimiter, owner: Owner
-) -> Child:
-    """Start ``command`` with three pipes; ``env`` is all of its environment, and its PATH is searched.
-
-    Cancelled, it comes back soon, even if the file system of ``cwd`` hangs; what still starts is left to the owner.
-
-    Args:
-        limiter: how many start at once. Not Trio's own: a stuck start would stop whoever shares it.
-        owner: is told of the child.
+def begin(command: Sequence[str], cwd: str, env: Mapping[str, str], guardian: Guardian) -> Child:
+    """Start ``command`` with three pipes; ``env`` is all of its environment, and its PATH is searched. Blocking.
 
     Raises:
         EngineFailed: there is no such program, or it cannot be started.
         WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
-        LimitUnenforceable: the owner could not prepare what its limits need.
+        LimitUnenforceable: the guardian could not prepare what the limits need.
+        ProcessesLeft: leftovers do not let the guardian prepare that.
     """
-    order = Order(owner)
-    try:
-        # No await stands between the process and its owner: the thread leaves it in the order.
-        return await trio.to_thread.run_sync(order.fill, command, cwd, env, limiter=limiter, abandon_on_cancel=True)
-    except trio.Cancelled:
-        if order.withdraw():
-            with trio.move_on_after(PARTING, shield=True):
-                await owner.bury(order).wait()
-        raise
-
-
-class Order:
-    """A child on its way from the thread that starts it to the task that asked for it, unless that has gone.
-
-    Attributes:
-        over: the thread has done all it will. child: what it has started, if anything.
-    """
-
-    def __init__(self, owner: Owner) -> None:
-        self.over = trio.Event()
-        self.child: Child | None = None
-        self._owner = owner
-        self._trio = trio.lowlevel.current_trio_token()
-        self._lock = threading.Lock()
-        self._begun = self._withdrawn = False
-
-    def fill(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
-        with self._lock:
-            if self._withdrawn:
-                raise RuntimeError("nobody waits for this child any more")
-            self._begun = True
+    with ExitStack() as undo:
+        undo.callback(guardian.give_up)
         try:
-            self.child = self._filled(command, cwd, env)
-            return self.child
-        finally:
-            with suppress(trio.RunFinishedError):
-                self._trio.run_sync_soon(self.over.set)
-
-    def withdraw(self) -> bool:
-        """Nothing is begun any more. Whether it was, so that a child may be there or come."""
-        with self._lock:
-            self._withdrawn = True
-            return self._begun
-
-    def _filled(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
-        with ExitStack() as undo:
-            undo.callback(self._owner.give_up)
-            try:
-                pid, pipes = _started(self._owner.prepare(command, cwd, env), cwd, env)
-                child = _adopted(pid, pipes, self._owner)
-            except OSError as error:
-                raise _explained(error, command[0], cwd, env) from error
-            except ValueError as error:
-                text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
-                raise EngineFailed(text, program=command[0]) from error
-            self._owner.own(child)
-            undo.pop_all()
-            return child
+            pid, pipes = _started(guardian.prepare(command, cwd, env), cwd, env)
+            child = _adopted(pid, pipes, guardian)
+        except OSError as error:
+            raise _explained(error, command[0], cwd, env) from error
+        except ValueError as error:
+            text = f"cannot start {command[0]}: {error}; its command and environment must be without it"
+            raise EngineFailed(text, program=command[0]) from error
+        guardian.own(child)
+        undo.pop_all()
+        return child
 
 
 def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[int, list[int]]:
@@ -317,12 +271,12 @@ def _started(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[
     return pid, ours
 
 
-def _adopted(pid: int, pipes: list[int], owner: Owner) -> Child:
+def _adopted(pid: int, pipes: list[int], guardian: Guardian) -> Child:
     with ExitStack() as undo:
         undo.callback(_discard, pid, pipes)
         pidfd = os.pidfd_open(pid)
         undo.callback(os.close, pidfd)
-        child = Child(pid, pidfd, pipes, owner)
+        child = Child(pid, pidfd, pipes, guardian)
         undo.pop_all()
     return child
 
@@ -331,8 +285,8 @@ def _discard(pid: int, pipes: list[int]) -> None:
     os.killpg(pid, signal.SIGKILL)
     for pipe in pipes:
         os.close(pipe)
-    # One that hangs in the kernel is a stray when this thread has ended, and is reaped as one. No pidfd is waited for:
-    # it may be the descriptor that there is none for.
+    # A child that hangs in the kernel is a stray when this thread has ended, and is reaped as such. No pidfd is waited
+    # for: there may be no descriptor for it.
     deadline = time.monotonic() + PARTING
     while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -354,18 +308,13 @@ def _explained(error: OSError, program: str, cwd: str, env: Mapping[str, str]) -
 
 def _identity(pid: int) -> proc.Identity:
     found = proc.stat(pid)
-    assert found is not None, "a child that nobody has reaped stands in /proc"
+    assert found is not None, "a child that is not reaped stands in /proc"
     return proc.Identity.of(found)
 
 
 def _returncode(pid: int) -> int | None:
-    """Of a child that is dead; None: the kernel does not show it to us before a debugger that traces it lets it go."""
+    """The returncode of a dead child; None: it lives, or a debugger traces it and has not let it go."""
     seen = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     if seen is None:
         return None
     return seen.si_status if seen.si_code == os.CLD_EXITED else -seen.si_status
-
-
-def _held_back(pid: int) -> ProcessesLeft:
-    text = f"process {pid} is dead, and a debugger holds it; end the debugger: TracerPid in /proc/{pid}/status"
-    return ProcessesLeft(text, pids=[pid])

@@ -14,7 +14,7 @@ _SETSIGDEF, _SETSID = 0x04, 0x80
 _ENOUGH = 1024
 """Bytes for each of libc's records: glibc's largest has 336."""
 _DEFAULT_SIGNALS = set(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP}
-"""A program expects none to be ignored: not what the interpreter ignores, nor what nohup had roostd ignore."""
+"""A program expects no signal to be ignored, neither by the interpreter's doing nor by that of nohup."""
 _CAN_CLOSE = hasattr(_libc, "posix_spawn_file_actions_addclosefrom_np")
 
 
@@ -23,10 +23,11 @@ def start(path: str, command: Sequence[str], *, cwd: str, env: Mapping[str, str]
 
     Args:
         path: of the program; a relative one begins at ``cwd``. command: its arguments, its name first.
-        pipes: what becomes its stdin, stdout and stderr; none of them is one of ours. It has no other descriptor.
+        pipes: its stdin, stdout and stderr, which are not this daemon's own. It has no other descriptor.
 
     Raises:
-        OSError: it cannot be started, or ``cwd`` cannot be entered. ValueError: an argument or a variable has a NUL.
+        OSError: the program cannot be started, or ``cwd`` cannot be entered.
+        ValueError: an argument or a variable has a NUL.
     """
     pid = ctypes.c_int()
     with ExitStack() as undo:
@@ -39,7 +40,7 @@ def start(path: str, command: Sequence[str], *, cwd: str, env: Mapping[str, str]
         _do("posix_spawnattr_setsigdefault", attributes, _signals())
         for number, pipe in enumerate(pipes):
             _do("posix_spawn_file_actions_adddup2", actions, pipe, number)
-        if _CAN_CLOSE:  # an older libc: what the daemon itself inherited goes on to the child
+        if _CAN_CLOSE:  # an older libc: descriptors that the daemon inherited go on to the child
             _do("posix_spawn_file_actions_addclosefrom_np", actions, 3)
         _do("posix_spawn_file_actions_addchdir_np", actions, _text(cwd))
         variables = [f"{name}={value}" for name, value in env.items()]

@@ -1,47 +1,57 @@
-"""Whose each process is: found by what it descends from, the session and group it is in, and its environment's mark.
+"""Whose each process is: found by its parents, by the session and group it is in, and by its environment's mark.
 
-Pure: a table of processes in, the trees of the sessions out.
+Pure: a table of processes in, the trees of the children out.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from .proc import Identity, Mark, Stat
+from .proc import Identity, Mark, Stat, Tree
 
 DAEMON = b"roostd"
-"""What a roostd calls itself to the kernel."""
+"""The name by which the kernel knows a roostd."""
 
 
 class Root(NamedTuple):
-    """A child that a roostd has started for a session.
+    """A child that a roostd has started for an owner: a session, a tool server, a hook.
 
     Attributes:
-        lived: until when that roostd kept it, and with it its pid from being given out again, in clock ticks since
-            boot; None: until now.
+        leaf: the child's name below its owner; empty for a child of a roostd that knew only one child of an owner.
+        lived: until when that roostd kept the child, and with it its pid from being given out again, in clock ticks
+            since boot; None: until now.
     """
 
-    session: str
+    owner: str
+    leaf: str
     child: Identity
     lived: int | None = None
+
+    @property
+    def tree(self) -> Tree:
+        return Tree(self.owner, self.leaf)
 
 
 class Census(NamedTuple):
     """One full look at all processes.
 
     Attributes:
-        members: session → what lives of its children's trees.
-        strays: what descends from this daemon and of which nobody can tell whose it is.
-        whole: all that was listed could be read, and no orphan of ours ended meanwhile; else one of ours, or what it
-            started, may be there and not in it.
+        members: the living processes of each tree, by owner and leaf.
+        strays: the living processes that descend from this daemon and are in no tree.
+        whole: each listed process could be read, and no orphan of this daemon ended meanwhile; else a process may be
+            there that is not in the census.
     """
 
-    members: dict[str, list[Stat]]
+    members: dict[str, dict[str, list[Stat]]]
     strays: list[Stat]
     whole: bool = True
 
-    def of(self, sessions: Iterable[str]) -> list[Stat]:
-        """What lives of these sessions' trees."""
-        return [process for session in sessions for process in self.members.get(session, [])]
+    def tree(self, tree: Tree) -> list[Stat]:
+        """The living processes of one child's tree."""
+        return self.members.get(tree.owner, {}).get(tree.leaf, [])
+
+    def of(self, owners: Iterable[str]) -> list[Stat]:
+        """The living processes of all that belongs to these owners."""
+        return [process for owner in owners for tree in self.members.get(owner, {}).values() for process in tree]
 
 
 def census(
@@ -52,46 +62,44 @@ def census(
     self: int,
     sockets: frozenset[str],
     private: Collection[int] = (),
-    keepers: Collection[tuple[int, int]] = (),
     older: Collection[tuple[int, int]] = (),
 ) -> Census:
-    """Sort what is there by whose it is.
+    """Sort all processes by the tree that they belong to.
 
-    A roostd that leads a session of its own belongs to nobody, whoever started it, and so does what it started, but not
-    what bears our mark and came to it as an orphan. What calls itself roostd and bears our mark is none: who starts one
-    hands it no mark. A keeper that lives has all that is below it: then our records are copies of its own.
+    Another roostd that leads a session of its own is in no tree, whichever process started it, nor is anything that it
+    started. A process that bears our mark is in its tree all the same: a real roostd bears none, and an orphan may have
+    come to another roostd.
 
     Args:
-        there: every process by pid, zombies included. marks: of those that have one.
-        self: this daemon's pid; it and its ancestors are nobody's. sockets: those whose marks are ours.
-        private: more that belong to nobody, with what they started.
-        keepers: pid and start time of the roostds that recorded the roots, if those were others.
-        older: pid and start time of what was below this daemon when it began: nobody's, unless it is known to be ours.
+        there: every process by pid, zombies included. marks: by pid, of the processes that have one.
+        self: this daemon's pid; the daemon and its ancestors are in no tree.
+        sockets: the daemons whose marks count.
+        private: more processes that are in no tree, with all that they started.
+        older: pid and start time of the processes that were below this daemon when it began: no strays.
     """
     first = _first(there, marks, roots, sockets)
-    living = _living(there, keepers) - {self}
     daemons = {p.pid for p in there.values() if p.comm == DAEMON and p.sid == p.pid} - first.keys() - {self}
-    daemons |= _living(there, older) - first.keys()
-    apart = _below(there, daemons, but=first.keys()) | _below(there, living | {*private}) | _lineage(there, self)
-    owner = {pid: session for pid, session in first.items() if pid not in apart}
-    _spread(there, owner, apart, _numbers(there, first, roots))
-    members: dict[str, list[Stat]] = {}
-    for pid, session in owner.items():
+    daemons |= {pid for pid, began in older if _lives(there, pid, began)} - first.keys()
+    apart = _below(there, daemons, but=first.keys()) | _below(there, {*private}) | _lineage(there, self)
+    known = {pid: tree for pid, tree in first.items() if pid not in apart}
+    _spread(there, known, apart, _numbers(there, first, roots))
+    members: dict[str, dict[str, list[Stat]]] = {}
+    for pid, (owner, leaf) in known.items():
         if there[pid].alive:
-            members.setdefault(session, []).append(there[pid])
-    strays = _below(there, {self}) - {self} - owner.keys() - apart
+            members.setdefault(owner, {}).setdefault(leaf, []).append(there[pid])
+    strays = _below(there, {self}) - {self} - known.keys() - apart
     return Census(members, [there[pid] for pid in sorted(strays) if there[pid].alive])
 
 
-def _living(there: Mapping[int, Stat], those: Iterable[tuple[int, int]]) -> set[int]:
-    return {pid for pid, began in those if pid in there and there[pid].alive and there[pid].start_time == began}
+def _lives(there: Mapping[int, Stat], pid: int, began: int) -> bool:
+    return pid in there and there[pid].alive and there[pid].start_time == began
 
 
-def _recorded(there: Mapping[int, Stat], roots: Iterable[Root]) -> dict[int, str]:
+def _recorded(there: Mapping[int, Stat], roots: Iterable[Root]) -> dict[int, Tree]:
     return {
-        child.pid: session
-        for session, child, _ in roots
-        if child.pid in there and there[child.pid].start_time == child.start_time
+        root.child.pid: root.tree
+        for root in roots
+        if root.child.pid in there and there[root.child.pid].start_time == root.child.start_time
     }
 
 
@@ -105,7 +113,7 @@ def _lineage(there: Mapping[int, Stat], self: int) -> set[int]:
 
 
 def _below(there: Mapping[int, Stat], tops: set[int], but: Collection[int] = ()) -> set[int]:
-    """These processes and all their descendants, ``but`` some and theirs."""
+    """These processes and all their descendants, except ``but`` and the descendants of those."""
     found = set(tops)
     while more := {p.pid for p in there.values() if p.ppid in found and p.pid not in but} - found:
         found |= more
@@ -114,56 +122,75 @@ def _below(there: Mapping[int, Stat], tops: set[int], but: Collection[int] = ())
 
 def _first(
     there: Mapping[int, Stat], marks: Mapping[int, Mark], roots: Iterable[Root], sockets: frozenset[str]
-) -> dict[int, str]:
-    """Those that are known by themselves: the recorded children, and those that bear our mark."""
-    marked = {pid: mark.session for pid, mark in marks.items() if mark.daemon in sockets and pid in there}
-    return marked | _recorded(there, roots)
+) -> dict[int, Tree]:
+    """The processes that are known by themselves: recorded children, and processes that bear our mark."""
+    marked = {pid: mark.tree for pid, mark in marks.items() if mark.daemon in sockets and pid in there}
+    found = marked | _recorded(there, roots)
+    return {pid: tree if tree.leaf else _ancestral(there, pid, found) for pid, tree in found.items()}
 
 
-def _numbers(there: Mapping[int, Stat], first: Mapping[int, str], roots: Iterable[Root]) -> dict[int, tuple[str, int]]:
-    """Session and group number → whose it is, and since when.
+def _ancestral(there: Mapping[int, Stat], pid: int, found: Mapping[int, Tree]) -> Tree:
+    """The tree of a process whose mark names only its owner: that of the owner's child from which it descends."""
+    tree = found[pid]
+    for above in _lineage(there, pid):
+        if above in found and found[above].owner == tree.owner and found[above].leaf:
+            return found[above]
+    return tree
 
-    A number is not given out again while a session or a group bears it: a leader that is another one ends the proof.
-    Where the leader is gone, a member is the proof that bears our mark, or began while the number was kept.
+
+def _numbers(
+    there: Mapping[int, Stat], first: Mapping[int, Tree], roots: Iterable[Root]
+) -> dict[int, tuple[Tree, int]]:
+    """Session and group number → the tree that it belongs to, and since when.
+
+    A number is not given out again while a session or a group bears it. So a leader that is another process proves that
+    the number is not ours any more. Where the leader is gone, a member proves it ours that bears our mark, or that
+    began while the number was kept.
     """
-    numbers: dict[int, tuple[str, int]] = {}
-    for session, child, lived in roots:
+    numbers: dict[int, tuple[Tree, int]] = {}
+    for root in roots:
+        child, lived = root.child, root.lived
         if child.pid in there:
             proven = there[child.pid].start_time == child.start_time
         else:
             members = (p for p in there.values() if child.sid in (p.sid, p.pgid))
-            proven = lived is None or any(first.get(p.pid) == session or p.start_time <= lived for p in members)
+            proven = lived is None or any(_proves(p, root, first, lived) for p in members)
         if proven:
-            numbers[child.sid] = (session, child.start_time)
+            numbers[child.sid] = (root.tree, child.start_time)
     return numbers
 
 
+def _proves(member: Stat, root: Root, first: Mapping[int, Tree], lived: int) -> bool:
+    marked = first.get(member.pid)
+    return (marked is not None and marked.owner == root.owner) or member.start_time <= lived
+
+
 def _spread(
-    there: Mapping[int, Stat], owner: dict[int, str], apart: set[int], numbers: dict[int, tuple[str, int]]
+    there: Mapping[int, Stat], known: dict[int, Tree], apart: set[int], numbers: dict[int, tuple[Tree, int]]
 ) -> None:
-    """Give to each session what descends from its processes, or is in a session or a group that one of them leads."""
-    found = dict(owner)
+    """Give to each tree what descends from its processes, or is in a session or a group that one of them leads."""
+    found = dict(known)
     while True:
-        for pid, session in found.items():
+        for pid, tree in found.items():
             process = there[pid]
             if pid in (process.sid, process.pgid):
-                numbers.setdefault(pid, (session, process.start_time))
+                numbers.setdefault(pid, (tree, process.start_time))
         found = {
             process.pid: heir
             for process in there.values()
-            if process.pid not in owner
+            if process.pid not in known
             and process.pid not in apart
-            and (heir := _heir(process, owner, numbers)) is not None
+            and (heir := _heir(process, known, numbers)) is not None
         }
         if not found:
             return
-        owner |= found
+        known |= found
 
 
-def _heir(process: Stat, owner: Mapping[int, str], numbers: Mapping[int, tuple[str, int]]) -> str | None:
-    if process.ppid in owner:
-        return owner[process.ppid]
+def _heir(process: Stat, known: Mapping[int, Tree], numbers: Mapping[int, tuple[Tree, int]]) -> Tree | None:
+    if process.ppid in known:
+        return known[process.ppid]
     for number in (process.sid, process.pgid):
-        if (known := numbers.get(number)) and process.start_time >= known[1]:
-            return known[0]
+        if (found := numbers.get(number)) and process.start_time >= found[1]:
+            return found[0]
     return None

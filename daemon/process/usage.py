@@ -1,35 +1,37 @@
-"""What processes use: the daemon itself, and each session's child with all that it started.
+"""Memory, processor time and descriptors that processes use: the daemon itself, and each child with all it started.
 
-psutil reads it, in a thread; it is imported there when somebody first asks.
+psutil reads it, in a thread; it is imported there when it is first needed.
 """
 
 import os
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import trio
 
 from ...protocol.errors import TimedOut
 from ...protocol.model import ProcessStats
+from ..waiting.deadline import in_thread
 from . import proc
 from .proc import Stat
 from .processes import Processes
 from .trees import Census
 
 DEADLINE = 2.0
-"""Seconds for one reading; then the process that it stands at is taken for stuck."""
+"""Seconds for one reading; then the process that is being read is taken for stuck."""
 TRIES = 3
-"""Readings that may get stuck, each at another process; what was read by then is told."""
+"""Readings that may get stuck, each at another process; what the last one has read is told."""
 SHOWN = 64
 """Pids of one tree that are listed."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Tree(NamedTuple):
-    """A session's child and what lives of what it started; or the daemon alone, without a session."""
+class Measured(NamedTuple):
+    """A child and the living processes of its tree; or the daemon alone, without an owner."""
 
-    session: str | None
+    owner: str | None
     pid: int
     start_time: int
     members: list[Stat]
@@ -44,10 +46,10 @@ class Facts(NamedTuple):
 
 
 class Usage:
-    """Measures when asked; those who ask while it is measured share the next measurement.
+    """Measures when asked; all tasks that ask during a measurement share the next one.
 
     Args:
-        processes: None if there is no session, for there is no database.
+        processes: None if there are no children, for there is no database.
     """
 
     def __init__(self, processes: Processes | None) -> None:
@@ -60,7 +62,7 @@ class Usage:
     async def measured(self) -> list[ProcessStats]:
         """The daemon first, then each child: nothing was read before this was called.
 
-        What ends meanwhile is left out, and so is a process of which /proc does not tell in time.
+        A process that ends meanwhile is left out, and so is a process of which /proc does not tell in time.
         """
         asked = trio.current_time()
         async with self._measuring:
@@ -70,29 +72,26 @@ class Usage:
                 self._begun = begun
         return self._measured
 
-    async def _trees(self) -> list[Tree]:
+    async def _trees(self) -> list[Measured]:
         if self._processes is None or not self._processes.children:
             return []
         try:
             found = await self._processes.look()
-        except TimedOut:  # what they started is not known then
+        except TimedOut:  # then only the children themselves are known
             found = Census({}, [])
-        children = {root.session: root.child for root in list(self._processes.children.values())}
         return [
-            Tree(session, child.pid, child.start_time, found.members.get(session, []))
-            for session, child in children.items()
+            Measured(root.owner, root.child.pid, root.child.start_time, found.tree(root.tree))
+            for root in list(self._processes.children.values())
         ]
 
-    async def _read(self, trees: list[Tree]) -> list[ProcessStats]:
+    async def _read(self, trees: list[Measured]) -> list[ProcessStats]:
         told: list[ProcessStats] = []
         for _ in range(TRIES):
             self._stuck = [stuck for stuck in self._stuck if stuck.at is not None]
             reading = _Reading(stuck.at for stuck in self._stuck)
             told = reading.stats
-            with trio.move_on_after(DEADLINE):
-                await trio.to_thread.run_sync(
-                    reading.run, trees, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True
-                )
+            limiter = trio.CapacityLimiter(1)
+            if await in_thread(partial(reading.run, trees), within=DEADLINE, otherwise=lambda: False, limiter=limiter):
                 break
             reading.given_up = True
             self._stuck.append(reading)
@@ -100,7 +99,7 @@ class Usage:
 
 
 class _Reading:
-    """One reading in a thread. ``at``: the pid that it reads now; None: it has ended."""
+    """One reading in a thread. ``at``: the pid that is being read; None: the reading has ended."""
 
     def __init__(self, spared: Iterable[int | None]) -> None:
         self.stats: list[ProcessStats] = []
@@ -108,23 +107,25 @@ class _Reading:
         self.given_up = False
         self._spared = frozenset(spared)
 
-    def run(self, trees: list[Tree]) -> None:
+    def run(self, trees: list[Measured]) -> bool:
+        """Read all of them; always True."""
         itself = proc.stat(os.getpid())
-        assert itself is not None, "whoever reads this lives"
-        for tree in [Tree(None, itself.pid, itself.start_time, [itself]), *trees]:
+        assert itself is not None, "/proc is not mounted"
+        for tree in [Measured(None, itself.pid, itself.start_time, [itself]), *trees]:
             if told := self._of(tree):
                 self.stats.append(told)
         self.at = None
+        return True
 
-    def _of(self, tree: Tree) -> ProcessStats | None:
-        """None: it has ended."""
-        # The child first, wherever its number stands.
+    def _of(self, tree: Measured) -> ProcessStats | None:
+        """None: the child has ended."""
+        # The child first, whatever its pid.
         members = sorted(tree.members or _alone(tree), key=lambda process: (process.pid != tree.pid, process.pid))
         read = [(process, facts) for process in members if (facts := self._facts_of(process.pid))]
         if not read:
             return None
         return ProcessStats(
-            session=tree.session,
+            session=tree.owner if tree.owner and tree.owner.startswith("s-") else None,
             pid=tree.pid,
             pids=[process.pid for process, _ in read[:SHOWN]],
             processes=len(read),
@@ -142,13 +143,13 @@ class _Reading:
         return facts(pid)
 
 
-def _alone(tree: Tree) -> list[Stat]:
+def _alone(tree: Measured) -> list[Stat]:
     found = proc.stat(tree.pid)
     return [found] if found is not None and found.alive and found.start_time == tree.start_time else []
 
 
 def facts(pid: int) -> Facts | None:
-    """None: there is no such process, or nothing of it may be read. What else may not be counts as 0."""
+    """None: there is no such process, or nothing of it may be read. Descriptors that may not be read count as 0."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""Descriptors at which no task waits: one task for all of them says when there is something to read."""
+"""Descriptors that no task waits for: one task for all of them says when one can be read."""
 
 import logging
 import select
@@ -12,7 +12,10 @@ _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 
 
 class Watch:
-    """Calls back; for what is idle most of the time, where a task that waits would cost 3 kB. Used in Trio tasks."""
+    """Calls back; for descriptors that are idle most of the time, where a waiting task would cost 3 kB each.
+
+    Used in Trio tasks.
+    """
 
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
@@ -20,7 +23,7 @@ class Watch:
         self._calls: dict[int, Callable[[], object] | None] = {}
 
     def keep(self) -> None:
-        """Take its own descriptor now, for good: when something is to be watched there may be none left.
+        """Take its own descriptor now, for good: later there may be none left.
 
         Raises:
             OSError
@@ -29,9 +32,9 @@ class Watch:
         self._opened()
 
     def when_readable(self, descriptor: int, call: Callable[[], object]) -> None:
-        """``call()``, once, when ``descriptor`` has something to read or its other end is closed.
+        """Call ``call()``, once, when ``descriptor`` has something to read or its other end is closed.
 
-        Whoever closes the descriptor calls :meth:`forget` first.
+        The task that closes the descriptor calls :meth:`forget` first.
         """
         epoll = self._opened()
         if descriptor in self._calls:
@@ -41,7 +44,7 @@ class Watch:
         self._calls[descriptor] = call
 
     def forget(self, descriptor: int) -> None:
-        """It is not looked at any more."""
+        """Watch this descriptor no longer."""
         if descriptor not in self._calls:
             return
         del self._calls[descriptor]
@@ -70,15 +73,15 @@ class Watch:
                 for descriptor, _ in epoll.poll(0):
                     self._call(descriptor)
         except trio.ClosedResourceError:
-            pass  # nothing is watched any more
+            pass  # no descriptor is watched any more
         finally:
             self._close(epoll)
 
     def _call(self, descriptor: int) -> None:
         call = self._calls.get(descriptor)
-        if call is not None:  # else it was forgotten by one that was called just before
+        if call is not None:  # else the call before this one has forgotten it
             self._calls[descriptor] = None
             try:
                 call()
             except Exception:
-                log.exception("a bug in what was to be called")
+                log.exception("a bug in a call of a watched descriptor")

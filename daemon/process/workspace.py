@@ -12,10 +12,10 @@ async def canonical(path: str, *, files: Patience, deadline: float) -> str:
     """``path`` without symbolic links; it is a directory that can be entered.
 
     Args:
-        deadline: seconds after which it is given up.
+        deadline: seconds that its file system has to answer.
 
     Raises:
-        WorkspaceInvalid: names the path and what is wrong with it.
+        WorkspaceInvalid: names the path and the reason.
     """
     try:
         return await files.call(path, lambda: _canonical(path), deadline)
@@ -40,7 +40,7 @@ def _canonical(path: str) -> str:
 
 
 def _invalid(path: str, reason: str) -> WorkspaceInvalid:
-    # What cannot be said in UTF-8 cannot be sent either.
+    # Only UTF-8 can be sent.
     shown = path.encode(errors="backslashreplace").decode()
     text = f"the workspace {shown} cannot be used: {reason}; name another directory"
     return WorkspaceInvalid(text, workspace=shown, reason=reason)

@@ -9,7 +9,7 @@ from ...protocol.errors import RequestCancelled, RoostError
 from ...protocol.model import Limits, Session
 from ..core.said import Change
 from ..engines.engine import STUCK, Engine, Launch
-from ..process.proc import Identity
+from ..process.trees import Root
 from ..store import Tx, children
 from .running import Running
 from .shared import Shared
@@ -108,13 +108,13 @@ class SessionChild:
             raise RequestCancelled("no turn runs: nothing is answered now", session=self._session)
         return await turn.waits.until(answer)
 
-    async def spawned(self, identity: Identity) -> None:
+    async def spawned(self, root: Root) -> None:
         launches = self._shared.launches
         missing = launches.processes.unenforced(self._limits)
 
         def spawned(tx: Tx) -> None:
             children.keeps(tx, launches.keeper)
-            children.spawned(tx, self._session, *identity)
+            children.spawned(tx, children.Child(root.owner, root.leaf, *root.child))
             if missing:
                 data = {"limits": missing, "reason": launches.processes.cgroups.message}
                 tx.emit(self._session, "session.limits_unenforced", data)
@@ -133,9 +133,11 @@ class SessionChild:
         except RoostError as exc:
             log.warning("session %s: that it has such processes is not on disk: %s", self._session, exc)
 
-    async def ended_child(self, identity: Identity) -> None:
+    async def ended_child(self, root: Root) -> None:
         try:
-            await self._shared.store.write(lambda tx: children.ended(tx, self._session, identity.pid))
+            await self._shared.store.write(lambda tx: children.ended(tx, root.owner, root.leaf, root.child.pid))
         except RoostError as exc:
             # The next daemon looks for it in vain: its start time proves that it is another one.
-            log.warning("session %s: that its child %d has ended is not on disk: %s", self._session, identity.pid, exc)
+            log.warning(
+                "session %s: that its child %d has ended is not on disk: %s", self._session, root.child.pid, exc
+            )

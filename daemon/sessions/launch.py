@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -20,7 +21,7 @@ from ..process import proc
 from ..process.processes import Processes
 from ..process.workspace import canonical
 from ..settings import EngineSettings, secrets
-from ..store import Store, checkpoints, children, reads, sessions
+from ..store import Store, checkpoints, children, identity, reads, sessions
 from ..waiting.patience import Patience
 
 FILE_DEADLINE = 10.0
@@ -41,7 +42,7 @@ class Launches:
 
     def __init__(self, settings: Current, store: Store, processes: Processes) -> None:
         self.processes = processes
-        self.keeper = children.Keeper(*proc.itself()[:3], processes.socket)
+        self.keeper = keeper_of(settings.daemon.state_directory, processes.socket)
         self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")
         self._settings = settings
         self._store = store
@@ -83,8 +84,8 @@ class Launches:
         await self.workspace(record.workspace)
         secret = await self._secrets(engine)
         own, state, history, cut_off = await self._store.read(lambda conn: _read(conn, record))
-        marks = {"ROOST_SESSION": record.id, "ROOST_DAEMON": self.processes.socket}
-        return Launch(record, engine, {**own, **engine.env, **secret, **marks}, state, history, cut_off, self.stderr)
+        env = {**own, **engine.env, **secret, "ROOST_SESSION": record.id}
+        return Launch(record, engine, env, state, history, cut_off, self.stderr)
 
     def limits(self, record: Session, engine: EngineSettings) -> Limits:
         """The limits of the session's next child.
@@ -127,6 +128,12 @@ class Launches:
             names = ", ".join(sources)
             text = f"the files of the secrets {names} did not answer within {FILE_DEADLINE:g} s; look at them"
             raise SecretMissing(text, variables=list(sources)) from None
+
+
+def keeper_of(state_directory: Path, socket: str) -> children.Keeper:
+    """This process, as it is recorded in the database that it serves."""
+    found = identity(state_directory)
+    return children.Keeper(*proc.itself()[:3], socket, f"{found[0]}:{found[1]}" if found else "")
 
 
 def _read(

@@ -22,7 +22,7 @@ from ..core.states import TURN, Life, SessionEvent
 from ..store import Store, Tx, reads, sessions, turns
 from ..waiting.guard import guarded
 from ..waiting.mailbox import ANSWER, Letter
-from .left import Left
+from .leftovers import Leftovers
 from .problem import problem_of
 from .recorder import persist
 from .records import Records
@@ -43,13 +43,13 @@ class Registry:
         admitting: something new is taken.
     """
 
-    def __init__(self, shared: Shared, restarts: Restarts, left: Left) -> None:
+    def __init__(self, shared: Shared, restarts: Restarts, leftovers: Leftovers) -> None:
         self.live: dict[str, LiveSession] = {}
         self.admitting = True
         self.unloading = Unloading(shared.settings, self.live)
         self._shared = shared
         self._restarts = restarts
-        self._left = left
+        self._leftovers = leftovers
         self._gates: dict[str, trio.Event] = {}
         self._nursery: trio.Nursery
 
@@ -170,7 +170,7 @@ class Registry:
         if record.state is SessionState.failed:
             text = f"session {session_id} failed too often; see `roost show {session_id}`, then start it by hand"
             raise SessionFailed(text, session=session_id)
-        self._left.admit(session_id)
+        self._leftovers.admit(session_id)
         live = self.live[session_id] = LiveSession(self._shared, session_id)
         self._nursery.start_soon(self._own, live)
         self.unloading.make_room(self._nursery.start_soon)

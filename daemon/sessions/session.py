@@ -15,6 +15,7 @@ from ..waiting.awaited import Change
 from ..waiting.errands import Starter
 from ..waiting.mailbox import Mailbox
 from .child import SessionChild
+from .leftovers import outlasted
 from .problem import problem_of
 from .recorder import persist
 from .running import Running
@@ -123,6 +124,7 @@ class LiveSession:
             self.fail(exc)
         if self.failure is None and engine is not None and engine.problem is not None:
             self.fail(from_wire(engine.problem.to_wire()))
+        await outlasted(lambda: self._shared.launches.processes.end_owner(self.id), self.child.stuck)
         wanted = self.failure is None or self.stop.reason is not None
         await self._gone(None if wanted or self.failure is None else problem_of(self.failure))
 

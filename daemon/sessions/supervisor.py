@@ -18,7 +18,7 @@ from ..waiting.mailbox import ANSWER
 from .checkpoints import Checkpoints
 from .drive import drive
 from .launch import Launches
-from .left import Left
+from .leftovers import Leftovers
 from .prompts import Prompts
 from .records import Records
 from .registry import Registry
@@ -50,9 +50,9 @@ class Supervisor:
         )
         self.launches = Launches(settings, store, processes)
         self.restarts = Restarts(settings, store, self.records)
-        self.left = Left(store, processes, self.runner.poke)
+        self.leftovers = Leftovers(store, processes, self.runner.poke)
         shared = Shared(settings, store, self.records, self.launches, self.runner)
-        self.registry = Registry(shared, self.restarts, self.left)
+        self.registry = Registry(shared, self.restarts, self.leftovers)
         self.prompts = Prompts(self.registry, settings)
         self.checkpoints = Checkpoints(self.registry)
         self._usage = Usage(processes)
@@ -135,7 +135,7 @@ class Supervisor:
             await self._park(session_id)
         live = self.registry.live.get(session_id)  # it may have been started before its queue was parked
         if live is None:
-            self.left.admit(session_id)
+            self.leftovers.admit(session_id)
             return None
         if force:
             await live.stop.at_once()

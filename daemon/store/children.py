@@ -1,4 +1,4 @@
-"""The children that were started and are not known to have ended, and by whom: what a next daemon must look for."""
+"""The children that are not known to have ended, and their keeper: all that a next daemon must look for."""
 
 import os
 import sqlite3
@@ -10,7 +10,8 @@ from .tx import Tx
 class Child(NamedTuple):
     """A child as it was recorded at its start. ``start_time`` is in clock ticks since boot, of the boot ``boot_id``."""
 
-    session: str
+    owner: str
+    leaf: str
     pid: int
     start_time: int
     boot_id: str
@@ -19,46 +20,51 @@ class Child(NamedTuple):
 
 
 class Keeper(NamedTuple):
-    """A roostd that has started children; ``start_time`` as that of a child. ``socket``: the path in their marks."""
+    """The roostd that serves the database; ``start_time`` as that of a child.
+
+    Attributes:
+        socket: the path in the marks of its children.
+        directory: device and inode of its state directory; empty where an older roostd has not recorded it.
+    """
 
     pid: int
     start_time: int
     boot_id: str
     socket: str
+    directory: str
 
 
 def keeps(tx: Tx, keeper: Keeper) -> None:
-    """Record who starts children, with each of them: without it, nobody could tell whose they are. Twice is once."""
+    """Record the daemon that starts children from now on. Twice is once."""
     # A path need not be UTF-8.
-    row = (*keeper[:3], os.fsencode(keeper.socket))
-    tx.conn.execute("INSERT OR IGNORE INTO daemons VALUES (?, ?, ?, ?)", row)
+    row = (*keeper[:3], os.fsencode(keeper.socket), keeper.directory)
+    tx.conn.execute("INSERT OR REPLACE INTO keeper VALUES (1, ?, ?, ?, ?, ?)", row)
 
 
-def keepers(conn: sqlite3.Connection) -> list[Keeper]:
-    """The roostds of which something may be left, and the one of whose database this is a copy."""
-    rows = conn.execute("SELECT pid, start_time, boot_id, socket FROM daemons")
-    return [Keeper(pid, start_time, boot_id, os.fsdecode(socket)) for pid, start_time, boot_id, socket in rows]
+def keeper(conn: sqlite3.Connection) -> Keeper | None:
+    """The roostd that last served this database, or the database of which this is a copy."""
+    row = conn.execute("SELECT pid, start_time, boot_id, socket, directory FROM keeper").fetchone()
+    if row is None:
+        return None
+    pid, start_time, boot_id, socket, directory = row
+    return Keeper(pid, start_time, boot_id, os.fsdecode(socket), directory)
 
 
-def forget_keepers(tx: Tx) -> None:
-    """Nothing that they started is left."""
-    tx.conn.execute("DELETE FROM daemons")
-
-
-def spawned(tx: Tx, session: str, pid: int, start_time: int, boot_id: str, pgid: int, sid: int) -> None:
+def spawned(tx: Tx, child: Child) -> None:
     """Record a child, before it is told anything."""
-    child = Child(session, pid, start_time, boot_id, pgid, sid)
-    tx.conn.execute("INSERT OR REPLACE INTO children VALUES (?, ?, ?, ?, ?, ?)", child)
+    tx.conn.execute("INSERT OR REPLACE INTO children VALUES (?, ?, ?, ?, ?, ?, ?)", child)
 
 
-def ended(tx: Tx, session: str, pid: int) -> None:
+def ended(tx: Tx, owner: str, leaf: str, pid: int) -> None:
     """The child and all it started are gone."""
-    tx.conn.execute("DELETE FROM children WHERE session = ? AND pid = ?", (session, pid))
+    tx.conn.execute("DELETE FROM children WHERE owner = ? AND leaf = ? AND pid = ?", (owner, leaf, pid))
 
 
 def recorded(conn: sqlite3.Connection) -> list[Child]:
-    """What a dead predecessor left."""
-    return [Child(*row) for row in conn.execute("SELECT session, pid, start_time, boot_id, pgid, sid FROM children")]
+    """The children that a dead predecessor left."""
+    return [
+        Child(*row) for row in conn.execute("SELECT owner, leaf, pid, start_time, boot_id, pgid, sid FROM children")
+    ]
 
 
 def known(conn: sqlite3.Connection, ids: list[str]) -> set[str]:

@@ -11,7 +11,14 @@ from roost.protocol.errors import DaemonUnreachable
 
 def test_what_was_meant_for_somebody_else_is_not_handed_on() -> None:
     environ = {"PATH": "/bin", "ROOST_STATE_DIRECTORY": "/s", "ROOST_CONFIG": "/c"}
-    marks = {"ROOST_SESSION": "s-a", "ROOST_DAEMON": "/d", "LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_USEC": "1"}
+    marks = {
+        "ROOST_SESSION": "s-a",
+        "ROOST_CHILD": "s-a/c-a",
+        "ROOST_DAEMON": "/d",
+        "LISTEN_FDS": "1",
+        "LISTEN_PID": "1",
+        "WATCHDOG_USEC": "1",
+    }
     assert launch.cleaned(environ | marks | {"NOTIFY_SOCKET": "/n"}) == environ
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from roost.daemon import app
 from roost.daemon.engines import engine
-from roost.daemon.process import processes, spawn
+from roost.daemon.process import clearing, spawn
 from roost.daemon.server import server
 from roost.daemon.sessions import shutdown
 from roost.daemon.settings import Settings, load
@@ -24,7 +24,7 @@ def defaults(tmp_path: Path) -> Settings:
 
 def test_a_child_is_ended_within_what_the_stop_has_for_it(defaults: Settings) -> None:
     graces = defaults.sessions.stop_grace + defaults.sessions.term_grace
-    assert graces + spawn.DRAIN + processes.CLEARING < shutdown.ENDING
+    assert graces + spawn.DRAIN + clearing.CLEARING < shutdown.ENDING
 
 
 def test_saving_and_ending_are_within_the_deadline_of_the_stop(defaults: Settings) -> None:

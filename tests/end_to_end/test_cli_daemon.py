@@ -53,6 +53,7 @@ def test_the_first_verb_starts_a_daemon_that_outlives_it_in_a_cleaned_environmen
     """S0.K7: the command goes on only when the daemon has said that it is ready. Its environment is a cleaned one."""
     inherited = {
         "ROOST_SESSION": "s-x",
+        "ROOST_CHILD": "s-x/c-x",
         "ROOST_DAEMON": "/nowhere",
         "LISTEN_FDS": "1",
         "NOTIFY_SOCKET": "/nowhere",

@@ -1,11 +1,14 @@
 """``roost ps``: what the daemon and its sessions use, as a table, as JSON, of some sessions only."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.cli import Roost
 from helpers.daemon import wait_until
+from helpers.peer import peer
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +66,18 @@ def test_a_daemon_without_children_shows_itself(without_children: str) -> None:
 
 def test_it_starts_no_daemon(roost: Roost) -> None:
     assert roost("ps", "--state", str(roost.daemon.workspace), ROOST_NO_START="").status == 7
+
+
+def test_a_session_with_several_children_has_a_line_for_each(roost: Roost, tmp_path: Path) -> None:
+    use: dict[str, Any] = {"pids": [], "processes": 1, "threads": 1, "cpu": 1, "memory": 1, "descriptors": 1, "age": 1}
+    told = [{"session": session, "pid": pid, **use} for session, pid in ((None, 1), ("s-a", 7), ("s-b", 8), ("s-a", 9))]
+    sessions: dict[str, Any] = {"sessions": [{"id": "s-a", "name": "a"}, {"id": "s-b", "name": "b"}], "next": None}
+    with peer(
+        tmp_path / "s",
+        daemon_stats=lambda _: {"processes": told},
+        session_list=lambda _: sessions,
+        session_get=lambda _: {"session": sessions["sessions"][0]},
+    ):
+        assert roost("--socket", str(tmp_path / "s"), "ps", "-q").out.split() == ["1", "7", "9", "8"]
+        some = roost("--socket", str(tmp_path / "s"), "ps", "a").out.splitlines()
+    assert [line.split()[:3] for line in some[1:]] == [["s-a", "a", "7"], ["s-a", "a", "9"]]

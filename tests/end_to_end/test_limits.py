@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from helpers.cgroups import run_in
+from helpers.daemon import wait_until
 from helpers.machine import Machine
 from roost.daemon.process import delegation
 from roost.daemon.process.cgroup import Cgroup, Cgroups, find
 from roost.daemon.process.launcher import launcher
+from roost.daemon.process.proc import Tree
 from roost.protocol.errors import LimitUnenforceable
 from roost.protocol.model import Limits
 
@@ -63,12 +65,16 @@ def cgroups() -> Iterator[Cgroups]:
 
 @contextmanager
 def limited(cgroups: Cgroups, **limits: Any) -> Generator[Cgroup]:
-    """A session's cgroup; one limit does not slow down what another is tested with."""
-    cgroup = cgroups.make(SESSION, Limits(**limits))
+    """The leaf of a session's child; one limit does not slow down what another is tested with."""
+    cgroup = leaf(cgroups, "c-a", **limits)
     try:
         yield cgroup
     finally:
-        assert cgroup.end(10)
+        assert Cgroup(cgroup.folder.parent).end(10)
+
+
+def leaf(cgroups: Cgroups, name: str, **limits: Any) -> Cgroup:
+    return cgroups.make(Tree(SESSION, name), Limits(**limits), lambda: {"c-a", "c-b"})
 
 
 def run(cgroup: Cgroup, code: str) -> subprocess.CompletedProcess[str]:
@@ -88,7 +94,7 @@ def test_in_a_machine_of_its_own(request: pytest.FixtureRequest) -> None:
     tests += ["--noconftest", "-p", "no:trio", "-p", "no:hypothesispytest", "-o", "addopts=--import-mode=importlib"]
     tests += ["-W", "ignore:Unknown config option"]
     printed = kernel.run(*service, *tests, timeout=170).stdout
-    assert "5 passed, 1 skipped" in printed, printed
+    assert "6 passed, 1 skipped" in printed, printed
 
 
 def test_all_limits_are_enforceable_and_the_daemon_is_in_a_leaf(cgroups: Cgroups) -> None:
@@ -111,7 +117,7 @@ def test_other_processes_are_a_reason_to_go_without(cgroups: Cgroups) -> None:
 
 def test_a_kill_for_want_of_memory_is_counted_also_in_a_cgroup_of_its_own_making(cgroups: Cgroups) -> None:
     with limited(cgroups, memory_max=32 * MIB) as cgroup:
-        assert (cgroup.folder / "memory.max").read_text() == f"{32 * MIB}\n"
+        assert (cgroup.folder.parent / "memory.max").read_text() == f"{32 * MIB}\n"
         assert run(cgroup, "bytearray(8 << 20)").returncode == 0 and cgroup.oom_kills() == 0
         assert run(cgroup, "bytearray(b'x' * (200 << 20))").returncode == -9 and cgroup.oom_kills() == 1
         nested = Cgroup(cgroup.folder / "nested")
@@ -124,8 +130,23 @@ def test_no_more_processes_than_allowed(cgroups: Cgroups) -> None:
         assert run(cgroup, FORKS).stdout == "9\n"
 
 
+def test_two_children_have_no_more_together(cgroups: Cgroups) -> None:
+    """What the kernel kills for want of memory is counted with the child that it was of."""
+    with limited(cgroups, memory_max=64 * MIB, pids_max=10) as cgroup:
+        other = leaf(cgroups, "c-b", memory_max=64 * MIB, pids_max=10)
+        waits = launcher(["/bin/sh", "-c", "sleep 600 & sleep 600 & sleep 600"], other.procs_path, None)
+        with subprocess.Popen(waits) as child:
+            wait_until(lambda: len(other.pids()) == 4, "all of it is there")
+            assert run(cgroup, FORKS).stdout == "5\n"
+            cgroup.kill()
+            assert cgroup.wait_empty(10) and child.poll() is None
+            assert run(cgroup, "bytearray(b'x' * (200 << 20))").returncode == -9
+            assert (cgroup.oom_kills(), other.oom_kills()) == (1, 0) and child.poll() is None
+            other.kill()
+
+
 def test_no_more_of_a_processor_than_allowed(cgroups: Cgroups) -> None:
     with limited(cgroups, cpu_max=0.2) as cgroup:
         run(cgroup, "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass")
-        stat = dict(line.split() for line in (cgroup.folder / "cpu.stat").read_text().splitlines())
+        stat = dict(line.split() for line in (cgroup.folder.parent / "cpu.stat").read_text().splitlines())
         assert int(stat["nr_throttled"]) >= 2

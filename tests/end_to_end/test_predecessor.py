@@ -49,11 +49,11 @@ def slept(daemon: Daemon, session: str, command: str) -> int:
     return int(next(item["content"] for item in items if item["kind"] == "command"))
 
 
-def refused(daemon: Daemon, *reasons: str) -> None:
-    """It is started, and exits with status 2."""
+def refused(daemon: Daemon, *reasons: str, status: int = 2) -> None:
+    """It is started, and exits with this status."""
     command = [sys.executable, "-m", "roost.daemon"]
     done = subprocess.run(command, env=daemon.environ, capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 2 and all(reason in done.stderr for reason in reasons), done.stderr
+    assert done.returncode == status and all(reason in done.stderr for reason in reasons), done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -80,32 +80,27 @@ def backup(original: Daemon, copy: Daemon) -> None:
 
 
 def copied(original: Daemon, copy: Daemon) -> None:
-    """All of the directory, lock and socket included; the socket is not to be copied, and not needed."""
+    """All of the directory, lock and socket included; the socket is not copied, and the original's is taken."""
     shutil.copytree(original.state, copy.state, ignore=shutil.ignore_patterns("run"))
     path = copy.socket
-    refused(at(copy, original.socket), "socket_in_use")
+    refused(at(copy, original.socket), "daemon_running", status=11)
     at(copy, path)
 
 
 @pytest.mark.parametrize("made", [backup, copied])
-def test_children_of_a_living_daemon_outlive_the_start_of_another_on_a_copy(
-    shared: Daemon, other: Daemon, made: Callable[[Daemon, Daemon], None]
+def test_a_copy_of_a_directory_that_a_daemon_serves_is_refused(
+    roostd: Daemon, other: Daemon, made: Callable[[Daemon, Daemon], None]
 ) -> None:
-    session = shared.create()
-    hidden = slept(shared, session, "exec setsid sleep 600")
-    turn = shared.send(session, "sleep 600")
-
-    def runs() -> bool:
-        return bool(shared.call("turn.get", turn=turn)["turn"]["state"] == "running")
-
-    wait_until(runs, "the turn runs")
-    worker = shared.session(session)["pid"]
-    made(shared, other)
+    """The original goes on; when it has ended, the copy is served."""
+    session = roostd.start().create()
+    hidden = slept(roostd, session, "exec setsid sleep 600")
+    worker = roostd.session(session)["pid"]
+    made(roostd, other)
+    refused(other, "daemon_running", f"roostd (pid {roostd.pid}) serves at {roostd.socket}; stop that one", status=11)
+    assert not other.socket.exists() and alive(hidden) and alive(worker)
+    assert roostd.stop() == 0
     other.start()
-    assert started(other) == set() and alive(hidden) and alive(worker)
-    other.kill()
-    other.start()
-    assert alive(hidden) and alive(worker) and runs()
+    assert started(other) == set() and other.session(session)["state"] == "idle"
 
 
 PYTHON = shlex.quote(sys.executable)
@@ -127,7 +122,7 @@ class Life:
         sessions: those of other daemons.
         lived: who lived after each step, the sessions of others that were ready included.
         marked: what bore the mark of the neighbour after the start.
-        ended: what the start said that it ended, and what the start of a copy did.
+        ended: what the start said that it ended.
         state: that of its session after the start, and how many sessions lived.
         stopped: its exit status.
     """
@@ -194,8 +189,7 @@ def life(one_daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         # The copy knows this session.
         seen.meet("sleep of original", slept(daemon, own, "exec setsid sleep 600"))
         seen.sessions["session of original"] = daemon, own
-        copy.start()
-        seen.ended["copy"] = started(copy)
+        refused(copy, "daemon_running", f"a roostd serves at {daemon.socket}; stop that one first", status=11)
         seen.look("start of a copy")
         del seen.sessions["session of original"]
 
@@ -252,8 +246,7 @@ def test_what_left_its_session_is_ended_before_anything_starts(life: Life) -> No
     assert life.state == ("idle", 0)
 
 
-def test_children_of_a_daemon_that_was_started_again_since_the_copy_was_made_are_left_alone(life: Life) -> None:
-    assert life.ended["copy"] == set()
+def test_a_copy_is_refused_also_when_its_original_was_started_again_since(life: Life) -> None:
     assert {"sleep of original", "session of original"} <= life.lived["start of a copy"]
 
 

@@ -48,7 +48,7 @@ def escaped(daemon: Daemon, session: str) -> int:
 def test_a_session_ends_with_what_escaped_from_it(daemon: Daemon, cgroup: Path) -> None:
     session, other = daemon.create(), daemon.create()
     pid, spared = escaped(daemon, session), escaped(daemon, other)
-    assert f"/{cgroup.name}/{session}\n" in Path(f"/proc/{pid}/cgroup").read_text()
+    assert f"/{cgroup.name}/{session}/c-" in Path(f"/proc/{pid}/cgroup").read_text()
     daemon.call("session.stop", session=session)
     assert not alive(pid) and alive(spared)
     assert [path.name for path in cgroup.iterdir() if path.is_dir()] == [other]

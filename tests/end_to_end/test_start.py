@@ -55,12 +55,12 @@ def test_a_daemon_that_is_started_with_closed_descriptors_runs_and_ends_as_any_o
 
 def test_a_daemon_drops_the_marks_of_a_session_and_keeps_what_systemd_handed_over(tmp_path: Path) -> None:
     """What bears a mark ends with that session; the socket and READY=1 are meant for this pid."""
-    daemon = Daemon(tmp_path / "s", ROOST_SESSION="s-outer", ROOST_DAEMON="/outer", KEPT="1")
+    daemon = Daemon(tmp_path / "s", ROOST_SESSION="s-outer", ROOST_CHILD="s-outer/c-a", ROOST_DAEMON="/outer", KEPT="1")
     with handed(daemon) as process:
         assert daemon.call("daemon.status")["pid"] == process.pid
         environ = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
         names = {entry.partition(b"=")[0] for entry in environ}
-        assert b"KEPT" in names and not {b"ROOST_SESSION", b"ROOST_DAEMON"} & names
+        assert b"KEPT" in names and not {b"ROOST_SESSION", b"ROOST_CHILD", b"ROOST_DAEMON"} & names
 
 
 def test_a_cgroup_that_is_named_on_a_mount_that_hangs_does_not_keep_the_daemon_from_serving(tmp_path: Path) -> None:

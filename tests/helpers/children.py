@@ -24,6 +24,22 @@ SOCKET = f"/nowhere/{os.getpid()}"
 """Of the daemon that the tests play: the mark of another test run is another one."""
 IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 WAITS = "import sys, time; print('ready', flush=True); time.sleep(600)\n"
+BROOD = """
+import os, subprocess, sys, time
+plain = subprocess.Popen(["sleep", "600"])
+apart = subprocess.Popen(["sleep", "600"], start_new_session=True)
+reads, writes = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    pid = os.fork()
+    if pid:
+        os.write(writes, str(pid).encode())
+        os._exit(0)
+    os.execvp("sleep", ["sleep", "600"])
+os.wait()
+print(plain.pid, apart.pid, os.read(reads, 20).decode(), flush=True)
+"""
+"""A plain grandchild, one in a session of its own, and one whose parents are gone."""
 SLEEPER = "import os, subprocess, sys; sleeper = subprocess.Popen(['sleep', '600']"
 
 
@@ -33,7 +49,7 @@ def python(code: str) -> list[str]:
 
 
 async def start(code: str, *, cwd: Path | str = "/", env: dict[str, str] | None = None) -> Child:
-    """A child of session ``s-1``, marked as its own."""
+    """A child of session ``s-1``."""
     return await spawn(python(code), cwd=cwd, env=env)
 
 
@@ -46,7 +62,7 @@ async def spawn(
     session: str = "s-1",
 ) -> Child:
     processes = processes or Processes(SOCKET)
-    marked = {"ROOST_SESSION": session, "ROOST_DAEMON": processes.socket, **(ENV if env is None else env)}
+    marked = {"ROOST_SESSION": session, **(ENV if env is None else env)}
     return await processes.spawn(session, command, cwd=str(cwd), env=marked)
 
 

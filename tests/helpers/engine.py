@@ -17,6 +17,7 @@ from roost.daemon.engines.engine import Ended, Grace, Launch
 from roost.daemon.engines.worker import WorkerEngine
 from roost.daemon.process.proc import Identity
 from roost.daemon.process.processes import Processes
+from roost.daemon.process.trees import Root
 from roost.daemon.settings import EngineSettings
 from roost.protocol.errors import RoostError
 from roost.protocol.model import EngineKind, Session, Turn, TurnState
@@ -45,17 +46,17 @@ class Listening:
     async def waiting(self, answer: Callable[[], Awaitable[T]]) -> T:
         return await answer()
 
-    async def spawned(self, identity: Identity) -> None:
+    async def spawned(self, root: Root) -> None:
         if self.refuse is not None:
             raise self.refuse
-        self.children.append(identity)
+        self.children.append(root.child)
 
     async def stuck(self, error: RoostError) -> None:
         self.left.append(error)
 
-    async def ended_child(self, identity: Identity) -> None:
-        if identity in self.children:
-            self.children.remove(identity)
+    async def ended_child(self, root: Root) -> None:
+        if root.child in self.children:
+            self.children.remove(root.child)
 
     @property
     def text(self) -> str:

@@ -8,7 +8,7 @@ import sys
 from roost.daemon import __main__ as program
 from roost.daemon import app
 from roost.daemon.engines import engine
-from roost.daemon.process import leftovers, processes
+from roost.daemon.process import clearing, leftovers, order
 from roost.daemon.sessions import launch, shutdown
 
 COMMAND = [sys.executable, __file__]
@@ -28,9 +28,9 @@ batch_timeout = '1s'
 def main() -> None:
     launch.FILE_DEADLINE = 1.0
     app.FINDING = 2.0
-    processes.CLEARING = 0.8
+    clearing.CLEARING = order.AGAIN = 0.8
     leftovers.LAST_PATIENCE = 0.5
-    leftovers.end_leftovers.__kwdefaults__ = {"keepers": (), "patience": 0.2}
+    leftovers.end_leftovers.__kwdefaults__ = {"patience": 0.2}
     shutdown.ENDING, shutdown.SETTLING = 2.0, 0.5
     engine.AGAIN = 0.3
     del sys.argv[1:]

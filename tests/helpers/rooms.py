@@ -13,6 +13,7 @@ from roost.daemon.current import Current
 from roost.daemon.engines.engine import Ended, Engine, Launch, Listener, Told
 from roost.daemon.process.proc import Identity
 from roost.daemon.process.processes import Processes
+from roost.daemon.process.trees import Root
 from roost.daemon.sessions import Supervisor
 from roost.daemon.sessions.launch import Launches
 from roost.daemon.sessions.registry import Registry
@@ -60,19 +61,19 @@ class TinyEngine:
             await _either(self.gates[method], self._killed)
 
     async def serve(self, ready: Callable[[], Awaitable[None]]) -> None:
-        identity = Identity(4242, 1, "boot", 4242, 4242)
+        root = Root(self.launch.session.id, "c-tiny", Identity(4242, 1, "boot", 4242, 4242))
         try:
             await self._enter("serve")
             if "unstartable" in (self.launch.session.name or ""):
                 raise EngineFailed("it cannot be started; it is called unstartable", program="tiny")
             if self._killed.is_set():
                 raise WorkerExited("it was ended; start it again")
-            await self.listener.spawned(identity)
+            await self.listener.spawned(root)
             await ready()
             await self._killed.wait()
         finally:
             with trio.CancelScope(shield=True):
-                await self.listener.ended_child(identity)
+                await self.listener.ended_child(root)
             self.gone.set()
 
     async def run(self, turn: Turn) -> Ended:

@@ -1,4 +1,4 @@
-"""A session's cgroup: nothing leaves it, all of it ends at once, and a predecessor's is made anew."""
+"""A cgroup for each owner, a leaf for each child: nothing leaves them, and all of one ends at once."""
 
 import os
 import subprocess
@@ -16,12 +16,14 @@ from roost.daemon.process import cgroup as cgroup_module
 from roost.daemon.process import processes as processes_module
 from roost.daemon.process.cgroup import Cgroup, Cgroups, Found, find, lowered
 from roost.daemon.process.launcher import launcher
+from roost.daemon.process.proc import Tree
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.spawn import Child
 from roost.protocol.errors import LimitUnenforceable, ProcessesLeft
-from roost.protocol.model import Limits
+from roost.protocol.model import Limits, new_id
 
 SESSION = "s-abcdefgh234567ab"
+TREE = Tree(SESSION, "c-abcdefgh234567ab")
 NESTS = """
 import os, subprocess, sys
 own = sys.argv[1]
@@ -42,6 +44,11 @@ def cgroups() -> Iterator[Cgroups]:
         yield found.cgroups
 
 
+def alone() -> set[str]:
+    """The leaves of an owner that has one child, or is about to."""
+    return {TREE.leaf}
+
+
 def start(cgroup: Cgroup) -> subprocess.Popen[str]:
     """A child that makes a cgroup of its own, and leaves processes in both that nothing but a cgroup finds."""
     command = launcher([sys.executable, "-c", NESTS, str(cgroup.folder)], cgroup.procs_path, None)
@@ -58,7 +65,7 @@ def reap(child: subprocess.Popen[str]) -> int:
 
 
 def test_it_ends_with_all_that_left_session_group_and_environment(cgroups: Cgroups) -> None:
-    cgroup = cgroups.make(SESSION, Limits())
+    cgroup = cgroups.make(TREE, Limits(), alone)
     child = start(cgroup)
     assert child.pid in cgroup.pids() and len(cgroup.pids()) == 5
     assert not cgroup.remove()
@@ -68,7 +75,7 @@ def test_it_ends_with_all_that_left_session_group_and_environment(cgroups: Cgrou
 
 
 def test_what_is_stopped_or_frozen_ends_too(cgroups: Cgroups) -> None:
-    cgroup = cgroups.make(SESSION, Limits())
+    cgroup = cgroups.make(TREE, Limits(), alone)
     child = start(cgroup)
     os.kill(child.pid, 19)
     (cgroup.folder / "cgroup.freeze").write_text("1")
@@ -77,7 +84,7 @@ def test_what_is_stopped_or_frozen_ends_too(cgroups: Cgroups) -> None:
 
 
 def test_waiting_for_the_end_is_bounded_and_hears_it(cgroups: Cgroups) -> None:
-    cgroup = cgroups.make(SESSION, Limits())
+    cgroup = cgroups.make(TREE, Limits(), alone)
     assert cgroup.wait_empty(0)
     child = start(cgroup)
     assert not cgroup.wait_empty(0.01)
@@ -90,12 +97,14 @@ def test_waiting_for_the_end_is_bounded_and_hears_it(cgroups: Cgroups) -> None:
 
 
 def test_a_predecessors_is_made_anew(cgroups: Cgroups) -> None:
-    cgroup = cgroups.make(SESSION, Limits())
-    assert cgroups.make(SESSION, Limits()).pids() == []
+    cgroup = cgroups.make(TREE, Limits(), alone)
     child = start(cgroup)
-    assert [left.folder.name for left in cgroups.left()] == [SESSION]
-    assert cgroups.make(SESSION, Limits()).pids() == []
-    assert reap(child) == -9
+    direct = entered(Cgroup(cgroup.folder.parent), "sleep", "600")  # as an older roostd had its only child there
+    wait_until(lambda: direct.pid in Cgroup(cgroup.folder.parent).direct(), "it is there")
+    assert [left.folder.name for left in cgroups.leftovers()] == [SESSION]
+    assert cgroups.make(Tree(SESSION, "c-b"), Limits(), lambda: {"c-b"}).pids() == []
+    assert (reap(child), direct.wait(10)) == (-9, -9)
+    assert not cgroup.folder.exists()
 
 
 async def test_nothing_starts_beside_what_does_not_end(
@@ -112,12 +121,12 @@ async def test_nothing_starts_beside_what_does_not_end(
     async def child(limits: Limits) -> Child:
         return await processes.spawn(SESSION, ["sleep", "600"], cwd="/", env=os.environ, limits=limits)
 
-    cgroup = cgroups.make(SESSION, Limits())
+    cgroup = cgroups.make(TREE, Limits(), alone)
     with hanging(tmp_path / "mount") as dead:
         dead.deaf()
         hung, dies = entered(cgroup, "cat", f"{dead.path}/data"), entered(cgroup, "sleep", "600")
         await until(lambda: dead.asked() == 1 and dies.pid in cgroup.pids())
-        assert await processes.end_left(ours) == [dies.pid]
+        assert await processes.end_leftovers(ours) == [dies.pid]
         for limits in (Limits(), Limits(nofile=100), Limits(cpu_max=1)):
             with pytest.raises(ProcessesLeft, match="look at what hangs") as caught:
                 await child(limits)
@@ -125,7 +134,7 @@ async def test_nothing_starts_beside_what_does_not_end(
         dead.well()
         assert (hung.wait(10), dies.wait(10)) == (-9, -9)
         async with await child(Limits()) as after:
-            await until(lambda: cgroup.pids() == [after.pid])
+            await until(lambda: Cgroup(cgroup.folder.parent).pids() == [after.pid])
 
 
 def entered(cgroup: Cgroup, *command: str) -> "subprocess.Popen[bytes]":
@@ -135,19 +144,19 @@ def entered(cgroup: Cgroup, *command: str) -> "subprocess.Popen[bytes]":
 def test_only_sessions_are_left_by_a_predecessor(cgroups: Cgroups) -> None:
     (cgroups.root / "daemon").mkdir()
     (cgroups.root / "s-other").mkdir()
-    assert cgroups.left() == []
+    assert cgroups.leftovers() == []
 
 
 def test_one_that_cannot_be_made_says_why(cgroups: Cgroups) -> None:
     (cgroups.root / "cgroup.max.descendants").write_text("0")
     with pytest.raises(LimitUnenforceable, match=f"the cgroup {cgroups.root}/{SESSION} cannot be used: .*; look at"):
-        cgroups.make(SESSION, Limits())
+        cgroups.make(TREE, Limits(), alone)
 
 
 def test_limits_without_their_controllers_are_left_out(cgroups: Cgroups) -> None:
     if len(cgroups.enforceable) > 1:
         pytest.skip("this host has controllers; tests/end_to_end/test_limits.py uses them")
-    cgroup = cgroups.make(SESSION, Limits(memory_max=2**30, pids_max=5, cpu_max=1, nofile=5))
+    cgroup = cgroups.make(TREE, Limits(memory_max=2**30, pids_max=5, cpu_max=1, nofile=5), alone)
     assert cgroup.oom_kills() == 0
 
 
@@ -156,15 +165,28 @@ def test_what_is_written_is_what_the_kernel_takes(tmp_path: Path) -> None:
     (tmp_path / "cgroup.subtree_control").write_text("memory pids cpu")
     cgroups = Cgroups(tmp_path)
     assert cgroups.enforceable == set(Limits.model_fields)
-    made = cgroups.make(SESSION, Limits(memory_max=2**30, pids_max=2**40, cpu_max=1.5)).folder
+    leaf = cgroups.make(TREE, Limits(memory_max=2**30, pids_max=2**40, cpu_max=1.5), alone).folder
+    made = leaf.parent
     assert (made / "memory.max").read_text() == str(2**30)
     assert (made / "pids.max").read_text() == "4194304"
     assert (made / "cpu.max").read_text() == "150000 100000"
-    least = cgroups.make("s-bbbbbbbbbbbbbbbb", Limits(cpu_max=0.0001)).folder
-    assert {path.name for path in least.iterdir()} == {"cpu.max"}
+    assert (made / "cgroup.subtree_control").read_text() == "+memory"
+    least = cgroups.make(Tree("s-bbbbbbbbbbbbbbbb", "c-a"), Limits(cpu_max=0.0001), alone).folder.parent
+    assert {path.name for path in least.iterdir()} == {"cpu.max", "cgroup.subtree_control", "c-a"}
     assert (least / "cpu.max").read_text() == "1000 100000"
     (made / "memory.events").write_text("low 0\noom 2\noom_kill 3\n")
-    assert Cgroup(made).oom_kills() == 3
+    assert Cgroup(leaf).oom_kills() == 3, "where the leaf has no count"
+    (leaf / "memory.events").write_text("oom_kill 1\n")
+    assert Cgroup(leaf).oom_kills() == 1
+
+
+def test_the_limits_of_an_owner_are_those_of_its_last_start(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.subtree_control").write_text("pids")
+    cgroups = Cgroups(tmp_path)
+    for limits, written in ((Limits(pids_max=5), "5"), (Limits(pids_max=7), "7"), (Limits(), "max")):
+        leaf = new_id("c")
+        cgroups.make(Tree(SESSION, leaf), limits, lambda: {"c-first", "c-second"})
+        assert (tmp_path / SESSION / "pids.max").read_text() == written
 
 
 def test_nobody_can_have_more_descriptors_than_the_daemon() -> None:

@@ -102,15 +102,17 @@ def test_other_processes_are_a_reason_to_go_without_controllers(tmp_path: Path) 
     assert delegation.enabled(tmp_path) == frozenset()
 
 
-def test_a_daemon_that_an_agent_starts_leaves_the_agents_session(root: Path) -> None:
-    session = root / SESSION
-    session.mkdir()
+@pytest.mark.parametrize("owner", [SESSION, "m-abcdefgh234567ab", "h-abcdefgh234567ab"])
+def test_a_daemon_that_an_agent_starts_leaves_the_agents_session(root: Path, owner: str) -> None:
+    leaf = root / owner / "c-abcdefgh234567ab"
+    leaf.mkdir(parents=True)
     os.setxattr(root, "user.delegate", b"1")
-    printed = run_in(session, f"{FIND}found = find('auto')\n{CGROUP}")
-    assert f"/{root.name}/daemon\n" in printed + "\n"
-    assert f"/{root.name}/daemon\n" in run_in(session, f"{FIND}found = find('off')\n{CGROUP}") + "\n"
+    for inside in (root / owner, leaf):
+        for setting in ("auto", "off"):
+            printed = run_in(inside, f"{FIND}found = find('{setting}')\n{CGROUP}")
+            assert f"/{root.name}/daemon\n" in printed + "\n"
 
 
 def test_a_session_that_cannot_be_left_is_said(tmp_path: Path) -> None:
     with pytest.raises(LimitUnenforceable, match="cannot be left"):
-        delegation.leave_session(tmp_path / "none" / SESSION)
+        delegation.leave_owner(tmp_path / "none" / SESSION)

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from helpers.children import ENV, SOCKET, descriptors, line, marked, python, spawn, until
-from roost.daemon.process import look, proc
+from roost.daemon.process import look, order, proc
 from roost.daemon.process import spawn as module
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.trees import Census
@@ -58,20 +58,21 @@ async def test_what_was_given_up_is_ended_though_a_look_takes_long(monkeypatch: 
         return take(walk, *args)
 
     monkeypatch.setattr(look._Walk, "take", slowly)  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(module, "PARTING", 0.01)
+    monkeypatch.setattr(order, "PARTING", 0.01)
     before = descriptors()
     processes = Processes(SOCKET)
     await _given_up(processes)
     async with await spawn(python("print('here'); input()"), processes=processes, session=OWN) as child:
         assert await line(child) == "here"
+        await until(lambda: list(processes.children) == [child.pid])
         await processes.look()
-        assert child.returncode is None and list(processes.children) == [child.pid]
+        assert child.returncode is None
     assert not list(marked(f"ROOST_SESSION={OWN}")) and descriptors() <= before
 
 
 @pytest.mark.usefixtures("late")
 async def test_the_daemons_end_waits_for_starts_that_were_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PARTING", 0.0)
+    monkeypatch.setattr(order, "PARTING", 0.0)
     processes = Processes(SOCKET)
     await _given_up(processes)
     await processes.end_strays(20, OWN.__eq__)

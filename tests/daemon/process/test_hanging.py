@@ -12,6 +12,7 @@ import trio
 from helpers.cgroups import scratch
 from helpers.children import ENV, SOCKET, at_once, descriptors, line, python, spawn, until
 from helpers.fuse import Hanging, hanging
+from roost.daemon.process import clearing, order
 from roost.daemon.process import processes as module
 from roost.daemon.process.cgroup import Cgroups, Found
 from roost.daemon.process.processes import Processes
@@ -27,7 +28,8 @@ def dead(tmp_path: Path) -> Generator[Hanging]:
 
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
-    monkeypatch.setattr(module, "CLEARING", 1)
+    monkeypatch.setattr(clearing, "CLEARING", 1)
+    monkeypatch.setattr(order, "AGAIN", 1)
     return Processes(SOCKET)
 
 
@@ -60,23 +62,23 @@ async def test_a_start_that_was_given_up_is_undone_when_the_mount_answers(dead: 
     assert not [command for command in _running() if f"{dead.path}/program" in command]
 
 
-async def test_a_session_starts_nothing_beside_a_start_that_may_still_come_back(
+async def test_a_start_that_comes_back_though_it_was_given_up_is_ended_and_its_owners_next_child_is_not(
     dead: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both would bear its mark and be in its cgroup. The mount dies between the look at it and the start."""
+    """The mount dies between the look at it and the start."""
     monkeypatch.setattr(module, "_touch", _well)
     with scratch() as folder:
         processes = Processes(SOCKET, cgroups=Found(Cgroups(folder), "for this test"))
         dead.deaf()
         with trio.move_on_after(0.2):
             await spawn(["program"], env={"PATH": str(dead.path)}, processes=processes)
-        with trio.move_on_after(0.2) as waiting:
-            await spawn(["sleep", "600"], processes=processes)
-        assert waiting.cancelled_caught and not processes.children
-        async with await spawn(["sleep", "600"], processes=processes, session="s-2"):
+        async with await spawn(python("print('here'); input()"), processes=processes) as child:
             dead.well()
-        async with await spawn(python("print('here')"), processes=processes) as child:
             assert await line(child) == "here"
+            await until(lambda: not processes.spawning.borrowed_tokens and list(processes.children) == [child.pid])
+            await processes.look()
+            assert child.returncode is None and len(list((folder / "s-1").glob("c-*"))) == 1
+        assert not (folder / "s-1").exists()
 
 
 def _well(program: str, cwd: str, env: Mapping[str, str]) -> None:
@@ -112,7 +114,7 @@ async def test_two_enders_of_what_cannot_die_are_both_told_and_leave_nothing(
     with trio.fail_after(10):
         await at_once(3, lambda: _ended(child))
     await child.aclose()
-    assert not processes.children and not processes._clearing  # pyright: ignore[reportPrivateUsage]
+    assert not processes.children
     assert descriptors() <= before
 
 

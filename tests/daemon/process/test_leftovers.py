@@ -12,7 +12,6 @@ import trio
 import trio.testing
 
 from helpers.children import (
-    ENV,
     IGNORES_SIGTERM,
     SLEEPER,
     SOCKET,
@@ -21,6 +20,7 @@ from helpers.children import (
     at_once,
     everything,
     line,
+    python,
     spawn,
     start,
     until,
@@ -28,6 +28,7 @@ from helpers.children import (
 from roost.daemon.process import leftovers, look, proc
 from roost.daemon.process.leftovers import end_leftovers
 from roost.daemon.process.proc import Identity
+from roost.daemon.process.processes import Processes
 from roost.daemon.process.spawn import Child
 from roost.daemon.process.trees import Root
 
@@ -46,9 +47,9 @@ async def end(recorded: Sequence[Identity], *, patience: float, sessions: Sequen
     async def ours(ids: list[str]) -> set[str]:
         return set(ids) & set(sessions)
 
-    roots = [Root("s-1", identity) for identity in recorded]
+    roots = [Root("s-1", "c-1", identity) for identity in recorded]
     found = await end_leftovers(roots, sockets=frozenset({SOCKET}), ours=ours, patience=patience)
-    assert found.left == {}
+    assert found.stuck == {}
     return found.ended
 
 
@@ -95,7 +96,7 @@ async def test_those_that_stay_are_killed() -> None:
 
 
 async def test_pid_of_another_boot_or_of_another_process_is_spared() -> None:
-    async with await start(WAITS, env={**ENV, "ROOST_SESSION": "s-2"}) as child:
+    async with await spawn(python(WAITS), session="s-2") as child:
         await line(child)
         other_boot = child.identity._replace(boot_id="another")
         recycled = child.identity._replace(start_time=child.identity.start_time - 1)
@@ -124,8 +125,8 @@ async def test_members_of_the_session_are_killed_without_their_leader(reaped: bo
 )
 async def test_what_left_its_session_is_found_by_the_mark(session: str, socket: str, ended: bool) -> None:
     """That of a session of this store, and of a roostd that listened where this one does."""
-    env = {**ENV, "ROOST_SESSION": session, "ROOST_DAEMON": socket}
-    child = await start(f"{SLEEPER}, start_new_session=True); print(sleeper.pid, flush=True); os._exit(0)", env=env)
+    code = f"{SLEEPER}, start_new_session=True); print(sleeper.pid, flush=True); os._exit(0)"
+    child = await spawn(python(code), processes=Processes(socket), session=session)
     sleeper = int(await line(child))
     await child.wait()
     try:
@@ -141,15 +142,14 @@ async def test_a_number_without_its_leader_is_proven_by_a_member_that_is_older_t
     age: int, ended: bool
 ) -> None:
     """A younger one may have been given the same numbers again."""
-    env = {**ENV, "ROOST_SESSION": ""}
-    child = await start(f"{SLEEPER}, process_group=0); print(sleeper.pid, flush=True); os._exit(0)", env=env)
+    child = await start(f"{SLEEPER}, process_group=0, env={{}}); print(sleeper.pid, flush=True); os._exit(0)")
     sleeper = int(await line(child))
     await child.wait()
     child._reap()  # pyright: ignore[reportPrivateUsage] - as init does it
     found = proc.stat(sleeper)
     assert found is not None and alive(sleeper)
     try:
-        roots = [Root("s-1", child.identity, found.start_time + age)]
+        roots = [Root("s-1", "c-1", child.identity, found.start_time + age)]
         told = await end_leftovers(roots, sockets=frozenset(), ours=none_of_ours, patience=0)
         assert told.ended == ([sleeper] if ended else [])
     finally:
@@ -174,7 +174,7 @@ async def test_itself_and_its_ancestors_are_spared(tmp_path: Path) -> None:
         "leader = proc.stat(os.getsid(0))\n"
         "identity = Identity.of(leader)\n"
         "async def ours(ids): return set()\n"
-        "roots, sockets = [Root('s-1', identity)], frozenset({'/nowhere'})\n"
+        "roots, sockets = [Root('s-1', 'c-1', identity)], frozenset({'/nowhere'})\n"
         "async def main(): return await end_leftovers(roots, sockets=sockets, ours=ours, patience=0)\n"
         "print(trio.run(main).ended)\n"
     )
@@ -198,10 +198,10 @@ async def test_those_that_do_not_end_are_named(
         await line(child)
         with caplog.at_level(logging.ERROR):
             found = await end_leftovers(
-                [Root("s-1", child.identity)], sockets=frozenset(), ours=none_of_ours, patience=0
+                [Root("s-1", "c-1", child.identity)], sockets=frozenset(), ours=none_of_ours, patience=0
             )
-        assert (found.ended, found.left) == ([], {"s-1": [child.pid]})
-        assert f"do not end although they were killed: {found.left}" in caplog.text
+        assert (found.ended, found.stuck) == ([], {"s-1": [child.pid]})
+        assert f"do not end although they were killed: {found.stuck}" in caplog.text
 
 
 async def test_process_that_took_over_a_pid_is_not_killed() -> None:

@@ -16,13 +16,13 @@ from helpers.children import ENV, SOCKET, WAITS, alive, line, start, until
 from roost.daemon.process import look, proc
 from roost.daemon.process.leftovers import end_leftovers
 from roost.daemon.process.look import Looker, Search
-from roost.daemon.process.proc import Mark, Stat, Unread
+from roost.daemon.process.proc import Mark, Stat, Tree, Unread
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.trees import Census, Root
 from roost.protocol.errors import TimedOut
 
-MARK = Mark("s-1", SOCKET)
-MARKED = {**ENV, "ROOST_SESSION": MARK.session, "ROOST_DAEMON": MARK.daemon}
+MARK = Mark(Tree("s-1", "c-1"), SOCKET)
+MARKED = {**ENV, "ROOST_CHILD": str(MARK.tree), "ROOST_DAEMON": MARK.daemon}
 
 
 def none_of(found: Census) -> list[Stat]:
@@ -35,7 +35,7 @@ async def looked() -> Census:
 
 
 async def s_1(ids: list[str]) -> set[str]:
-    return {MARK.session}
+    return {MARK.tree.owner}
 
 
 def process(pid: int) -> Stat:
@@ -130,13 +130,13 @@ async def test_a_look_is_whole_though_somebody_is_hidden(monkeypatch: pytest.Mon
 async def test_a_session_does_not_end_by_a_look_that_missed_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the next look finds is waited for."""
     processes = Processes(SOCKET)
-    looks = [Census({}, [], whole=False), Census({"s-1": [process(os.getpid())]}, []), Census({}, [])]
+    looks = [Census({}, [], whole=False), Census({"s-1": {"c-1": [process(os.getpid())]}}, []), Census({}, [])]
 
     async def look() -> Census:
         return looks.pop(0)
 
-    monkeypatch.setattr(processes, "look", look)
-    await processes.clear("s-1")
+    monkeypatch.setattr(processes._clearing, "look", look)  # pyright: ignore[reportPrivateUsage]
+    await processes.clear(MARK.tree)
     assert looks == []
 
 
@@ -173,7 +173,7 @@ async def test_a_log_in_shell_that_hangs_keeps_no_daemon_from_starting(monkeypat
             return real(one)
 
         monkeypatch.setattr(proc, "is_login_shell", is_login_shell)
-        roots = [Root("s-1", child.identity)]
+        roots = [Root("s-1", "c-1", child.identity)]
         with trio.fail_after(30):
             assert (await end_leftovers(roots, sockets=frozenset(), ours=s_1, patience=0)).ended == [child.pid]
         os.write(hold, b".")
@@ -191,7 +191,7 @@ async def test_a_chain_of_forks_that_a_dead_daemon_left_is_ended(link: str) -> N
     with running("sh", "-c", CHAIN % link) as pid:
         await until(lambda: not alive(pid))
         found = await end_leftovers([], sockets=frozenset({SOCKET}), ours=s_1)
-        assert found.ended and not found.left
+        assert found.ended and not found.stuck
         assert not [one for one in proc.walk() if one.sid == pid and one.alive]
 
 
@@ -207,7 +207,7 @@ def test_process_2_is_not_everywhere_the_kernels_own() -> None:
         "async def look(): return await Looker(lambda: [], sockets, lambda _: []).look()\n"
         "child = subprocess.Popen(['sleep', '600'])\n"
         "while not (found := trio.run(look)).whole: pass\n"  # it may be in the middle of its exec
-        "[theirs] = found.members.values()\n"
+        "theirs = found.of(found.members)\n"
         "print(os.getpid(), child.pid in [one.pid for one in theirs])\n"
     )
     command = [*apart, "sh", "-c", '"$@" & wait', "sh", sys.executable, "-c", code]

@@ -4,7 +4,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from helpers.children import ENV, SOCKET, WAITS, line, python, spawn, start
+import pytest
+
+from helpers.children import ENV, SOCKET, WAITS, line, start
 from roost.daemon.process import proc
 from roost.daemon.process.proc import Mark
 
@@ -30,9 +32,25 @@ def mark_of(pid: int) -> Mark | None:
 async def test_marks_are_read_from_the_environment() -> None:
     async with await start(WAITS) as child:
         await line(child)
-        assert mark_of(child.pid) == ("s-1", SOCKET)
+        assert mark_of(child.pid) == (child.root.tree, SOCKET) and child.root.owner == "s-1"
     assert mark_of(child.pid) is None
-    half = {**ENV, "ROOST_DAEMON": ""}
-    async with await spawn(python("print('ready', flush=True); input()"), env=half) as child:
-        await line(child)
-        assert mark_of(child.pid) is None
+
+
+@pytest.mark.parametrize(
+    "variables, mark",
+    [
+        ({"ROOST_CHILD": "m-1/c-1", "ROOST_SESSION": "s-1", "ROOST_DAEMON": "/d"}, (("m-1", "c-1"), "/d")),
+        ({"ROOST_SESSION": "s-1", "ROOST_DAEMON": "/d"}, (("s-1", ""), "/d")),
+        ({"ROOST_CHILD": "s-1/c-1"}, None),
+        ({"ROOST_DAEMON": "/d"}, None),
+    ],
+    ids=["a child's", "an older roostd's", "no daemon's", "no owner's"],
+)
+def test_a_mark_is_of_a_child_or_of_a_session_alone(variables: dict[str, str], mark: object) -> None:
+    with subprocess.Popen(["cat"], env={**ENV, **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        assert process.stdout.read(1) == b"x", "its exec is over"
+        assert mark_of(process.pid) == mark
+        process.stdin.close()

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from helpers.children import (
+    BROOD,
     ENV,
     SOCKET,
     WAITS,
@@ -26,32 +27,14 @@ from helpers.children import (
     start,
     until,
 )
-from roost.daemon.process import look, proc
-from roost.daemon.process import processes as module
+from roost.daemon.process import clearing, look, proc
 from roost.daemon.process.cgroup import Cgroup
 from roost.daemon.process.look import kill
-from roost.daemon.process.proc import Mark, Stat
+from roost.daemon.process.proc import Mark, Stat, Tree
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.reaper import strays
 from roost.daemon.process.trees import Census
 from roost.protocol.errors import ProcessesLeft
-
-BROOD = """
-import os, subprocess, sys, time
-plain = subprocess.Popen(["sleep", "600"])
-apart = subprocess.Popen(["sleep", "600"], start_new_session=True)
-reads, writes = os.pipe()
-if os.fork() == 0:
-    os.setsid()
-    pid = os.fork()
-    if pid:
-        os.write(writes, str(pid).encode())
-        os._exit(0)
-    os.execvp("sleep", ["sleep", "600"])
-os.wait()
-print(plain.pid, apart.pid, os.read(reads, 20).decode(), flush=True)
-"""
-"""A plain grandchild, one in a session of its own, and one whose parents are gone."""
 
 
 async def brood(code: str = "time.sleep(600)") -> list[int]:
@@ -156,7 +139,7 @@ def spare(doomed: object, there: object) -> None:
 
 async def test_what_does_not_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It hangs in the kernel; here the kill is left out."""
-    monkeypatch.setattr(module, "CLEARING", 0.05)
+    monkeypatch.setattr(clearing, "CLEARING", 0.05)
     monkeypatch.setattr(look, "kill", spare)
     child = await start(BROOD + "time.sleep(600)")
     pids = [int(pid) for pid in (await line(child)).split()]
@@ -170,14 +153,14 @@ async def test_what_does_not_end_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_who_ends_a_child_too_late_spares_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop by force and the session's task end the same child; when the first has done it, a new one may come."""
-    processes, calls, started = Processes(SOCKET), list[str](), trio.Event()
+    processes, calls, started = Processes(SOCKET), list[Tree](), trio.Event()
     clear = processes.clear
 
-    async def late(session: str, cgroup: Cgroup | None = None) -> None:
-        calls.append(session)
+    async def late(tree: Tree, cgroup: Cgroup | None = None) -> None:
+        calls.append(tree)
         if len(calls) > 1:
             await started.wait()
-        await clear(session, cgroup)
+        await clear(tree, cgroup)
 
     monkeypatch.setattr(processes, "clear", late)
     child = await spawn(python(WAITS), processes=processes)
@@ -234,8 +217,7 @@ def in_a_daemon(code: str, *, timeout: float = 60) -> object:
         async def main():
             processes = Processes({SOCKET!r})
             async def spawn(*command, session="s-1"):
-                env = dict(os.environ, ROOST_SESSION=session, ROOST_DAEMON=processes.socket)
-                return await processes.spawn(session, command, cwd="/", env=env)
+                return await processes.spawn(session, command, cwd="/", env=os.environ)
             async with trio.open_nursery() as nursery:
                 await nursery.start(processes.run)
 {textwrap.indent(textwrap.dedent(code), " " * 16)}

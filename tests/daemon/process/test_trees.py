@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost.daemon.process.proc import Identity, Mark, Stat
+from roost.daemon.process.proc import Identity, Mark, Stat, Tree
 from roost.daemon.process.trees import Census, Root, census
 
 SELF, SOCKET = 100, "/run/roost.sock"
@@ -14,28 +14,30 @@ def process(pid: int, ppid: int = 1, *, sid: int = 0, pgid: int = 0, state: str 
     return Stat(pid=pid, ppid=ppid, sid=sid or pid, pgid=pgid or sid or pid, state=state, **fields)  # type: ignore[arg-type]
 
 
-def root(pid: int, session: str = "s-1", start_time: int = 0) -> Root:
-    return Root(session, Identity(pid, start_time or pid, "boot", pid, pid))
+def root(pid: int, session: str = "s-1", start_time: int = 0, leaf: str = "c-1") -> Root:
+    return Root(session, leaf, Identity(pid, start_time or pid, "boot", pid, pid))
 
 
 def taken(
     *there: Stat,
     roots: tuple[Root, ...] = (),
     private: tuple[int, ...] = (),
-    keepers: tuple[tuple[int, int], ...] = (),
     older: tuple[tuple[int, int], ...] = (),
     **marks: str,
 ) -> Census:
-    """``p200="s-1"`` marks process 200; the daemon and init are always there."""
+    """``p200="s-1/c-1"`` marks process 200, ``"s-1"`` as its owner's alone; the daemon and init are always there."""
     table = {one.pid: one for one in (process(1, 0), process(SELF), *there)}
-    marked = {int(name[1:]): Mark(session, SOCKET) for name, session in marks.items()}
-    return census(
-        table, marked, roots, self=SELF, sockets=frozenset({SOCKET}), private=private, keepers=keepers, older=older
-    )
+    marked = {int(name[1:]): Mark(Tree(*f"{tree}/".split("/")[:2]), SOCKET) for name, tree in marks.items()}
+    return census(table, marked, roots, self=SELF, sockets=frozenset({SOCKET}), private=private, older=older)
 
 
 def pids(found: Census) -> dict[str, list[int]]:
-    return {session: sorted(one.pid for one in members) for session, members in found.members.items()}
+    return {owner: sorted(one.pid for one in found.of([owner])) for owner in found.members}
+
+
+def trees(found: Census) -> dict[str, list[int]]:
+    named = [Tree(owner, leaf) for owner, leaves in found.members.items() for leaf in leaves]
+    return {str(tree): sorted(one.pid for one in found.tree(tree)) for tree in named}
 
 
 def test_a_child_and_what_descends_from_it() -> None:
@@ -46,6 +48,22 @@ def test_a_child_and_what_descends_from_it() -> None:
 def test_each_session_has_its_own() -> None:
     found = taken(process(200, SELF), process(300, SELF), process(301, 300), roots=(root(200), root(300, "s-2")))
     assert pids(found) == {"s-1": [200], "s-2": [300, 301]}
+
+
+def test_each_child_of_an_owner_has_its_own() -> None:
+    """By its record, its mark, its descent, and the session or group that it leads, though all parents are gone."""
+    roots = root(200, leaf="c-1"), root(300, leaf="c-2")
+    there = process(200, SELF), process(300, SELF), process(301, 300), process(302, SELF, sid=300), process(205)
+    found = taken(*there, process(201, SELF, sid=200, pgid=201), roots=roots, p205="s-1/c-1")
+    assert trees(found) == {"s-1/c-1": [200, 201, 205], "s-1/c-2": [300, 301, 302]}
+    assert pids(found) == {"s-1": [200, 201, 205, 300, 301, 302]}
+
+
+def test_what_bears_its_owners_mark_alone_is_its_parents_or_the_owners() -> None:
+    roots = root(200, leaf="c-1"), root(300, "s-2", leaf="c-2")
+    there = process(200, SELF), process(201, 200), process(202, 201), process(300, SELF), process(301, 300)
+    found = taken(*there, process(210), process(211, 210), roots=roots, p202="s-1", p210="s-1", p301="s-1")
+    assert trees(found) == {"s-1/c-1": [200, 201, 202], "s-2/c-2": [300], "s-1/": [210, 211, 301]}
 
 
 def test_an_orphan_is_found_by_its_session_and_by_its_group() -> None:
@@ -66,7 +84,7 @@ def test_a_double_forked_one_is_found_by_its_mark() -> None:
 
 def test_the_mark_of_another_daemon_is_not_ours() -> None:
     there = {1: process(1, 0), SELF: process(SELF), 205: process(205)}
-    found = census(there, {205: Mark("s-1", "/other")}, (), self=SELF, sockets=frozenset({SOCKET}))
+    found = census(there, {205: Mark(Tree("s-1", "c-1"), "/other")}, (), self=SELF, sockets=frozenset({SOCKET}))
     assert found == ({}, [], True)
 
 
@@ -104,26 +122,10 @@ def test_what_calls_itself_roostd_and_is_known_to_be_a_sessions_is_a_member() ->
     assert pids(taken(child, grandchild, process(202, 201), roots=(root(200),), p201="s-1")) == {"s-1": [200, 201, 202]}
 
 
-def test_children_of_a_daemon_that_lives_are_its_own() -> None:
-    """One in the foreground of a shell, and this one on a copy of its state directory."""
-    there = process(50), process(60, 50, sid=50, comm=b"roostd"), process(200, 60), process(201, 60), process(202)
-    orphan = process(203, 60)
-    found = taken(*there, orphan, roots=(root(200),), keepers=((60, 60),), p201="s-1", p202="s-1", p203="s-1")
-    assert pids(found) == {"s-1": [202]}
-
-
-@pytest.mark.parametrize("keeper", [(60, 59), (61, 61), (SELF, SELF), (70, 70)])
-def test_what_is_not_the_daemon_that_recorded_a_child_keeps_nothing(keeper: tuple[int, int]) -> None:
-    """Its pid was given out again, it is dead, it is this one, or gone."""
-    there = process(60, 1), process(200, 60), process(61, state="Z"), process(201, 61), process(202, SELF)
-    roots = root(200), root(201), root(202)
-    assert pids(taken(*there, roots=roots, keepers=(keeper,))) == {"s-1": [200, 201, 202]}
-
-
 def test_children_of_a_dead_daemon_are_ours_also_when_another_daemon_has_taken_them_in() -> None:
     """Ours was started by an agent of that one, and so was the one that is dead."""
     there = process(60, comm=b"roostd"), process(SELF, 60, comm=b"roostd"), process(200, 60), process(201, 60)
-    assert pids(taken(*there, roots=(root(200),), keepers=((70, 70),), p201="s-1")) == {"s-1": [200, 201]}
+    assert pids(taken(*there, roots=(root(200),), p201="s-1")) == {"s-1": [200, 201]}
 
 
 def test_this_daemon_and_its_ancestors_are_nobodys() -> None:

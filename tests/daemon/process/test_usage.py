@@ -39,10 +39,10 @@ async def processes(tmp_path: Path, **sessions: str) -> AsyncGenerator[Processes
         await nursery.start(made.run)
         children = [
             await made.spawn(
-                session,
+                f"s-{session}",
                 python(code),
                 cwd="/",
-                env={**ENV, "ROOST_SESSION": session, "ROOST_DAEMON": made.socket},
+                env=ENV,
             )
             for session, code in sessions.items()
         ]
@@ -66,15 +66,15 @@ async def test_of_each_child_all_that_it_started_is_told_and_first_of_all_the_da
     async with processes(tmp_path, one=TREE, two="print(flush=True); input()") as made:
         told = await Usage(made).measured()
         oldest = (time.monotonic() - before) * 1000 + 20  # the kernel counts starts in hundredths of a second
-        assert [one.session for one in told] == [None, "one", "two"]
-        pids = {root.session: pid for pid, root in made.children.items()}
-        tree, single, itself = of(told, "one"), of(told, "two"), told[0]
-        assert tree.pid == tree.pids[0] == pids["one"] and tree.processes == len(tree.pids) == 3
+        assert [one.session for one in told] == [None, "s-one", "s-two"]
+        pids = {root.owner: pid for pid, root in made.children.items()}
+        tree, single, itself = of(told, "s-one"), of(told, "s-two"), told[0]
+        assert tree.pid == tree.pids[0] == pids["s-one"] and tree.processes == len(tree.pids) == 3
         assert set(tree.pids[1:]) == {child.pid for child in psutil.Process(tree.pid).children()}
         assert tree.threads == 3 and 30 + 3 <= tree.descriptors < 60
         assert 30_000_000 <= tree.memory < 200_000_000 and tree.cpu >= 100
         assert 50 <= tree.age <= oldest and 0 <= single.age <= oldest, "one of them has worked for 100 ms"
-        assert (single.pids, single.processes) == ([pids["two"]], 1)
+        assert (single.pids, single.processes) == ([pids["s-two"]], 1)
         assert (itself.pid, itself.processes) == (os.getpid(), 1)
         assert itself.threads >= threading.active_count() - 1 and itself.memory > 10_000_000
 
@@ -87,7 +87,7 @@ async def test_what_has_ended_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
     """Also in the moment between the look at what there is and the reading of what it uses."""
     async with processes(tmp_path, one="print(flush=True); input()", two=TREE) as made:
         told, read = Usage(made), usage.facts
-        [doomed] = [pid for pid, root in made.children.items() if root.session == "one"]
+        [doomed] = [pid for pid, root in made.children.items() if root.owner == "s-one"]
 
         def late(pid: int) -> usage.Facts | None:
             if pid == doomed:
@@ -97,10 +97,10 @@ async def test_what_has_ended_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
 
         assert len(await told.measured()) == 3
         monkeypatch.setattr(usage, "facts", late)
-        zombie = of(await told.measured(), "one")
+        zombie = of(await told.measured(), "s-one")
         assert zombie.memory == 0 and zombie.pids == [doomed], "a zombie until its session has seen it end"
         monkeypatch.undo()
-        assert [one.session for one in await told.measured()] == [None, "two"]
+        assert [one.session for one in await told.measured()] == [None, "s-two"]
 
 
 async def test_one_that_hangs_hangs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ async def test_one_that_hangs_hangs_nobody(tmp_path: Path, monkeypatch: pytest.M
     simple = "print(flush=True); input()"
     async with processes(tmp_path, one=simple, two=simple, three=simple) as made:
         told, release, read = Usage(made), threading.Event(), usage.facts
-        [stuck] = [pid for pid, root in made.children.items() if root.session == "two"]
+        [stuck] = [pid for pid, root in made.children.items() if root.owner == "s-two"]
         waiting: list[int] = []
 
         def hanging(pid: int) -> usage.Facts | None:
@@ -122,7 +122,7 @@ async def test_one_that_hangs_hangs_nobody(tmp_path: Path, monkeypatch: pytest.M
         try:
             with trio.fail_after(20):
                 for _ in range(3):
-                    assert [one.session for one in await told.measured()] == [None, "one", "three"]
+                    assert [one.session for one in await told.measured()] == [None, "s-one", "s-three"]
             assert waiting == [stuck], "one thread, whoever asks how often"
         finally:
             release.set()
@@ -189,12 +189,12 @@ async def test_where_the_look_at_all_processes_fails_the_children_alone_are_told
     async with processes(tmp_path, one=TREE) as made:
         with monkeypatch.context() as patch:
             patch.setattr(made, "look", silent)
-            tree = of(await Usage(made).measured(), "one")
+            tree = of(await Usage(made).measured(), "s-one")
         assert (tree.processes, tree.threads) == (1, 1) and tree.memory >= 30_000_000
 
 
 async def test_only_64_pids_of_a_tree_are_listed(tmp_path: Path) -> None:
     many = "import subprocess\nx = [subprocess.Popen(['sleep', '600']) for _ in range(70)]\nprint(flush=True); input()"
     async with processes(tmp_path, one=many) as made:
-        tree = of(await Usage(made).measured(), "one")
+        tree = of(await Usage(made).measured(), "s-one")
         assert (tree.processes, len(tree.pids), tree.pids[0]) == (71, 64, tree.pid)

@@ -241,7 +241,7 @@ async def test_notifications_and_answers_that_nobody_waits_for_are_passed_over(t
         assert s.shutdowns == []
 
 
-@pytest.mark.parametrize(("method", "place"), [("daemon.stats", "in_flight"), ("turn.wait", "find_turn")])
+@pytest.mark.parametrize(("method", "place"), [("daemon.stats", "in_flight"), ("session.list", "load_all")])
 async def test_a_bug_in_a_handler_is_logged_and_answered_and_the_connection_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str, place: str
 ) -> None:

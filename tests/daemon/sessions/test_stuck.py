@@ -7,12 +7,14 @@ import pytest
 import trio
 import trio.testing
 
+from helpers.children import alive, spawn
 from helpers.rooms import Rooms, rooms
 from helpers.waiting import wait_until
+from roost.daemon.sessions import leftovers
 from roost.daemon.sessions.stuck import Stuck
 from roost.daemon.store import reads
 from roost.protocol.errors import ProcessesLeft, RoostError, TimedOut
-from roost.protocol.model import TurnState
+from roost.protocol.model import SessionState, TurnState
 
 LEFT = ProcessesLeft("processes 7, 8 do not end; look at what they wait for", session="s", pids=[7, 8])
 FEWER = ProcessesLeft("process 8 does not end; look at what it waits for", session="s", pids=[8])
@@ -70,6 +72,38 @@ async def test_what_does_not_die_is_said_once(house: Rooms) -> None:
     assert len(events) == 1
     with pytest.raises(ProcessesLeft, match="process 8 does"):
         await house.supervisor.stop(session)
+
+
+async def test_the_end_of_a_session_ends_its_other_children(house: Rooms) -> None:
+    """Each belongs to the session and to no turn; the session's own child is the engine's to end."""
+    session = await house.create()
+    await house.supervisor.start(session)
+    processes = house.supervisor.launches.processes
+    others = [await spawn(["sleep", "600"], processes=processes, session=session) for _ in range(2)]
+    spared = await spawn(["sleep", "600"], processes=processes, session="s-2")
+    await house.supervisor.stop(session)
+    assert [await child.wait() for child in others] == [-9, -9] and alive(spared.pid)
+    for child in (*others, spared):
+        await child.aclose()
+
+
+async def test_the_end_of_a_session_waits_for_its_other_children(house: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What of them does not end is said, and tried again."""
+    monkeypatch.setattr(leftovers, "AGAIN", 0.01)
+    session, real, tried = await house.create(), house.supervisor.launches.processes.end_owner, list[str]()
+    await house.supervisor.start(session)
+
+    async def end_owner(owner: str) -> None:
+        tried.append(owner)
+        if len(tried) < 3:
+            raise LEFT
+        await real(owner)
+
+    monkeypatch.setattr(house.supervisor.launches.processes, "end_owner", end_owner)
+    with pytest.raises(ProcessesLeft):
+        await house.supervisor.stop(session)
+    await wait_until(lambda: house.record(session).state is SessionState.idle)
+    assert tried == [session] * 3 and "session.processes_left" in await house.kinds(session)
 
 
 async def test_who_was_told_is_told_though_it_has_ended_since(nursery: trio.Nursery) -> None:

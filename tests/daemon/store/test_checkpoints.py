@@ -64,19 +64,19 @@ def test_a_cleared_state_is_replaced_or_gone(ledger: Ledger) -> None:
 
 def test_children_are_recorded_until_they_have_ended(ledger: Ledger) -> None:
     session = ledger.create()
-    first, second = Child(session.id, 10, 123456, "boot", 10, 10), Child(session.id, 11, 123460, "boot", 11, 11)
+    first = Child(session.id, "c-a", 10, 123456, "boot", 10, 10)
+    second = Child(session.id, "c-b", 11, 123460, "boot", 11, 11)
     for child in (first, second, first):
-        ledger.do(children.spawned, *child)
+        ledger.do(children.spawned, child)
     assert ledger.read(children.recorded) == [first, second]
-    ledger.do(children.ended, session.id, 10)
-    ledger.do(children.ended, session.id, 10)
+    ledger.do(children.ended, session.id, "c-a", 10)
+    ledger.do(children.ended, session.id, "c-a", 10)
     assert ledger.read(children.recorded) == [second]
 
 
-def test_who_keeps_children_is_recorded_once(ledger: Ledger) -> None:
-    one, other = Keeper(5, 100, "boot", "/run/a\udcff.sock"), Keeper(5, 200, "boot", "/run/b.sock")
+def test_the_last_keeper_of_children_is_recorded(ledger: Ledger) -> None:
+    assert ledger.read(children.keeper) is None
+    one, other = Keeper(5, 100, "boot", "/run/a\udcff.sock", "1:2"), Keeper(5, 200, "boot", "/run/b.sock", "1:3")
     for keeper in (one, other, one):
         ledger.do(children.keeps, keeper)
-    assert ledger.read(children.keepers) == [one, other]
-    ledger.do(children.forget_keepers)
-    assert ledger.read(children.keepers) == []
+        assert ledger.read(children.keeper) == keeper

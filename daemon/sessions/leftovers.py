@@ -1,15 +1,17 @@
-"""Sessions of which a dead predecessor's processes do not end: none of them starts a child until those are gone."""
+"""Sessions with leftovers of a dead predecessor that do not end: no child of them is started until those are gone."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from ...protocol.errors import ProcessesLeft
+from ...protocol.errors import ProcessesLeft, RoostError
 from ...protocol.model import SessionState
+from ..core.backoff import doubling
 from ..core.states import SessionEvent
 from ..engines.engine import AGAIN, LONGEST, STUCK
-from ..process.processes import Processes, processes_left
+from ..process.clearing import processes_left
+from ..process.processes import Processes
 from ..process.trees import Root
 from ..store import Store, Tx, children, sessions
 from .recorder import persist
@@ -17,8 +19,8 @@ from .recorder import persist
 log = logging.getLogger(__name__)
 
 
-class Left:
-    """What is left of whom.
+class Leftovers:
+    """The leftovers of each session.
 
     Args:
         gone: called when a session may start again.
@@ -31,26 +33,27 @@ class Left:
         self._errors: dict[str, ProcessesLeft] = {}
 
     def admit(self, session: str) -> None:
-        """Raises ProcessesLeft if something of the session still lives."""
+        """Check that nothing of the session is left.
+
+        Raises:
+            ProcessesLeft: a process of it still lives.
+        """
         if error := self._errors.get(session):
             raise error
 
     def enter(self, session: str, pids: Sequence[int]) -> None:
-        """From now on nothing is started for it."""
+        """Let no child of the session start from now on."""
         self._errors[session] = processes_left(session, pids)
 
     async def outlast(self, session: str, roots: Sequence[Root]) -> None:
         """Kill and look again until nothing is left, however long that takes; then the session is idle."""
-        mine = self._processes.inherited[session] = [root for root in roots if root.session == session]
-        pause = AGAIN
-        while not await self._cleared(session):
-            await trio.sleep(pause)
-            pause = min(2 * pause, LONGEST)
-        del self._processes.inherited[session]
+        mine = self._processes.leftovers[session] = [root for root in roots if root.owner == session]
+        await outlasted(lambda: self._processes.end_owner(session), _nothing)
+        del self._processes.leftovers[session]
 
         def settle(tx: Tx) -> None:
             for root in mine:
-                children.ended(tx, session, root.child.pid)
+                children.ended(tx, root.owner, root.leaf, root.child.pid)
             if tx.session(session).state is SessionState.stopping:
                 sessions.change(tx, session, SessionEvent.gone, reason="daemon_restart")
 
@@ -59,9 +62,16 @@ class Left:
         del self._errors[session]
         self._gone()
 
-    async def _cleared(self, session: str) -> bool:
+
+async def outlasted(end: Callable[[], Awaitable[None]], stuck: Callable[[RoostError], Awaitable[None]]) -> None:
+    """Repeat ``end`` until it raises nothing of :data:`STUCK`, however long that takes; ``stuck`` is told of each."""
+    for pause in doubling(AGAIN, LONGEST):
         try:
-            await self._processes.clear(session)
-        except STUCK:
-            return False
-        return True
+            return await end()
+        except STUCK as exc:
+            await stuck(exc)
+        await trio.sleep(pause)
+
+
+async def _nothing(error: RoostError) -> None:
+    """The start has said it."""
