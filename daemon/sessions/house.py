@@ -16,13 +16,12 @@ from ...protocol.errors import (
 from ...protocol.model import Limits, Problem, Session
 from ..core.limits import effective
 from ..current import Current
+from ..engines import catalogue
 from ..engines import engine as engines
-from ..engines.command import CommandEngine
 from ..engines.engine import Engine, Grace, Launch, Listener
-from ..engines.stderr import StderrFiles
-from ..engines.worker import WorkerEngine
 from ..process import proc
 from ..process.processes import Processes
+from ..process.stderr import StderrFiles
 from ..settings import EngineSettings, secrets
 from ..store import Store, children
 from ..waiting.patience import Patience
@@ -51,10 +50,7 @@ class House:
         self.stderr = StderrFiles(settings.daemon.state_directory / "stderr")
 
     def engine(self, launch: Launch, listener: Listener) -> Engine:
-        kind: type[WorkerEngine] | type[CommandEngine] = (
-            WorkerEngine if launch.engine.kind == "worker" else CommandEngine
-        )
-        return kind(launch, listener, Grace.of(self.settings.now), self.processes)
+        return catalogue.engine(launch, listener, Grace.of(self.settings.now), self.processes)
 
     def engine_settings(self, name: str) -> EngineSettings:
         """The configured engine.

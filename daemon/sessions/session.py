@@ -1,7 +1,9 @@
 """A live session: one task, one nursery, one child. What is asked of it waits in a bounded mailbox, in order."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -20,6 +22,8 @@ from .turn import RunningTurn, claimed
 from .waiters import Waiters
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _STOPPABLE = (SessionState.ready, SessionState.busy, SessionState.waiting)
 
@@ -343,9 +347,12 @@ class LiveSession:
 
     # --- what its engine reports ---
 
-    async def heard(self, change: Change | None) -> None:
+    async def said(self, change: Change | None) -> None:
         if self.turn is not None:
             await self.turn.recorder.add(change)
+
+    async def waiting(self, answer: Callable[[], Awaitable[T]]) -> T:
+        return await answer()
 
     def _limits_of(self, launch: Launch) -> Limits:
         self._limits = self.house.limits(self.id, launch.engine)

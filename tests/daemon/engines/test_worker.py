@@ -10,8 +10,8 @@ import trio.testing
 
 from helpers.children import SOCKET, alive, until
 from helpers.engine import DEADLINE, GRACE, launch, ran, refusal, serving, started, turn, worker
+from roost.daemon.engines import catalogue
 from roost.daemon.engines.engine import Ended
-from roost.daemon.engines.worker import WorkerEngine
 from roost.daemon.process.processes import Processes
 from roost.protocol import rpc
 from roost.protocol import worker as wire
@@ -93,7 +93,7 @@ async def test_a_mute_one_is_given_up_after_its_time(tmp_path: Path) -> None:
 
 async def test_a_program_that_does_not_exist_is_gone_at_once(tmp_path: Path) -> None:
     """Whoever ends it meanwhile must not wait for ever."""
-    engine = WorkerEngine(launch(tmp_path, ["/no/such/program"]), worker(tmp_path)[1], GRACE, Processes(SOCKET))
+    engine = catalogue.engine(launch(tmp_path, ["/no/such/program"]), worker(tmp_path)[1], GRACE, Processes(SOCKET))
     assert isinstance(await refusal(engine), EngineFailed)
     with trio.fail_after(DEADLINE):
         await engine.end()
@@ -102,7 +102,7 @@ async def test_a_program_that_does_not_exist_is_gone_at_once(tmp_path: Path) -> 
 async def test_a_start_that_hangs_is_given_up(tmp_path: Path) -> None:
     """A spawn waits for its place here, as it would for a dead file system."""
     processes = Processes(SOCKET, at_once=1)
-    engine = WorkerEngine(launch(tmp_path, ["true"]), worker(tmp_path)[1], GRACE._replace(start=0.1), processes)
+    engine = catalogue.engine(launch(tmp_path, ["true"]), worker(tmp_path)[1], GRACE._replace(start=0.1), processes)
     async with processes.spawning:
         refused = await refusal(engine)
     assert isinstance(refused, TimedOut) and "true was not started" in refused.message
@@ -119,7 +119,7 @@ async def test_a_child_that_cannot_be_recorded_is_not_kept(tmp_path: Path) -> No
 @pytest.mark.parametrize("asked", ["end", "kill"])
 async def test_asked_to_end_before_it_is_there_it_does_not_start(tmp_path: Path, asked: str) -> None:
     processes = Processes(SOCKET, at_once=1)
-    engine = WorkerEngine(launch(tmp_path, ["sleep", "1000"]), worker(tmp_path)[1], GRACE, processes)
+    engine = catalogue.engine(launch(tmp_path, ["sleep", "1000"]), worker(tmp_path)[1], GRACE, processes)
     processes.spawning.acquire_on_behalf_of_nowait(engine)
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:

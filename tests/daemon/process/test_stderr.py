@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.children import descriptors, python, until
-from roost.daemon.engines import stderr
-from roost.daemon.engines.stderr import StderrFiles
-from roost.daemon.engines.tail import Tail
-from roost.daemon.process import proc
+from roost.daemon.process import proc, stderr
+from roost.daemon.process.inlet import Inlet
+from roost.daemon.process.stderr import StderrFiles
+from roost.daemon.process.tail import Tail
+from roost.daemon.process.watch import Watch
 from roost.protocol.errors import StorageFailed, TimedOut
 from roost.protocol.methods import SessionStderrResult
 
@@ -242,12 +243,12 @@ async def test_a_child_that_writes_faster_than_it_is_kept_waits_for_its_own_pipe
     flood = python("import os\nfor _ in range(1000): os.write(2, b'x' * 4096)")
     child = await trio.lowlevel.open_process(flood, stderr=PIPE)
     assert child.stderr is not None
-    async with child.stderr as stream:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(Tail(keep).fill, stream)
+    async with child.stderr as stream, trio.open_nursery() as nursery:
+        with Inlet(stream.fileno(), Watch(), nursery.start_soon, Tail(keep).take) as inlet:
             await until(lambda: written(child.pid) >= 65_536 and sleeping(child.pid))
             assert written(child.pid) <= 3 * 65_536, "what a pipe holds, and what was taken out of it"
             gate.set()
+            await inlet.wait_ended()
         assert await child.wait() == 0
     assert kept == 4_096_000
 
