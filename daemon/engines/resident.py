@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
 
 import trio
 
@@ -12,50 +11,11 @@ from ...protocol.model import Problem, Turn
 from ..process.processes import Processes
 from ..process.spawn import Child
 from ..process.stdio import Stdio
+from .dialect import Speaks
 from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, failed, part, problem, spawned, starved
-from .line import Line
 
 NEAR_END = 1.0
 """Seconds within which a child that closed a pipe is expected to end: most often it is dying."""
-
-
-class Life(Protocol):
-    """What a dialect sees of the life of its child."""
-
-    def lost(self) -> RoostError:
-        """Why the child cannot be spoken with."""
-        ...
-
-    def broken(self, breach: WorkerViolation) -> None:
-        """The child broke its protocol: it is killed."""
-
-
-class Dialect(Protocol):
-    """The protocol of one resident child. Every method may raise :class:`RoostError`."""
-
-    line: Line
-
-    @property
-    def saves(self) -> bool:
-        """The child has a state that can be saved."""
-        ...
-
-    async def greet(self, launch: Launch) -> None:
-        """Agree with a new child on how it is used; returns when it can run turns."""
-
-    async def run(self, turn: Turn) -> Ended: ...
-
-    async def cancel(self, turn: Turn, reason: str) -> None: ...
-
-    async def state(self) -> Told: ...
-
-    async def clear(self) -> bytes | None: ...
-
-    async def dismiss(self, within: float) -> None:
-        """Ask the child to end; ``within`` in seconds."""
-
-
-Speaks = Callable[[Launch, Listener, Grace, Life], Dialect]
 
 
 class Resident:

@@ -10,9 +10,9 @@ from ...protocol.errors import LimitReached, NotSupported, TurnFailed, WorkerVio
 from ...protocol.model import ItemKind, ItemState, Turn, TurnState, new_id
 from ..core.said import Append, End, Start
 from .codec import MessagePack
+from .dialect import Life
 from .engine import Ended, Grace, Launch, Listener, Told, failed, of_a_process, problem
 from .line import MOST_ASKED, Call, Handler, Line
-from .resident import Life
 from .translator import Translator
 from .words import WorkerWords
 

@@ -66,13 +66,13 @@ class StderrFiles:
         """
         directory = self._directory / session
         end, lost = 0, False
-        late = _late(f"the disk did not take it within {WRITING:g} s")
 
         async def keep(piece: bytes) -> None:
             nonlocal end, lost
             if lost:
                 return
             lost = True  # also if this task is cancelled: the thread may still write
+            late = _late(f"the disk did not take it within {WRITING:g} s")
             try:
                 append = partial(_append, directory, piece, end)
                 end = await in_thread(append, within=WRITING, otherwise=late, limiter=self._writers)

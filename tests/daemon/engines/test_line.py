@@ -1,15 +1,13 @@
 """The line to a worker: each answer to its request, whole frames only, and nobody waits for what will not come."""
 
-from collections import defaultdict
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from roost.daemon.engines.codec import MessagePack
-from roost.daemon.engines.line import MOST_ASKED, Call, Line
-from roost.daemon.engines.words import WorkerWords
+from helpers.joined import Joined, nested
+from roost.daemon.engines.line import Call
 from roost.daemon.process.outlet import UNSENT, Outlet
 from roost.protocol import rpc
 from roost.protocol.errors import (
@@ -24,93 +22,6 @@ from roost.protocol.errors import (
     WorkerViolation,
 )
 from roost.protocol.worker import MOST_FAILURE, NESTING
-
-DEADLINE = 20.0
-
-
-def nested(depth: int) -> Any:
-    return {"x": nested(depth - 1)} if depth else None
-
-
-class Joined:
-    """A line and the worker at its other end, which may ask ``question``."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
-        self.broken: list[WorkerViolation] = []
-        self.asked: list[dict[str, Any]] = []
-        self.given_up: list[str] = []
-        self.gates: defaultdict[str, trio.Event] = defaultdict(trio.Event)
-        self.deaf = 0
-        codec = MessagePack(rpc.Limits(nesting=NESTING, pending=MOST_ASKED))
-        lost = WorkerExited("it is gone; start it again")
-        handlers = {"question": self._question}
-        self.line = Line(codec, WorkerWords(), self._tell, lambda: lost, self.broken.append, handlers)
-        self.ours, self.theirs = trio.testing.memory_stream_pair()
-        self.rpc = rpc.Connection()
-        self.heard: list[rpc.Message] = []
-
-    async def _tell(self, method: str, params: dict[str, Any]) -> None:
-        self.told.append((method, params))
-
-    async def _question(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Waits for the gate of that name."""
-        self.asked.append(params)
-        match text := params["text"]:
-            case "refused":
-                raise NotSupported("it cannot; use another")
-            case "bug":
-                raise ValueError(text)
-            case "unsayable":
-                return {"answer": object()}
-        try:
-            await self.gates[text].wait()
-        except trio.Cancelled:
-            self.given_up.append(text)
-            raise
-        return {"answer": text}
-
-    async def ask(self, method: str, params: dict[str, Any] | None = None, within: float = DEADLINE) -> dict[str, Any]:
-        return await self.line.ask(Call(method, params or {}), within)
-
-    async def run(self) -> None:
-        """As a worker's engine does."""
-        async with trio.open_nursery() as nursery:
-            outlet = Outlet(self.ours, nursery.start_soon, self.is_deaf)
-            self.line.begin(outlet.send, nursery.start_soon)
-            await self.read()
-            nursery.cancel_scope.cancel()
-
-    async def read(self) -> None:
-        while data := await self.ours.receive_some(65536):
-            await self.line.hear(bytes(data))
-
-    async def tell(self, data: bytes) -> None:
-        """Have it said, and heard."""
-        await self.theirs.send_all(data)
-        await trio.testing.wait_all_tasks_blocked()
-
-    async def answer(self) -> tuple[int, str | None, Any]:
-        """The next answer to the child: its msgid, the name of its error, its result."""
-        with trio.fail_after(DEADLINE):
-            message = await self.next()
-        assert isinstance(message, rpc.Response)
-        return message.msgid, message.error and message.error["name"], message.result
-
-    async def is_deaf(self) -> None:
-        self.deaf += 1
-
-    async def next(self) -> rpc.Message:
-        """What the worker hears next."""
-        while not self.heard:
-            self.heard += self.rpc.receive(bytes(await self.theirs.receive_some(65536)))
-        return self.heard.pop(0)
-
-    async def request(self) -> rpc.Request:
-        message = await self.next()
-        assert isinstance(message, rpc.Request)
-        self.rpc.answered(message.msgid)
-        return message
 
 
 @pytest.fixture
@@ -308,89 +219,6 @@ async def test_when_nobody_reads_asking_is_refused(joined: Joined, nursery: trio
     assert joined.deaf == 1
     with pytest.raises(WorkerExited):
         await joined.ask("ping")
-
-
-# --- requests of the child ---
-
-
-async def test_a_request_that_waits_stops_no_output(joined: Joined, nursery: trio.Nursery) -> None:
-    nursery.start_soon(joined.run)
-    await joined.tell(rpc.request(1, "question", {"text": "may I?"}))
-    await joined.tell(rpc.notification("progress", {"message": "meanwhile"}))
-    assert joined.told == [("progress", {"message": "meanwhile"})]
-    assert joined.asked == [{"text": "may I?"}]
-    joined.gates["may I?"].set()
-    assert await joined.answer() == (1, None, {"answer": "may I?"})
-
-
-async def test_answers_go_out_as_they_come(joined: Joined, nursery: trio.Nursery) -> None:
-    nursery.start_soon(joined.run)
-    for msgid, text in ((1, "first"), (2, "second")):
-        await joined.tell(rpc.request(msgid, "question", {"text": text}))
-    for msgid, text in ((2, "second"), (1, "first")):
-        joined.gates[text].set()
-        assert await joined.answer() == (msgid, None, {"answer": text})
-
-
-async def test_so_many_requests_are_open_and_no_more(joined: Joined, nursery: trio.Nursery) -> None:
-    nursery.start_soon(joined.run)
-    for msgid in range(MOST_ASKED + 1):
-        await joined.theirs.send_all(rpc.request(msgid, "question", {"text": "x"}))
-    assert await joined.answer() == (MOST_ASKED, "too_many_requests", None)
-    joined.gates["x"].set()
-    assert len([await joined.answer() for _ in range(MOST_ASKED)]) == MOST_ASKED
-    await joined.tell(rpc.request(0, "question", {"text": "x"}))
-    assert await joined.answer() == (0, None, {"answer": "x"})
-
-
-async def test_a_msgid_that_is_in_use_is_refused(joined: Joined, nursery: trio.Nursery) -> None:
-    nursery.start_soon(joined.run)
-    await joined.tell(rpc.request(1, "question", {"text": "x"}))
-    await joined.tell(rpc.request(1, "question", {"text": "x"}))
-    assert await joined.answer() == (1, "duplicate_msgid", None)
-    joined.gates["x"].set()
-    assert await joined.answer() == (1, None, {"answer": "x"})
-
-
-async def test_a_request_is_withdrawn_by_the_child(joined: Joined, nursery: trio.Nursery) -> None:
-    nursery.start_soon(joined.run)
-    for msgid, text in ((1, "first"), (2, "second")):
-        await joined.tell(rpc.request(msgid, "question", {"text": text}))
-    await joined.tell(rpc.notification("rpc.cancel", {"msgid": 1}) + rpc.notification("rpc.cancel", {"msgid": 7}))
-    assert await joined.answer() == (1, "request_cancelled", None)
-    joined.gates["second"].set()
-    assert await joined.answer() == (2, None, {"answer": "second"})
-    assert joined.given_up == ["first"] and joined.told == []
-
-
-async def test_requests_end_with_the_turn(joined: Joined, nursery: trio.Nursery) -> None:
-    nursery.start_soon(joined.run)
-    await joined.tell(rpc.request(1, "question", {"text": "x"}))
-    joined.line.withdraw()
-    assert await joined.answer() == (1, "request_cancelled", None)
-    assert joined.given_up == ["x"]
-
-
-async def test_requests_end_with_the_line(joined: Joined, nursery: trio.Nursery) -> None:
-    nursery.start_soon(joined.run)
-    await joined.tell(rpc.request(1, "question", {"text": "x"}))
-    joined.line.close()
-    await trio.testing.wait_all_tasks_blocked()
-    assert joined.given_up == ["x"]
-
-
-@pytest.mark.parametrize(
-    ("text", "name"), [("refused", "not_supported"), ("bug", "internal_error"), ("unsayable", "internal_error")]
-)
-async def test_an_answer_that_fails_is_an_error_and_harms_nobody(
-    joined: Joined, nursery: trio.Nursery, text: str, name: str
-) -> None:
-    nursery.start_soon(joined.run)
-    await joined.tell(rpc.request(1, "question", {"text": text}))
-    assert await joined.answer() == (1, name, None)
-    await joined.tell(rpc.request(1, "question", {"text": "x"}))
-    joined.gates["x"].set()
-    assert await joined.answer() == (1, None, {"answer": "x"})
 
 
 async def test_answers_are_numbered_in_the_order_heard(joined: Joined, nursery: trio.Nursery) -> None:
