@@ -10,7 +10,7 @@ from .line import Line
 
 
 class Life(Protocol):
-    """What a dialect sees of the life of its child."""
+    """The life of a child, as its dialect sees it."""
 
     def lost(self) -> RoostError:
         """Why the child cannot be spoken with."""

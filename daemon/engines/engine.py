@@ -34,7 +34,7 @@ DYING = 2.0
 
 
 class Launch(NamedTuple):
-    """What an engine needs to start one session's child.
+    """The things that an engine needs to start a child of its session.
 
     Attributes:
         env: the whole environment, secrets resolved.
@@ -105,7 +105,7 @@ class Listener(Protocol):
 
 
 class Engine(Protocol):
-    """One session's child. Every method may raise :class:`RoostError`; ``WorkerExited`` when the child is gone."""
+    """The child of one session. Every method may raise :class:`RoostError`; ``WorkerExited`` when the child is gone."""
 
     resident: bool
     """It has a child between turns."""

@@ -29,7 +29,7 @@ Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Words(Protocol):
-    """What may be said in a protocol, and how a breach of it is told."""
+    """The vocabulary of a protocol, and how a breach of it is told."""
 
     def result(self, method: str, response: rpc.Response) -> dict[str, Any]:
         """The checked result of a request of the daemon.

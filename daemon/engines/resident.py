@@ -118,7 +118,7 @@ class Resident:
         self.broken(WorkerViolation(text, pid=child.pid))
 
     def _refuse(self, exc: RoostError) -> None:
-        """The child said what it must not: it is not spoken with again."""
+        """The child broke a rule: it is not spoken with again."""
         if self.problem is None and not self._asked_to_end:
             self.problem = problem(exc, stderr=self._pipes.stderr() if self._pipes else "")
 
@@ -145,7 +145,7 @@ class Resident:
         finally:
             self._dialect.line.withdraw()
         if ended.problem is not None:
-            # The child lives, what it ran for this turn may not.
+            # The child lives; a process that it ran for this turn may not.
             ended.problem = starved(ended.problem, self._oom_kills - before)
         return ended
 

@@ -1,4 +1,4 @@
-"""What a worker may say: the shapes of the worker protocol, and the errors that a worker may answer with."""
+"""The vocabulary of a worker: the shapes of the worker protocol, and the errors that a worker may answer with."""
 
 from typing import Any, TypeVar
 
