@@ -6,6 +6,8 @@ worker must stay small. Both sides check what they hear with :func:`check`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .errors import InvalidParams, MethodNotFound
 from .lean import Any, cast
 
@@ -45,7 +47,8 @@ NUMBER: tuple[type, ...] = (int, float)
 
 TO_WORKER: dict[str, Shape] = {
     # interrupted: {turn, input, reason} of the turn that was cut off; history: the last turns that ended, at most 20,
-    # oldest first, each {turn, number, input (its first 2,000 characters), state}; limits: {frame, nesting}
+    # oldest first, each {turn, number, input (its first 2,000 characters), state}; limits: {frame, nesting};
+    # answers: the methods that roostd answers to a worker; it answers any other with method_not_found
     "initialize": {
         "protocol": INT,
         "session": STR,
@@ -54,6 +57,7 @@ TO_WORKER: dict[str, Shape] = {
         "history": (list,),
         "interrupted?": MAP,
         "limits": MAP,
+        "answers": (list,),
     },
     "turn.run": {"turn": STR, "number": INT, "input": STR},
     "turn.cancel": {"turn": STR, "reason": STR},
@@ -65,8 +69,24 @@ TO_WORKER: dict[str, Shape] = {
 }
 """Requests the daemon makes of a worker."""
 
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "checkpoint": ("checkpoint",),  # it has a state that can be saved and restored
+    "clear": ("state.clear",),
+}
+"""Capability -> the requests, and the fields as ``"method field"``, that are sent only to a worker that names it.
+
+Either side refuses a request or a field that it does not know. So the protocol grows in two places: here by what a
+worker may be sent, and in ``answers`` of ``initialize`` by what a worker may ask.
+"""
+
+
+def taken(name: str, capabilities: Collection[str]) -> bool:
+    """A worker with these capabilities takes the request, or the field, of that name."""
+    return all(capability in capabilities for capability, names in OPTIONAL.items() if name in names)
+
+
 RESULTS: dict[str, Shape] = {
-    # capabilities: a list of "checkpoint" (it has a state that can be saved and restored) and "clear"
+    # capabilities: what the worker takes of OPTIONAL
     "initialize": {"protocol": INT, "capabilities": (list,), "name?": STR, "version?": STR},
     # status: completed, failed or cancelled. state: left out = not part of this answer; null is a state
     "turn.run": {"status": STR, "message?": STR, "exit_code?": (int, type(None)), "state?": ANY, "data?": MAP},
@@ -94,7 +114,7 @@ TO_DAEMON: dict[str, Shape] = {
         "cost?": NUMBER,
     },
 }
-"""Notifications a worker sends while a turn runs."""
+"""Notifications a worker sends while a turn runs. ``rpc.cancel {msgid}`` withdraws its request, at any time."""
 
 TURN_STATUSES = ("completed", "failed", "cancelled")
 ITEM_KINDS = ("agent_message", "thought", "tool_call", "command", "file_change", "plan", "status", "error")

@@ -112,10 +112,8 @@ class Worker:
                     if message.msgid is not None:
                         self._channel.send(rpc.failure(message.msgid, message.error))
                     _end_for(message.error)
-                case rpc.Response():
-                    _end_for(ProtocolViolation(f"an answer to msgid {message.msgid}, which was not asked"))
-                case rpc.Notification() | rpc.Unheard():
-                    pass  # one of a newer roostd
+                case rpc.Response() | rpc.Notification() | rpc.Unheard():
+                    pass  # an answer that nobody waits for, or a notification of a newer roostd
 
     def _take(self, request: rpc.Request) -> None:
         """Answer it here, or leave it to the main thread."""

@@ -7,7 +7,6 @@ on the shell's exit, which writes them into a file in memory that no command inh
 from __future__ import annotations
 
 import os
-import re
 
 from ..protocol.errors import InvalidParams, TurnFailed
 from ..protocol.lean import Any
@@ -20,7 +19,7 @@ LAST_SIGNAL = 64
 OWN = (b"PWD", b"SHLVL", b"_")
 """Exported names that a shell sets by itself."""
 
-_CD = re.compile(
+_CD = (
     r"""[ \t]*cd(?P<options>(?:[ \t]+-[LPe@]+)*(?:[ \t]+--)?)"""
     r"""(?:[ \t]+(?:'(?P<single>[^'\n]*)'|"(?P<double>[^"$`\\!\n]*)"|(?P<bare>[\w.,:+@%=/~-]+)))?[ \t]*"""
 )
@@ -98,16 +97,18 @@ class Shell:
             os.chdir(self._cwd)
             return turn.input, False
         except OSError as exc:
-            leaving = _CD.fullmatch(turn.input)
+            import re  # else no worker needs it, and it is large
+
+            leaving = re.fullmatch(_CD, turn.input)
             if leaving is None:
                 gone = f"the working directory {_shown(self._cwd)} cannot be entered ({exc.strerror})"
                 other = "DIRECTORY" if self._cwd == turn.workspace.encode() else turn.workspace
                 text = f"{gone}, and nothing was run; make it again, or go to another: cd {other}"
                 raise TurnFailed(text, directory=_shown(self._cwd), workspace=turn.workspace) from exc
         os.chdir("/")
-        return self._absolute(turn.input, leaving), True
+        return self._absolute(turn.input, leaving.groupdict()), True
 
-    def _absolute(self, line: str, cd: re.Match[str]) -> str:
+    def _absolute(self, line: str, cd: dict[str, Any]) -> str:
         """The same ``cd``; a relative directory begins at the one that is gone."""
         target = cd["single"] or cd["double"] or cd["bare"]
         if not target or target == "-" or target.startswith("/") or (cd["bare"] or "").startswith("~"):

@@ -1,1 +1,1 @@
-"""What a child looks like to its session: kind ``worker`` (lives between turns) and ``command`` (one a turn)."""
+"""A child as its session sees it: kind ``worker`` lives between turns, kind ``command`` is started for each turn."""

@@ -3,20 +3,21 @@
 import codecs
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
-from ...protocol.errors import NotSupported, RoostError, TimedOut
+from ...protocol.errors import NotSupported, RoostError
 from ...protocol.model import ItemKind, ItemState, Problem, Turn, TurnState, new_id
 from ..core.said import Append, End, Start
 from ..process.processes import Processes
 from ..process.spawn import Child
-from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, part, problem
-from .tail import Tail
+from ..process.stdio import Stdio
+from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, part, problem, spawned
 
 
 class CommandEngine:
-    """It has no child between turns, and no state."""
+    """An engine without a child between turns, and without a state."""
 
     resident = False
     saves = False
@@ -52,16 +53,10 @@ class CommandEngine:
 
     async def _spawned(self, turn: Turn) -> Child | None:
         """The program; None if the turn was cancelled before it ran."""
-        with trio.move_on_after(self._grace.start) as slow, self._spawning:
+        with self._spawning:
             launch = self._launch = await self._launch.renewed()
             command = launch.engine.command if self._by_stdin else [*launch.engine.command, turn.input]
-            self._child = await self._processes.spawn(
-                launch.session.id, command, cwd=launch.session.workspace, env=launch.env, limits=launch.limits()
-            )
-        if slow.cancelled_caught:
-            program = self._launch.engine.command[0]
-            text = f"{program} was not started within {self._grace.start:g} s; look at its file system"
-            raise TimedOut(text, program=program)
+            self._child = await spawned(launch, command, self._processes, self._grace.start)
         return self._child
 
     @property
@@ -69,41 +64,35 @@ class CommandEngine:
         return self._launch.engine.prompt == "stdin"
 
     async def _attended(self, child: Child, turn: Turn) -> Ended:
-        stderr = Tail(self._launch.keeper())
-        prompt = turn.input.encode() if self._by_stdin else b""
+        stderr = ""
         try:
             await self._listener.spawned(child.root)
             with self._attending:
-                await child.until_drained(lambda: self._attend(child, stderr, prompt))
-                await child.wait()
+                stderr = await self._attend(child, turn)
         finally:
             await part(child, self._listener, 0)
         if child.returncode == 0:
             return Ended(TurnState.completed, exit_code=0)
-        failure = died(child, stderr.text())
+        failure = died(child, stderr)
         if failure.name == "worker_exited":
             failure = failure.model_copy(update={"name": "turn_failed"})
         return Ended(TurnState.failed, failure, child.returncode)
 
-    async def _attend(self, child: Child, stderr: Tail, prompt: bytes) -> None:
+    async def _attend(self, child: Child, turn: Turn) -> str:
+        """Feed the program its prompt and report its output until it has ended; the end of its stderr."""
+        output = _Output(self._listener)
+        await output.begin()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stderr.fill, child.stderr)
-            nursery.start_soon(self._stream, child)
-            nursery.start_soon(_feed, child, prompt)
-
-    async def _stream(self, child: Child) -> None:
-        item = new_id("i")
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        await self._listener.heard(Start(item, ItemKind.agent_message, "", {}))
-        try:
-            while data := await child.stdout.receive_some(65536):
-                if text := decoder.decode(bytes(data)):
-                    await self._listener.heard(Append(item, text))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the child is being ended
-        if text := decoder.decode(b"", True):
-            await self._listener.heard(Append(item, text))
-        await self._listener.heard(End(item, ItemState.completed, {}))
+            start, keep = nursery.start_soon, self._launch.keeper()
+            with Stdio(child, self._processes.watch, start, output.take, keep=keep) as pipes:
+                with suppress(trio.BrokenResourceError):  # a program that does not read its prompt is not wrong
+                    if self._by_stdin and turn.input:
+                        await pipes.send(turn.input.encode())
+                    await pipes.finish()
+                await pipes.drained()
+            nursery.cancel_scope.cancel()
+        await output.end()
+        return pipes.stderr()
 
     async def cancel(self, turn: Turn, reason: str) -> None:
         self._signal(signal.SIGTERM)
@@ -124,26 +113,37 @@ class CommandEngine:
                 await self._child.end(self._grace.term)
         finally:
             self._spawning.cancel()
-            self.gone.set()  # whatever of this turn's does not end: there will be no other
+            self.gone.set()  # even if something of this turn does not end: there will be no other turn
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
-        # One that hangs in the kernel does not die of it: then its end is the next step, which says so.
+        # A program that hangs in the kernel does not die of it: then its end is the next step, which says so.
         self._attending.deadline = min(self._attending.deadline, trio.current_time() + DYING)
 
     def _signal(self, sig: signal.Signals) -> None:
-        """To the program; one that is not started yet is not started."""
+        """To the program; a program that is not started yet is not started."""
         if self._child is None:
             self._spawning.cancel()
         else:
             self._child.signal_group(sig)
 
 
-async def _feed(child: Child, data: bytes) -> None:
-    """Write the prompt and close: a program that does not read it is not wrong."""
-    try:
-        if data:
-            await child.stdin.send_all(data)
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass
-    await child.stdin.aclose()
+class _Output:
+    """The output of a program as one item."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._item = new_id("i")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    async def begin(self) -> None:
+        await self._listener.said(Start(self._item, ItemKind.agent_message, "", {}))
+
+    async def take(self, piece: bytes) -> None:
+        """Report a piece; b"": the end, and what is left of a character."""
+        if text := self._decoder.decode(piece, not piece):
+            await self._listener.said(Append(self._item, text))
+
+    async def end(self) -> None:
+        await self.take(b"")
+        await self._listener.said(End(self._item, ItemState.completed, {}))

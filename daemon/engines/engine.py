@@ -1,7 +1,7 @@
-"""What a session expects of its engine, whatever its kind."""
+"""The contract between a session and its engine, whatever the engine's kind."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -11,36 +11,38 @@ from ...protocol import rpc
 from ...protocol.errors import EngineFailed, OutOfMemory, ProcessesLeft, RoostError, TimedOut, WorkerExited
 from ...protocol.model import Limits, Problem, Session, Turn, TurnState
 from ...protocol.worker import MOST_FAILURE, shortened
+from ..core.backoff import doubling
 from ..core.said import Change
 from ..process import launcher
+from ..process.processes import Processes
 from ..process.spawn import Child
+from ..process.stderr import Keep, StderrFiles
 from ..process.trees import Root
 from ..settings import EngineSettings, Settings
-from .stderr import Keep, StderrFiles
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 PARTING = 5.0
-"""Seconds in which what is left of a child is cleared away, also when the daemon has no more time."""
+"""Seconds in which the rest of a child's tree is cleared away, also when the daemon has no more time."""
 AGAIN, LONGEST = 1.0, 30.0
-"""Seconds until what did not end is looked for again: doubling from the first to the longest."""
+"""Seconds until a tree that did not end is looked at again: doubling from the first to the longest."""
 STUCK = (ProcessesLeft, TimedOut)
 DYING = 2.0
-"""Seconds that a child has to die of SIGKILL and its pipes to be drained; then it is taken for one that hangs."""
+"""Seconds that a child has to die of SIGKILL and its pipes to be drained; then it counts as hanging."""
 
 
 class Launch(NamedTuple):
-    """What an engine needs to start one session's child.
+    """The things that an engine needs to start a child of its session.
 
     Attributes:
         env: the whole environment, secrets resolved.
         state: packed engine state to restore; None if there is none.
         history: the session's last turns, oldest first. interrupted: the turn that was cut off, if one was.
-        stderr: where what its children write to it is kept.
-        limits: those that hold for the next child; LimitUnenforceable: it is not to be started without them.
-        again: prepares it anew, with the settings and secrets of then; None: it holds for every child.
+        stderr: the files that keep the stderr of its children.
+        limits: the limits of the next child; LimitUnenforceable: it is not to be started without them.
+        again: prepares a new launch, with the settings and secrets of then; None: this one holds for every child.
     """
 
     session: Session
@@ -54,7 +56,7 @@ class Launch(NamedTuple):
     again: "Callable[[], Awaitable[Launch]] | None" = None
 
     async def renewed(self) -> "Launch":
-        """As it holds for a child that is started now. Raises what preparing it does."""
+        """The launch for a child that is started now. Raises what preparing it does."""
         return await self.again() if self.again else self
 
     def keeper(self) -> Keep | None:
@@ -80,30 +82,34 @@ class Told(NamedTuple):
 
 
 class Listener(Protocol):
-    """What an engine reports while a turn runs, and when it has a child."""
+    """The session, as its engine reports to it while a turn runs, and when there is a child."""
 
-    async def heard(self, change: Change | None) -> None:
-        """Something of the running turn; None: only a sign of life. Waits while too much is unsaved."""
+    async def said(self, change: Change | None) -> None:
+        """The child said something of the running turn; None: only a sign of life. Waits while too much is unsaved."""
 
     async def waiting(self, answer: Callable[[], Awaitable[T]]) -> T:
-        """Run ``answer``, which waits for somebody outside; the turn waits meanwhile and gives its place back.
+        """Run ``answer``, which waits for somebody outside; its result.
 
-        Returns when the turn runs again, or waits for other answers. Raises RequestCancelled: the turn is ending.
+        The turn waits meanwhile and gives its place back; this returns when the turn runs again, or waits for other
+        answers.
+
+        Raises:
+            RequestCancelled: the turn is ending.
         """
         ...
 
     async def spawned(self, root: Root) -> None:
-        """A child was started; returns when that is on disk."""
+        """A child was started; returns when its record is on disk."""
 
     async def stuck(self, error: RoostError) -> None:
-        """Something of that child's tree does not end although it was killed. Never raises."""
+        """A process of the child's tree does not end although it was killed. Never raises."""
 
     async def ended_child(self, root: Root) -> None:
         """That child and its whole tree are gone. Never raises."""
 
 
 class Engine(Protocol):
-    """One session's child. Every method may raise :class:`RoostError`; ``WorkerExited`` when the child is gone."""
+    """The child of one session. Every method may raise :class:`RoostError`; ``WorkerExited`` when the child is gone."""
 
     resident: bool
     """It has a child between turns."""
@@ -131,17 +137,17 @@ class Engine(Protocol):
         """Ask it to end the turn; returns when it was asked."""
 
     async def state(self) -> Told:
-        """Its state, and how far that goes."""
+        """Its state, and the last turn in it."""
         ...
 
     async def clear(self) -> bytes | None:
         """Empty its state; the packed empty state if it says it."""
 
     async def end(self) -> None:
-        """Ask it to end, then make it; returns when :attr:`gone`.
+        """Ask the child to end, then make it; returns when :attr:`gone`.
 
         Raises:
-            ProcessesLeft, TimedOut: it, or something it started, does not end although it was killed.
+            ProcessesLeft, TimedOut: the child, or a process that it started, does not end although it was killed.
         """
 
     def kill(self) -> None:
@@ -161,8 +167,21 @@ class Grace(NamedTuple):
         return cls(settings.limits.start_timeout, settings.sessions.stop_grace, settings.sessions.term_grace)
 
 
+async def spawned(launch: Launch, command: Sequence[str], processes: Processes, within: float) -> Child:
+    """The child of a session, started within so many seconds.
+
+    Raises:
+        EngineFailed, WorkspaceInvalid, LimitUnenforceable, TimedOut: it was not.
+    """
+    session = launch.session
+    with trio.move_on_after(within):
+        return await processes.spawn(session.id, command, cwd=session.workspace, env=launch.env, limits=launch.limits())
+    text = f"{command[0]} was not started within {within:g} s; look at its file system"
+    raise TimedOut(text, program=command[0])
+
+
 async def part(child: Child, listener: Listener, term_grace: float) -> None:
-    """End the child and all that is left of its tree, however long that takes. What does not end is said."""
+    """End the child and all that is left of its tree, however long that takes. The listener is told of a rest."""
     try:
         await _end(child, listener, term_grace)
     finally:
@@ -176,15 +195,13 @@ async def part(child: Child, listener: Listener, term_grace: float) -> None:
 
 
 async def _end(child: Child, listener: Listener, term_grace: float) -> None:
-    pause = AGAIN
-    while True:
+    for pause in doubling(AGAIN, LONGEST):
         try:
             await child.end(term_grace)
             return
         except STUCK as exc:
             await listener.stuck(exc)
         await trio.sleep(pause)
-        pause = min(2 * pause, LONGEST)
 
 
 def problem(error: RoostError, **more: Any) -> Problem:
@@ -193,6 +210,17 @@ def problem(error: RoostError, **more: Any) -> Problem:
     if len(rpc.pack(data)) > MOST_FAILURE:
         data = {"truncated": True, **more}
     return Problem(name=error.wire_name, message=shortened(error.message), data=data)
+
+
+def failed(why: Problem) -> Ended:
+    """A turn that failed, with the exit code that its problem tells."""
+    code = why.data.get("exit_code")
+    return Ended(TurnState.failed, why, code if isinstance(code, int) and of_a_process(code) else None)
+
+
+def of_a_process(code: int) -> bool:
+    """A process can have that exit code."""
+    return -(2**31) <= code < 2**31
 
 
 def died(child: Child, stderr: str) -> Problem:

@@ -1,182 +1,215 @@
-"""The line to one worker: requests that wait for their answers, whole frames in order, and what it says by itself."""
+"""The line to one child: requests and their answers in both directions, and what the child tells by itself."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 import trio
 
 from ...protocol import rpc
-from ...protocol import worker as wire
 from ...protocol.errors import (
     InternalError,
     InvalidParams,
     MethodNotFound,
-    NotSupported,
+    RequestCancelled,
     RoostError,
-    SessionBusy,
     TimedOut,
-    TurnFailed,
     WorkerViolation,
-    from_wire,
 )
-from ..waiting.errands import Errands, Starter
-from .engine import problem
+from ..waiting.errands import Starter
+from .codec import Codec
 
-UNSENT = 100
-"""Frames that wait for a child to read them."""
-ITS_OWN = (NotSupported, SessionBusy, InternalError, TurnFailed)
-"""Errors that a worker may answer with; every other name has a meaning of its own here."""
+log = logging.getLogger(__name__)
 
-E = TypeVar("E", bound=RoostError)
+MOST_ASKED = 128
+"""Requests of one child that are open at a time."""
+
+Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Answers one request of a child, in a task of its own, however long that takes; cancelled, nothing is answered."""
+
+
+class Words(Protocol):
+    """The vocabulary of a protocol, and how a breach of it is told."""
+
+    def result(self, method: str, response: rpc.Response) -> dict[str, Any]:
+        """The checked result of a request of the daemon.
+
+        Raises:
+            InvalidParams: the answer breaks the protocol. RoostError: an error of the child's own.
+        """
+        ...
+
+    def told(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """The checked params of a notification. Raises InvalidParams, MethodNotFound: it breaks the protocol."""
+        ...
+
+    def violation(self, error: RoostError) -> WorkerViolation:
+        """A breach of the protocol, told as one of the child."""
+        ...
+
+
+class Call:
+    """A request of the daemon.
+
+    Attributes:
+        number: of its answer, in the order in which the line hears answers; 0: not heard yet. It is set as the answer
+            is heard: the tasks that wait for answers that come together go on in any order.
+    """
+
+    def __init__(self, method: str, params: dict[str, Any]) -> None:
+        self.method, self.params = method, params
+        self.number = 0
+        self.response: rpc.Response | None = None
+        self.over = trio.Event()
 
 
 class Line:
-    """Speaks the worker protocol over two streams that somebody else opens and closes.
+    """Speaks over two pipes that its caller opens and closes.
 
     Args:
-        told: is given each checked notification. lost: why the worker cannot be spoken with.
-        broken: is told when its answer breaks the protocol.
+        told: is given each checked notification, and is awaited before the line hears on.
+        lost: why the child cannot be spoken with.
+        broken: is told when an answer of the child breaks the protocol.
+        handlers: the methods that a child may ask.
     """
 
     def __init__(
         self,
+        codec: Codec,
+        words: Words,
         told: Callable[[str, dict[str, Any]], Awaitable[None]],
         lost: Callable[[], RoostError],
         broken: Callable[[WorkerViolation], None],
+        handlers: Mapping[str, Handler],
     ) -> None:
-        self.limits = rpc.Limits(nesting=wire.NESTING)
+        self.codec = codec
+        self.handlers = handlers
+        self._words = words
         self._told = told
         self._lost = lost
         self._broken = broken
-        self._wire = rpc.Connection(self.limits)
-        self._answers: dict[int, tuple[trio.MemorySendChannel[rpc.Response], Callable[[], None]]] = {}
-        self._unsent = Errands[bytes](self._write, UNSENT)
-        self._stream: trio.abc.SendStream
-        self._deaf: Callable[[], Awaitable[None]]
+        self._calls: dict[int, Call] = {}
+        self._answers = 0
+        self._asked: dict[int, trio.CancelScope] = {}
+        self._put: Callable[[bytes], Awaitable[None]] | None = None
+        self._start: Starter
 
-    async def call(
-        self,
-        method: str,
-        params: dict[str, Any],
-        within: float = float("inf"),
-        heard: Callable[[], None] = lambda: None,
-    ) -> dict[str, Any]:
-        """Ask the worker; ``within`` in seconds.
+    def begin(self, send: Callable[[bytes], Awaitable[None]], start: Starter) -> None:
+        """Speak.
 
         Args:
-            heard: is called as the answer is heard, before any that the worker gave later: whoever waits for answers
-                that come together goes on in any order.
+            send: takes frames in order; ``trio.BrokenResourceError``: the child does not read any more.
+            start: starts the tasks that answer the child's requests.
+        """
+        self._put, self._start = send, start
+
+    async def ask(self, call: Call, within: float = float("inf")) -> dict[str, Any]:
+        """The result of a request; ``within`` in seconds.
 
         Raises:
-            RoostError: what ``lost`` says, or an error of the worker's own. WorkerViolation, TimedOut.
+            RoostError: what ``lost`` says, or an error of the child's own. WorkerViolation, TimedOut.
         """
-        msgid = self._wire.next_msgid()
-        send, receive = trio.open_memory_channel[rpc.Response](1)
-        self._answers[msgid] = send, heard
+        msgid = self.codec.next_msgid()
+        self._calls[msgid] = call
         try:
             with trio.fail_after(within):
-                await self._send(rpc.request(msgid, method, params))
-                response = await receive.receive()
+                await self._send(self.codec.request(msgid, call.method, call.params))
+                await call.over.wait()
         except trio.TooSlowError:
-            text = f"the session's child did not answer {method} within {within:g} s; stop the session if it hangs"
-            raise TimedOut(text, method=method) from None
-        except trio.EndOfChannel:
-            raise self._lost() from None
+            text = f"the session's child did not answer {call.method} within {within:g} s; stop the session if it hangs"
+            raise TimedOut(text, method=call.method) from None
         finally:
-            self._answers.pop(msgid, None)
-        return self._checked(method, response)
-
-    def _checked(self, method: str, response: rpc.Response) -> dict[str, Any]:
+            self._calls.pop(msgid, None)
+        if call.response is None:
+            raise self._lost()
         try:
-            if response.error is not None:
-                raise _refusal(method, from_wire(response.error))
-            return wire.check(wire.RESULTS, method, response.result)
+            return self._words.result(call.method, call.response)
         except InvalidParams as exc:
-            error = violation(exc)
-            self._broken(error)
-            raise error from exc
-
-    def awaits(self) -> bool:
-        """Somebody waits for an answer."""
-        return bool(self._answers)
+            breach = self._words.violation(exc)
+            self._broken(breach)
+            raise breach from exc
 
     async def hear(self, data: bytes) -> None:
-        """Take in what the worker says.
+        """Take in what the child says.
 
         Raises:
             WorkerViolation: it is not the protocol.
         """
-        for message in self._wire.receive(data):
+        for message in self.codec.receive(data):
             await self._handle(message)
 
     async def _handle(self, message: rpc.Message) -> None:
         match message:
             case rpc.Response(msgid=msgid):
-                if waiting := self._answers.pop(msgid, None):
-                    channel, heard = waiting
-                    heard()
-                    channel.send_nowait(message)
+                self._answers += 1
+                if call := self._calls.pop(msgid, None):
+                    call.number, call.response = self._answers, message
+                    call.over.set()
+            case rpc.Notification("rpc.cancel", {"msgid": int(msgid)}):
+                if scope := self._asked.get(msgid):
+                    scope.cancel()
             case rpc.Notification(method=method, params=params):
                 try:
-                    await self._told(method, wire.check(wire.TO_DAEMON, method, params))
+                    await self._told(method, self._words.told(method, params))
                 except (InvalidParams, MethodNotFound) as exc:
-                    raise violation(exc) from exc
-            case rpc.Request(msgid=msgid, method=method):
-                self._wire.answered(msgid)
-                named = method[: rpc.MOST_NAMED]
-                refusal = MethodNotFound(f"roostd does not answer {named!r} to a worker", method=named)
-                await self._send(rpc.failure(msgid, refusal))
+                    raise self._words.violation(exc) from exc
+            case rpc.Request():
+                await self._take(message)
             case rpc.Refused(msgid=msgid, error=error):
-                await self._send(rpc.failure(msgid, error))
+                await self._send(self.codec.failure(msgid, error))
             case rpc.Violation(error=error) | rpc.Unheard(error=error):
-                raise violation(error)
+                raise self._words.violation(error)
+
+    # --- requests of the child ---
+
+    async def _take(self, request: rpc.Request) -> None:
+        if handler := self.handlers.get(request.method):
+            # A task of its own: answered here, a request that waits would stop all output of the child.
+            self._asked[request.msgid] = scope = trio.CancelScope()
+            self._start(lambda: self._answer(request, handler, scope))
+        else:
+            named = request.method[: rpc.MOST_NAMED]
+            refusal = MethodNotFound(f"roostd does not answer {named!r} to a child", method=named)
+            self.codec.answered(request.msgid)
+            await self._send(self.codec.failure(request.msgid, refusal))
+
+    async def _answer(self, request: rpc.Request, handler: Handler, scope: trio.CancelScope) -> None:
+        msgid = request.msgid
+        text = f"{request.method} is not answered any more: it was withdrawn, or its turn has ended; go on without"
+        frame = self.codec.failure(msgid, RequestCancelled(text))
+        with scope:
+            try:
+                frame = self.codec.response(msgid, await handler(request.params))
+            except RoostError as exc:
+                frame = self.codec.failure(msgid, exc)
+            except Exception as exc:
+                log.exception("a bug in the answer to %s", request.method)
+                text = f"a bug in roostd: {exc!r}; please report it with the log"
+                frame = self.codec.failure(msgid, InternalError(text))
+        del self._asked[msgid]
+        self.codec.answered(msgid)
+        try:
+            await self._send(frame)
+        except RoostError:
+            pass  # the child is gone, or does not read any more
+
+    def withdraw(self) -> None:
+        """The turn ends: requests of the child that are still open are answered with ``request_cancelled``."""
+        for scope in self._asked.values():
+            scope.cancel()
 
     async def _send(self, frame: bytes) -> None:
+        if self._put is None:
+            raise self._lost()
         try:
-            await self._unsent.put(frame)
+            await self._put(frame)
         except trio.BrokenResourceError:
             raise self._lost() from None
 
-    def begin(self, stream: trio.abc.SendStream, deaf: Callable[[], Awaitable[None]], start: Starter) -> None:
-        """Send what is to be sent, in tasks that ``start`` starts.
-
-        Args:
-            deaf: is called when the worker does not read any more.
-        """
-        self._stream, self._deaf = stream, deaf
-        self._unsent.begin(start)
-
-    async def _write(self, frame: bytes) -> None:
-        """All of it: who gives up waiting must not leave half of a frame in the pipe."""
-        try:
-            await self._stream.send_all(frame)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._unsent.close()
-            await self._deaf()
-
     def close(self) -> None:
-        """Nothing is said any more: whoever waits for an answer is told."""
-        self._unsent.close()
-        for channel, _ in self._answers.values():
-            channel.close()
-        self._answers.clear()
-
-
-def violation(error: RoostError) -> WorkerViolation:
-    """A breach of the worker protocol, told as one of the session's child."""
-    text = f"the session's child broke the worker protocol: {error.message}"
-    return _cut(WorkerViolation(text, **{**error.data, "violation": error.wire_name}))
-
-
-def _refusal(method: str, error: RoostError) -> RoostError:
-    """An error that the worker answered with, as it is told on."""
-    if isinstance(error, ITS_OWN):
-        return _cut(error)
-    text = f"it answered {method} with {error.wire_name}, which is not an error of a worker: {error.message}"
-    return InvalidParams(text, method=method)
-
-
-def _cut(error: E) -> E:
-    """What a child said may be long: as much of it as is kept is told on."""
-    kept = problem(error)
-    return type(error)(kept.message, **kept.data)
+        """Nothing is said any more: each task that waits for an answer is told."""
+        self._put = None
+        for call in self._calls.values():
+            call.over.set()
+        self._calls.clear()
+        self.withdraw()

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from types import TracebackType
@@ -33,7 +33,7 @@ HELD = 0.2
 
 
 class Pipe(Protocol):
-    """A reader of a pipe of a child."""
+    """The reader of a pipe of a child."""
 
     async def wait_ended(self) -> None:
         """Until nothing more will be read."""
@@ -194,13 +194,6 @@ class Child:
             for pipe in pipes:
                 await pipe.wait_ended()
 
-    async def until_drained(self, read: Callable[[], Awaitable[object]]) -> None:
-        """Run ``read``, which reads the pipes to their end; given up :data:`DRAIN` seconds after the child's end."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._give_up, nursery.cancel_scope)
-            await read()
-            nursery.cancel_scope.cancel()
-
     async def aclose(self) -> None:
         """Kill the group if the child is still there, and close the pipes."""
         try:
@@ -208,10 +201,6 @@ class Child:
         finally:
             for pipe in (self.stdin, self.stdout, self.stderr):
                 pipe.close()
-
-    async def _give_up(self, reading: trio.CancelScope) -> None:
-        await self.wait()
-        reading.deadline = trio.current_time() + DRAIN
 
     def _has_ended(self) -> None:
         assert self._ended is not None

@@ -98,7 +98,7 @@ class SessionChild:
 
     # --- reports of the engine ---
 
-    async def heard(self, change: Change | None) -> None:
+    async def said(self, change: Change | None) -> None:
         if self.running.turn is not None:
             await self.running.turn.recorder.add(change)
 

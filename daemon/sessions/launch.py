@@ -13,12 +13,11 @@ from ...protocol.errors import EngineFailed, EngineNotFound, LimitUnenforceable,
 from ...protocol.model import Limits, Session
 from ..core.limits import effective
 from ..current import Current
-from ..engines.command import CommandEngine
+from ..engines import catalogue
 from ..engines.engine import Engine, Grace, Launch, Listener
-from ..engines.stderr import StderrFiles
-from ..engines.worker import WorkerEngine
 from ..process import proc
 from ..process.processes import Processes
+from ..process.stderr import StderrFiles
 from ..process.workspace import canonical
 from ..settings import EngineSettings, secrets
 from ..store import Store, checkpoints, children, identity, reads, sessions
@@ -49,10 +48,8 @@ class Launches:
         self._files = Patience()
 
     def engine(self, launch: Launch, listener: Listener) -> Engine:
-        kind: type[WorkerEngine] | type[CommandEngine] = (
-            WorkerEngine if launch.engine.kind == "worker" else CommandEngine
-        )
-        return kind(launch, listener, Grace.of(self._settings.now), self.processes)
+        """An engine of the launch's kind, which has no child yet."""
+        return catalogue.engine(launch, listener, Grace.of(self._settings.now), self.processes)
 
     def engine_settings(self, name: str) -> EngineSettings:
         """The configured engine.

@@ -82,7 +82,7 @@ async def test_what_bears_the_mark_of_a_socket_that_cannot_be_asked_is_left(
         return answers.wait()
 
     monkeypatch.setattr(succession, "ASKING", 0.01)
-    monkeypatch.setattr(succession, "heard", hanging)
+    monkeypatch.setattr(succession, "listened_on", hanging)
     try:
         await succession.refuse_copy(tmp_path / "roost.db", keeper_of(tmp_path, SOCKET))
         await succeeded(tmp_path)

@@ -12,9 +12,8 @@ import trio
 from helpers.children import SOCKET
 from helpers.engines import ODD
 from roost.daemon.core.said import Append, Change
-from roost.daemon.engines.command import CommandEngine
-from roost.daemon.engines.engine import Ended, Grace, Launch
-from roost.daemon.engines.worker import WorkerEngine
+from roost.daemon.engines import catalogue
+from roost.daemon.engines.engine import Ended, Engine, Grace, Launch
 from roost.daemon.process.proc import Identity
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.trees import Root
@@ -38,7 +37,7 @@ class Listening:
         self.refuse: RoostError | None = None
         """Raised when a child is to be recorded."""
 
-    async def heard(self, change: Change | None) -> None:
+    async def said(self, change: Change | None) -> None:
         self.signs += 1
         if change is not None:
             self.changes.append(change)
@@ -76,22 +75,20 @@ def turn(input: str, id: str = "t-1") -> Turn:
     return Turn(id=id, session="s-1", number=1, state=TurnState.running, input=input, created_at=1)
 
 
-def worker(workspace: Path, *mode: str, grace: Grace = GRACE, **fields: Any) -> tuple[WorkerEngine, Listening]:
+def worker(workspace: Path, *mode: str, grace: Grace = GRACE, **fields: Any) -> tuple[Engine, Listening]:
     """An odd worker in that mode, not started yet."""
     listening = Listening()
     command = [sys.executable, str(ODD), *(mode or ("well",))]
-    return WorkerEngine(launch(workspace, command, **fields), listening, grace, Processes(SOCKET)), listening
+    return catalogue.engine(launch(workspace, command, **fields), listening, grace, Processes(SOCKET)), listening
 
 
-def program(
-    workspace: Path, *command: str, prompt: str = "argument", grace: Grace = GRACE
-) -> tuple[CommandEngine, Listening]:
+def program(workspace: Path, *command: str, prompt: str = "argument", grace: Grace = GRACE) -> tuple[Engine, Listening]:
     listening = Listening()
     made = launch(workspace, list(command), EngineKind.command, prompt=prompt)
-    return CommandEngine(made, listening, grace, Processes(SOCKET)), listening
+    return catalogue.engine(made, listening, grace, Processes(SOCKET)), listening
 
 
-async def started(engine: WorkerEngine | CommandEngine, *, task_status: trio.TaskStatus[None]) -> None:
+async def started(engine: Engine, *, task_status: trio.TaskStatus[None]) -> None:
     """Have it serve; started when it can run turns."""
 
     async def ready() -> None:
@@ -101,7 +98,7 @@ async def started(engine: WorkerEngine | CommandEngine, *, task_status: trio.Tas
 
 
 @asynccontextmanager
-async def serving(engine: WorkerEngine | CommandEngine) -> AsyncGenerator[None]:
+async def serving(engine: Engine) -> AsyncGenerator[None]:
     """Started; killed at the end if it still lives."""
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
@@ -111,7 +108,7 @@ async def serving(engine: WorkerEngine | CommandEngine) -> AsyncGenerator[None]:
             await engine.end()
 
 
-async def refusal(engine: WorkerEngine) -> RoostError:
+async def refusal(engine: Engine) -> RoostError:
     """Why it does not start."""
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
@@ -123,6 +120,6 @@ async def refusal(engine: WorkerEngine) -> RoostError:
     raise AssertionError("it started")
 
 
-async def ran(engine: WorkerEngine | CommandEngine, prompt: str) -> Ended:
+async def ran(engine: Engine, prompt: str) -> Ended:
     with trio.fail_after(DEADLINE):
         return await engine.run(turn(prompt))

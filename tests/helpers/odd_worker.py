@@ -30,6 +30,7 @@ class Odd:
         self.wire = rpc.Connection()
         self.running: int | None = None
         self.meets: tuple[int, str] | None = None
+        self.asks: int | None = None
         self.deaf = False
 
     def write(self, data: bytes) -> None:
@@ -41,6 +42,8 @@ class Odd:
             for message in self.wire.receive(data):
                 if isinstance(message, rpc.Request):
                     self.request(message)
+                elif isinstance(message, rpc.Response):
+                    self.answered(message)
                 elif isinstance(message, rpc.Violation):
                     sys.exit(f"odd: {message.error}")
 
@@ -77,6 +80,13 @@ class Odd:
             case _:
                 pass
         self.write(rpc.response(message.msgid, answer))
+
+    def answered(self, message: rpc.Response) -> None:
+        """The name of the error that its question was answered with is what its turn says."""
+        assert self.asks is not None
+        self.say(message.error["name"])
+        self.write(rpc.response(self.asks, {"status": "completed"}))
+        self.asks = None
 
     def initialize(self, params: dict[str, Any]) -> dict[str, Any]:
         if self.mode == "mute":
@@ -115,6 +125,9 @@ class Odd:
             case "meet":
                 self.meets = msgid, rest
                 return
+            case "ask":
+                self.asks = msgid
+                return self.write(rpc.request(self.wire.next_msgid(), rest, {}))
             case "deaf":
                 self.deaf = True
                 return

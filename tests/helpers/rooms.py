@@ -104,9 +104,9 @@ class TinyEngine:
                 raise ZeroDivisionError("a bug in the engine")
             case "say":
                 item = new_id("i")
-                await self.listener.heard(Start(item, ItemKind.agent_message, "", {}))
-                await self.listener.heard(Append(item, rest))
-                await self.listener.heard(None)
+                await self.listener.said(Start(item, ItemKind.agent_message, "", {}))
+                await self.listener.said(Append(item, rest))
+                await self.listener.said(None)
             case "ask":
                 await self._asked(int(rest or 1))
                 await self._enter("rest")

@@ -141,6 +141,7 @@ class Driver:
             "workspace": str(self.workspace),
             "history": [],
             "limits": {"frame": 16 * 1024 * 1024, "nesting": NESTING},
+            "answers": [],
         }
         return self.call("initialize", **given | params)
 

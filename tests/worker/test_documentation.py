@@ -7,7 +7,7 @@ from pathlib import Path
 from helpers.worker_driver import Driver
 from roost.daemon.sessions.launch import HISTORY
 from roost.daemon.store.reads import HISTORY_CHARS
-from roost.protocol.worker import ITEM_KINDS, TO_DAEMON, TO_WORKER
+from roost.protocol.worker import ITEM_KINDS, OPTIONAL, TO_DAEMON, TO_WORKER, taken
 from roost.worker.turn import Turn
 
 PAGE = (Path(__file__).parents[2] / "docs" / "workers.md").read_text()
@@ -43,3 +43,15 @@ def test_every_message_and_kind_stands_on_the_page() -> None:
     assert all(f"`{kind}`" in PAGE for kind in ITEM_KINDS)
     fields = {field.rstrip("?") for shape in (TO_WORKER | TO_DAEMON).values() for field in shape}
     assert [field for field in fields if f"`{field}`" not in PAGE] == []
+
+
+def test_what_is_optional_stands_on_the_page_and_is_there() -> None:
+    for capability, names in OPTIONAL.items():
+        assert f'`"{capability}"`' in PAGE
+        for method, _, field in (name.partition(" ") for name in names):
+            assert method in TO_WORKER and (not field or f"{field}?" in TO_WORKER[method])
+
+
+def test_what_is_optional_is_sent_only_to_a_worker_that_takes_it() -> None:
+    assert taken("checkpoint", {"checkpoint"}) and not taken("checkpoint", {"clear", "weather"})
+    assert taken("turn.cancel", ())

@@ -10,7 +10,7 @@ import trio.testing
 from helpers.children import SOCKET, alive, until
 from helpers.engine import DEADLINE, GRACE, launch, program, ran, serving, turn
 from roost.daemon.core.said import End, Start
-from roost.daemon.engines.command import CommandEngine
+from roost.daemon.engines import catalogue
 from roost.daemon.process.processes import Processes
 from roost.protocol.errors import NotSupported, StorageFailed
 from roost.protocol.model import EngineKind, TurnState
@@ -111,7 +111,7 @@ async def test_cancelled_before_it_is_started_it_does_not_start(tmp_path: Path, 
     processes = Processes(SOCKET, at_once=1)
     made = launch(tmp_path, ["touch", str(tmp_path / "started")], EngineKind.command)
     listening = program(tmp_path, "true")[1]
-    engine = CommandEngine(made, listening, GRACE, processes)
+    engine = catalogue.engine(made, listening, GRACE, processes)
     processes.spawning.acquire_on_behalf_of_nowait(engine)
     async with serving(engine), trio.open_nursery() as nursery:
 
@@ -125,7 +125,7 @@ async def test_cancelled_before_it_is_started_it_does_not_start(tmp_path: Path, 
         else:
             engine.kill()
     processes.spawning.release_on_behalf_of(engine)
-    async with serving(again := CommandEngine(made, listening, GRACE, processes)):
+    async with serving(again := catalogue.engine(made, listening, GRACE, processes)):
         assert not (tmp_path / "started").exists()
         await again.cancel(turn("x"), "user")
         assert (await ran(again, str(tmp_path / "also"))).state is TurnState.cancelled
@@ -136,7 +136,7 @@ async def test_cancelled_before_it_is_started_it_does_not_start(tmp_path: Path, 
 async def test_a_start_that_hangs_is_given_up(tmp_path: Path) -> None:
     processes = Processes(SOCKET, at_once=1)
     made = launch(tmp_path, ["true"], EngineKind.command)
-    engine = CommandEngine(made, program(tmp_path, "true")[1], GRACE._replace(start=0.1), processes)
+    engine = catalogue.engine(made, program(tmp_path, "true")[1], GRACE._replace(start=0.1), processes)
     processes.spawning.acquire_on_behalf_of_nowait(engine)
     async with serving(engine):
         ended = await ran(engine, "x")

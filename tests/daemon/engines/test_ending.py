@@ -11,8 +11,8 @@ import trio.testing
 from helpers.children import SOCKET, alive, until
 from helpers.engine import DEADLINE, Listening, launch, started
 from helpers.engines import diary
-from roost.daemon.engines.engine import Grace
-from roost.daemon.engines.worker import WorkerEngine
+from roost.daemon.engines import catalogue
+from roost.daemon.engines.engine import Engine, Grace
 from roost.daemon.process.processes import Processes
 
 GRACE = Grace(start=100.0, stop=1000.0, term=1000.0)
@@ -25,7 +25,7 @@ class Diary:
     def __init__(self, folder: Path, answer: str, last: str) -> None:
         self._file = folder / "diary"
         self._file.touch()
-        self.engine = WorkerEngine(
+        self.engine = catalogue.engine(
             launch(folder, diary(self._file, answer, last)), Listening(), GRACE, Processes(SOCKET)
         )
 
@@ -107,6 +107,6 @@ async def test_one_that_is_not_ready_cannot_be_asked_and_is_told_at_once(
     assert "SIGTERM" in worker.met and "shutdown" not in worker.met
 
 
-async def _not_ready(engine: WorkerEngine) -> None:
+async def _not_ready(engine: Engine) -> None:
     with pytest.raises(Exception, match="was ended"):
         await engine.serve(trio.sleep_forever)

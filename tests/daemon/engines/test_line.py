@@ -6,7 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from roost.daemon.engines.line import UNSENT, Line
+from helpers.joined import Joined, nested
+from roost.daemon.engines.line import Call
+from roost.daemon.process.outlet import UNSENT, Outlet
 from roost.protocol import rpc
 from roost.protocol.errors import (
     DuplicateMsgid,
@@ -22,51 +24,6 @@ from roost.protocol.errors import (
 from roost.protocol.worker import MOST_FAILURE, NESTING
 
 
-def nested(depth: int) -> Any:
-    return {"x": nested(depth - 1)} if depth else None
-
-
-class Joined:
-    """A line and the worker at its other end."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
-        self.broken: list[WorkerViolation] = []
-        self.deaf = 0
-        self.line = Line(self._tell, lambda: WorkerExited("it is gone; start it again"), self.broken.append)
-        self.ours, self.theirs = trio.testing.memory_stream_pair()
-        self.rpc = rpc.Connection()
-
-    async def _tell(self, method: str, params: dict[str, Any]) -> None:
-        self.told.append((method, params))
-
-    async def run(self) -> None:
-        """As a worker's engine does."""
-        async with trio.open_nursery() as nursery:
-            self.line.begin(self.ours, self.is_deaf, nursery.start_soon)
-            await self.read()
-            nursery.cancel_scope.cancel()
-
-    async def read(self) -> None:
-        while data := await self.ours.receive_some(65536):
-            await self.line.hear(bytes(data))
-
-    async def is_deaf(self) -> None:
-        self.deaf += 1
-
-    async def next(self) -> rpc.Message:
-        """What the worker hears next."""
-        while True:
-            for message in self.rpc.receive(bytes(await self.theirs.receive_some(65536))):
-                return message
-
-    async def request(self) -> rpc.Request:
-        message = await self.next()
-        assert isinstance(message, rpc.Request)
-        self.rpc.answered(message.msgid)
-        return message
-
-
 @pytest.fixture
 def joined() -> Joined:
     return Joined()
@@ -77,7 +34,7 @@ async def test_each_answer_finds_its_request(joined: Joined, nursery: trio.Nurse
     answers: dict[str, dict[str, Any]] = {}
 
     async def ask(method: str) -> None:
-        answers[method] = await joined.line.call(method, {})
+        answers[method] = await joined.ask(method)
 
     async with trio.open_nursery() as asking:
         asking.start_soon(ask, "checkpoint")
@@ -160,7 +117,7 @@ async def test_an_error_of_its_own_is_told_on(joined: Joined, nursery: trio.Nurs
 
         async def ask() -> None:
             with pytest.raises(type(error), match=error.message):
-                await joined.line.call("state.get", {})
+                await joined.ask("state.get")
 
         asking.start_soon(ask)
         request = await joined.request()
@@ -181,7 +138,7 @@ async def test_an_error_that_means_something_here_is_a_breach(
 
         async def ask() -> None:
             with pytest.raises(WorkerViolation, match=error.wire_name):
-                await joined.line.call("turn.run", {})
+                await joined.ask("turn.run")
 
         asking.start_soon(ask)
         request = await joined.request()
@@ -195,7 +152,7 @@ async def test_an_answer_of_the_wrong_shape_is_a_breach(joined: Joined, nursery:
 
         async def ask() -> None:
             with pytest.raises(WorkerViolation):
-                await joined.line.call("checkpoint", {})
+                await joined.ask("checkpoint")
 
         asking.start_soon(ask)
         request = await joined.request()
@@ -203,65 +160,82 @@ async def test_an_answer_of_the_wrong_shape_is_a_breach(joined: Joined, nursery:
     assert len(joined.broken) == 1
 
 
-async def test_who_gives_up_waiting_leaves_whole_frames(joined: Joined, nursery: trio.Nursery) -> None:
-    """A request that was cut in the middle would make nonsense of all that follows it."""
-    joined.line.begin(SlowStream(joined.ours), joined.is_deaf, nursery.start_soon)
-    nursery.start_soon(joined.read)
+async def test_the_late_answer_to_a_request_that_was_given_up_harms_nobody(
+    joined: Joined, nursery: trio.Nursery
+) -> None:
+    nursery.start_soon(joined.run)
+    await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(TimedOut, match=r"turn\.run within"):
-        await joined.line.call("turn.run", {"input": "x" * 50_000}, 0.02)
+        await joined.ask("turn.run", {"input": "x" * 50_000}, 0.02)
     async with trio.open_nursery() as asking:
 
         async def ask() -> None:
-            assert await joined.line.call("ping", {}) == {}
+            assert await joined.ask("ping") == {}
 
         asking.start_soon(ask)
         first, second = await joined.request(), await joined.request()
         assert first.params["input"] == "x" * 50_000 and second.method == "ping"
-        # The late answer finds nobody, and harms nobody.
         await joined.theirs.send_all(rpc.response(first.msgid, {"status": "completed"}))
         await joined.theirs.send_all(rpc.response(second.msgid, {}))
-    nursery.cancel_scope.cancel()
 
 
-class SlowStream(trio.abc.SendStream):
-    """Takes a little at a time."""
-
-    def __init__(self, stream: trio.abc.SendStream) -> None:
-        self.stream = stream
+class Full(trio.abc.SendStream):
+    """Nobody reads."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        for at in range(0, len(data), 1000):
-            await trio.lowlevel.checkpoint()
-            await self.stream.send_all(bytes(data)[at : at + 1000])
+        await trio.sleep_forever()
 
     async def wait_send_all_might_not_block(self) -> None: ...
 
     async def aclose(self) -> None: ...
 
 
-async def test_a_closed_line_keeps_nobody_waiting(joined: Joined) -> None:
+async def test_a_closed_line_keeps_nobody_waiting(joined: Joined, nursery: trio.Nursery) -> None:
+    outlet = Outlet(Full(), nursery.start_soon, joined.is_deaf)
+    joined.line.begin(outlet.send, nursery.start_soon)
     errors: list[RoostError] = []
 
     async def ask() -> None:
         with pytest.raises(WorkerExited) as caught:
-            await joined.line.call("ping", {})
+            await joined.ask("ping")
         errors.append(caught.value)
 
     async with trio.open_nursery() as asking:
         for _ in range(UNSENT + 5):  # some wait for an answer, some for room to ask
             asking.start_soon(ask)
         await trio.testing.wait_all_tasks_blocked()
+        outlet.close()
         joined.line.close()
     await ask()
     assert len(errors) == UNSENT + 6
+    nursery.cancel_scope.cancel()
 
 
-async def test_when_nobody_reads_asking_is_refused(joined: Joined) -> None:
+async def test_when_nobody_reads_asking_is_refused(joined: Joined, nursery: trio.Nursery) -> None:
     await joined.theirs.aclose()
-    async with trio.open_nursery() as nursery:
-        joined.line.begin(joined.ours, joined.is_deaf, nursery.start_soon)
-        with pytest.raises(TimedOut):
-            await joined.line.call("ping", {}, 0.05)
+    joined.line.begin(Outlet(joined.ours, nursery.start_soon, joined.is_deaf).send, nursery.start_soon)
+    with pytest.raises(TimedOut):
+        await joined.ask("ping", within=0.05)
     assert joined.deaf == 1
     with pytest.raises(WorkerExited):
-        await joined.line.call("ping", {})
+        await joined.ask("ping")
+
+
+async def test_answers_are_numbered_in_the_order_heard(joined: Joined, nursery: trio.Nursery) -> None:
+    """Whatever the order in which those who wait for them go on: the number is there before any of them does."""
+    nursery.start_soon(joined.run)
+    await trio.testing.wait_all_tasks_blocked()
+    calls = [Call("ping", {}) for _ in range(5)]
+    seen: list[list[int]] = []
+    async with trio.open_nursery() as asking:
+
+        async def ask(call: Call) -> None:
+            await joined.line.ask(call)
+            seen.append([call.number for call in calls])
+
+        requests: list[rpc.Request] = []
+        for call in calls:
+            asking.start_soon(ask, call)
+            requests.append(await joined.request())
+        await joined.theirs.send_all(b"".join(rpc.response(asked.msgid, {}) for asked in reversed(requests)))
+    assert seen == [[5, 4, 3, 2, 1]] * 5

@@ -2,16 +2,22 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from helpers.children import SOCKET, alive, until
-from helpers.engine import DEADLINE, GRACE, launch, ran, refusal, serving, started, turn, worker
+from helpers.engine import DEADLINE, GRACE, Listening, launch, ran, refusal, serving, started, turn, worker
+from helpers.engines import ODD
+from roost.daemon.engines import catalogue
 from roost.daemon.engines.engine import Ended
-from roost.daemon.engines.worker import WorkerEngine
+from roost.daemon.engines.line import Handler
+from roost.daemon.engines.resident import Resident
+from roost.daemon.engines.worker import WorkerDialect
 from roost.daemon.process.processes import Processes
 from roost.protocol import rpc
 from roost.protocol import worker as wire
@@ -49,6 +55,14 @@ async def test_a_worker_without_state_says_so(tmp_path: Path) -> None:
         with pytest.raises(NotSupported, match="no state that can be cleared"):
             await engine.clear()
         assert rpc.unpack((await engine.state()).state) == []
+
+
+async def test_a_worker_that_asks_something_unknown_is_refused_and_lives(tmp_path: Path) -> None:
+    engine, listening = worker(tmp_path)
+    async with serving(engine):
+        for _ in range(2):
+            assert (await ran(engine, "ask weather.get")).state is TurnState.completed
+        assert listening.text == "method_not_found" * 2
 
 
 @pytest.mark.parametrize(("first", "answered"), [("state", "t-1"), ("turn", "t-2")])
@@ -93,7 +107,7 @@ async def test_a_mute_one_is_given_up_after_its_time(tmp_path: Path) -> None:
 
 async def test_a_program_that_does_not_exist_is_gone_at_once(tmp_path: Path) -> None:
     """Whoever ends it meanwhile must not wait for ever."""
-    engine = WorkerEngine(launch(tmp_path, ["/no/such/program"]), worker(tmp_path)[1], GRACE, Processes(SOCKET))
+    engine = catalogue.engine(launch(tmp_path, ["/no/such/program"]), worker(tmp_path)[1], GRACE, Processes(SOCKET))
     assert isinstance(await refusal(engine), EngineFailed)
     with trio.fail_after(DEADLINE):
         await engine.end()
@@ -102,7 +116,7 @@ async def test_a_program_that_does_not_exist_is_gone_at_once(tmp_path: Path) -> 
 async def test_a_start_that_hangs_is_given_up(tmp_path: Path) -> None:
     """A spawn waits for its place here, as it would for a dead file system."""
     processes = Processes(SOCKET, at_once=1)
-    engine = WorkerEngine(launch(tmp_path, ["true"]), worker(tmp_path)[1], GRACE._replace(start=0.1), processes)
+    engine = catalogue.engine(launch(tmp_path, ["true"]), worker(tmp_path)[1], GRACE._replace(start=0.1), processes)
     async with processes.spawning:
         refused = await refusal(engine)
     assert isinstance(refused, TimedOut) and "true was not started" in refused.message
@@ -119,7 +133,7 @@ async def test_a_child_that_cannot_be_recorded_is_not_kept(tmp_path: Path) -> No
 @pytest.mark.parametrize("asked", ["end", "kill"])
 async def test_asked_to_end_before_it_is_there_it_does_not_start(tmp_path: Path, asked: str) -> None:
     processes = Processes(SOCKET, at_once=1)
-    engine = WorkerEngine(launch(tmp_path, ["sleep", "1000"]), worker(tmp_path)[1], GRACE, processes)
+    engine = catalogue.engine(launch(tmp_path, ["sleep", "1000"]), worker(tmp_path)[1], GRACE, processes)
     processes.spawning.acquire_on_behalf_of_nowait(engine)
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
@@ -289,3 +303,55 @@ async def test_one_that_is_idle_has_no_task_beside_its_own(tmp_path: Path, nurse
         assert (await ran(engine, "say hello")).state is TurnState.completed
     engine.kill()
     await engine.end()
+
+
+class Asking(WorkerDialect):
+    """A protocol in which a worker may ask whether it may go on."""
+
+    def _handlers(self) -> dict[str, Handler]:
+        self.waits, self.answer, self.given_up = trio.Event(), trio.Event(), trio.Event()
+        return {"may.i": self._may}
+
+    async def _may(self, params: dict[str, Any]) -> dict[str, Any]:
+        async def answer() -> dict[str, Any]:
+            self.waits.set()
+            try:
+                await self.answer.wait()
+            finally:
+                self.given_up.set()
+            raise NotSupported("no; do something else")
+
+        return await self._listener.waiting(answer)
+
+
+def asking(workspace: Path) -> tuple[Resident, Listening, Asking]:
+    listening, dialects = Listening(), list[Asking]()
+
+    def speaks(*given: Any) -> Asking:
+        dialects.append(Asking(*given))
+        return dialects[0]
+
+    made = launch(workspace, [sys.executable, str(ODD)])
+    return Resident(made, listening, GRACE, Processes(SOCKET), speaks), listening, dialects[0]
+
+
+async def test_a_worker_asks_and_its_turn_waits(tmp_path: Path) -> None:
+    engine, listening, dialect = asking(tmp_path)
+    async with serving(engine), trio.open_nursery() as nursery:
+        nursery.start_soon(ran, engine, "ask may.i")
+        await dialect.waits.wait()
+        assert rpc.unpack((await engine.state()).state) == ["ask may.i"], "the line is free meanwhile"
+        dialect.answer.set()
+        await until(lambda: listening.text == "not_supported")
+
+
+async def test_what_a_worker_asks_ends_with_its_turn(tmp_path: Path) -> None:
+    engine, _, dialect = asking(tmp_path)
+    async with serving(engine):
+        with trio.CancelScope() as turns_end:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(engine.run, turn("ask may.i"))
+                await dialect.waits.wait()
+                turns_end.cancel()
+        with trio.fail_after(DEADLINE):
+            await dialect.given_up.wait()

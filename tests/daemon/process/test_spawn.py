@@ -21,7 +21,6 @@ from helpers.children import (
     alive,
     at_once,
     descriptors,
-    everything,
     line,
     marked,
     python,
@@ -31,7 +30,6 @@ from helpers.children import (
     until,
 )
 from roost.daemon.process import proc
-from roost.daemon.process import spawn as module
 from roost.daemon.process.processes import Processes
 from roost.daemon.process.spawn import Child
 from roost.protocol.errors import EngineFailed, WorkspaceInvalid
@@ -179,30 +177,6 @@ async def test_grandchild_that_ignores_sigterm_is_ended_with_its_group() -> None
     assert await child.end(0.05) == -signal.SIGKILL
     await until(lambda: not alive(sleeper))
     await child.aclose()
-
-
-async def test_grandchild_that_holds_the_pipes_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DRAIN", 0.05)
-    child = await start(f"{SLEEPER}, start_new_session=True); print(sleeper.pid, flush=True); os._exit(0)")
-    sleeper = int(await line(child))
-    try:
-        with trio.fail_after(10):
-            await child.until_drained(child.stdout.receive_some)
-        assert alive(sleeper), "it holds the pipe all the time"
-    finally:
-        await child.aclose()
-    assert not alive(sleeper)
-
-
-async def test_all_that_was_printed_before_the_end_is_read() -> None:
-    got: list[bytes] = []
-    async with await start("import sys; sys.stdout.write('x' * 1_000_000)") as child:
-
-        async def read() -> None:
-            got.append(await everything(child))
-
-        await child.until_drained(read)
-    assert got == [b"x" * 1_000_000]
 
 
 async def fails(command: Sequence[str], cwd: Path | str = "/", env: dict[str, str] | None = None) -> EngineFailed:

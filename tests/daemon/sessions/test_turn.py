@@ -134,7 +134,7 @@ async def test_a_turn_whose_words_may_be_lost_fails_with_that_reason(
 ) -> None:
     session, turn = await running(house, "hang")
     Faults(house.store).fail(OutcomeUnknown("it may be on disk; ask again"), done_first=done_first)
-    await house.live(session).child.heard(Start("i-1", ItemKind.status, "", {}))
+    await house.live(session).child.said(Start("i-1", ItemKind.status, "", {}))
     ended = await house.wait(turn.turn.id)
     assert (ended.state, ended.reason) == (TurnState.failed, reason)
     assert "cancel" in house.engines[session].entered, "it need not go on"
@@ -143,7 +143,7 @@ async def test_a_turn_whose_words_may_be_lost_fails_with_that_reason(
 async def test_a_turn_that_says_too_much_at_once_fails_and_the_session_lives(house: Rooms) -> None:
     """An event over 1 MiB is refused; that must not leave a turn that can never end."""
     session, turn = await running(house, "hang")
-    await house.live(session).child.heard(Start("i-1", ItemKind.status, "", {"x": "x" * 2_000_000}))
+    await house.live(session).child.said(Start("i-1", ItemKind.status, "", {"x": "x" * 2_000_000}))
     ended = await house.wait(turn.turn.id)
     assert (ended.state, ended.reason) == (TurnState.failed, "limit_reached")
     assert (await house.run(session, "say it")).state is TurnState.completed

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from roost.daemon.engines.inlet import Inlet
+from roost.daemon.process.inlet import Inlet
 from roost.daemon.process.watch import Watch
 
 
@@ -19,7 +19,6 @@ class Piped:
         os.set_blocking(self.ours, False)
         self.taken: list[bytes] = []
         self.enough = False
-        self.expects = False
         self.watch = Watch()
 
     async def take(self, piece: bytes) -> bool:
@@ -28,7 +27,7 @@ class Piped:
         return self.enough
 
     def inlet(self, nursery: trio.Nursery) -> Inlet:
-        return Inlet(self.ours, self.watch, nursery.start_soon, self.take, lambda: self.expects)
+        return Inlet(self.ours, self.watch, nursery.start_soon, self.take)
 
     def write(self, data: bytes) -> None:
         os.write(self.theirs, data)
@@ -51,7 +50,7 @@ async def settled() -> None:
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-async def test_no_task_waits_where_nothing_is_expected(piped: Piped, nursery: trio.Nursery) -> None:
+async def test_no_task_waits_while_there_is_nothing_to_read(piped: Piped, nursery: trio.Nursery) -> None:
     with piped.inlet(nursery) as inlet:
         for piece in (b"one", b"two"):
             piped.write(piece)
@@ -60,20 +59,6 @@ async def test_no_task_waits_where_nothing_is_expected(piped: Piped, nursery: tr
         piped.hang_up()
         await inlet.wait_ended()
     assert piped.taken == [b"one", b"two", b""]
-
-
-async def test_a_task_waits_where_more_is_expected(piped: Piped, nursery: trio.Nursery) -> None:
-    piped.expects = True
-    with piped.inlet(nursery) as inlet:
-        piped.write(b"one")
-        await settled()
-        assert len(nursery.child_tasks) == 1
-        piped.expects = False
-        piped.write(b"two")
-        await settled()
-        assert piped.taken == [b"one", b"two"] and not nursery.child_tasks
-        piped.hang_up()
-        await inlet.wait_ended()
 
 
 async def test_a_flood_is_taken_whole_and_lets_others_run(piped: Piped, nursery: trio.Nursery) -> None:

@@ -1,4 +1,4 @@
-"""What a worker reports of its turn, turned into changes of items; its own item names become ids."""
+"""The reports of a worker, turned into changes of items; its own item names become ids."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ LONGEST_NAME = 256
 
 
 class Translator:
-    """For one turn."""
+    """Translates the reports of one turn."""
 
     def __init__(self) -> None:
         self._open: dict[str, str] = {}
@@ -83,7 +83,7 @@ def _data(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part(fraction: float) -> float:
-    """Between 0 and 1, also of what is no number."""
+    """Between 0 and 1, also for NaN."""
     return min(max(0.0, float(fraction)), 1.0)
 
 

@@ -2,10 +2,7 @@
 
 import tracemalloc
 
-import trio
-import trio.testing
-
-from roost.daemon.engines.tail import KEPT_BYTES, Tail
+from roost.daemon.process.tail import KEPT_BYTES, Tail
 
 
 def test_only_the_end_is_kept() -> None:
@@ -40,14 +37,3 @@ def test_what_is_replaced_does_not_make_it_longer() -> None:
     tail = Tail()
     tail.add(b"\xff" * KEPT_BYTES)
     assert len(tail.text().encode()) <= KEPT_BYTES
-
-
-async def test_a_stream_is_read_to_its_end_or_until_it_is_closed() -> None:
-    tail = Tail()
-    send, receive = trio.testing.memory_stream_one_way_pair()
-    await send.send_all(b"one\ntwo\n")
-    await send.aclose()
-    await tail.fill(receive)
-    assert tail.text() == "one\ntwo\n"
-    await receive.aclose()
-    await tail.fill(receive)

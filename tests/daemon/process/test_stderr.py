@@ -7,19 +7,18 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import PIPE
 
 import pytest
 import trio
-import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.children import descriptors, python, until
-from roost.daemon.engines import stderr
-from roost.daemon.engines.stderr import StderrFiles
-from roost.daemon.engines.tail import Tail
-from roost.daemon.process import proc
+from helpers.children import descriptors, start, until
+from roost.daemon.process import proc, stderr
+from roost.daemon.process.inlet import Inlet
+from roost.daemon.process.stderr import StderrFiles
+from roost.daemon.process.tail import Tail
+from roost.daemon.process.watch import Watch
 from roost.protocol.errors import StorageFailed, TimedOut
 from roost.protocol.methods import SessionStderrResult
 
@@ -158,14 +157,9 @@ async def test_a_full_disk_costs_a_child_its_files_and_is_said_once(
 ) -> None:
     files = StderrFiles(tmp_path)
     tail = Tail(files.keeper("s-1"))
-    send, receive = trio.testing.memory_stream_one_way_pair()
     with no_file_over(10):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tail.fill, receive)
-            for number in range(5):
-                await send.send_all(f"line {number}\n".encode())
-                await trio.testing.wait_all_tasks_blocked()
-            await send.aclose()
+        for number in range(5):
+            await tail.take(f"line {number}\n".encode())
     assert tail.text().splitlines() == [f"line {number}" for number in range(5)]
     [said] = [record.getMessage() for record in caplog.records]
     assert "session s-1" in said and str(tmp_path / "s-1") in said and "File too large" in said
@@ -239,15 +233,13 @@ async def test_a_child_that_writes_faster_than_it_is_kept_waits_for_its_own_pipe
         await gate.wait()
         kept += len(piece)
 
-    flood = python("import os\nfor _ in range(1000): os.write(2, b'x' * 4096)")
-    child = await trio.lowlevel.open_process(flood, stderr=PIPE)
-    assert child.stderr is not None
-    async with child.stderr as stream:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(Tail(keep).fill, stream)
+    flood = "import os\nfor _ in range(1000): os.write(2, b'x' * 4096)"
+    async with await start(flood) as child, trio.open_nursery() as nursery:
+        with Inlet(child.descriptors[2], Watch(), nursery.start_soon, Tail(keep).take) as inlet:
             await until(lambda: written(child.pid) >= 65_536 and sleeping(child.pid))
             assert written(child.pid) <= 3 * 65_536, "what a pipe holds, and what was taken out of it"
             gate.set()
+            await inlet.wait_ended()
         assert await child.wait() == 0
     assert kept == 4_096_000
 

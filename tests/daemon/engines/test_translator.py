@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from roost.daemon.core.said import Append, End, Progress, Start, UsageReport
-from roost.daemon.engines.heard import LONGEST_NAME, LONGEST_TITLE, Translator
+from roost.daemon.engines.translator import LONGEST_NAME, LONGEST_TITLE, Translator
 from roost.protocol.errors import InvalidParams
 from roost.protocol.model import ItemKind, ItemState, Usage
 from roost.protocol.worker import MOST_DATA, MOST_OPEN

@@ -1,4 +1,4 @@
-"""What the children of each session wrote to stderr, in rotated files below the state directory.
+"""The stderr of the children of each session, in rotated files below the state directory.
 
 A file's name is the offset at which it begins: bytes since the session was made. So the offset outlives rotation,
 children and daemons, and nothing has to be remembered.
@@ -10,16 +10,18 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import trio
 
 from ...protocol.errors import StorageFailed, TimedOut
 from ...protocol.methods import SessionStderrResult
+from ..waiting.deadline import in_thread
 
 FILE_BYTES = 1024 * 1024
-"""A file that has so many is followed by another one."""
+"""A file with so many bytes is followed by another file."""
 FILES = 2
 """The newest files of a session; older ones are removed."""
 WRITING = 5.0
@@ -57,10 +59,10 @@ class StderrFiles:
         self._readers = trio.CapacityLimiter(AT_ONCE)
 
     def keeper(self, session: str) -> Keep:
-        """Where one child of ``session`` leaves what it writes.
+        """A place for the stderr of one child of ``session``.
 
-        Who gives it the next piece when it has returned slows the child by the child's own pipe. A disk that is full
-        or hangs costs that child its files, which is said once in the log.
+        A reader that gives it the next piece when it has returned slows the child by the child's own pipe. A disk that
+        is full or hangs costs that child its files, which is said once in the log.
         """
         directory = self._directory / session
         end, lost = 0, False
@@ -69,14 +71,14 @@ class StderrFiles:
             nonlocal end, lost
             if lost:
                 return
-            lost, why = True, f"the disk did not take it within {WRITING:g} s"
-            with trio.move_on_after(WRITING):
-                try:
-                    end = await _in_thread(self._writers, _append, directory, piece, end)
-                    lost = False
-                except OSError as error:
-                    why = _reason(error)
-            if lost:
+            lost = True  # also if this task is cancelled: the thread may still write
+            late = _late(f"the disk did not take it within {WRITING:g} s")
+            try:
+                append = partial(_append, directory, piece, end)
+                end = await in_thread(append, within=WRITING, otherwise=late, limiter=self._writers)
+                lost = False
+            except OSError as error:
+                why = _reason(error)
                 log.warning("session %s: no more stderr of its child is kept in %s: %s", session, directory, why)
 
         return keep
@@ -100,33 +102,38 @@ class StderrFiles:
         raise TimedOut(text, path=str(directory))
 
     async def sessions(self) -> list[str]:
-        """Those of which something is kept."""
+        """The sessions of which something is kept."""
         return await self._bounded(_names, self._directory) or []
 
     async def remove(self, session: str) -> None:
-        """Remove what is kept of a session. What cannot be is said in the log, and is tried again by the sweeper."""
+        """Remove the files of a session. A failure is said in the log, and the sweeper tries again."""
         await self._bounded(_remove, self._directory / session)
 
     async def _bounded(self, job: Callable[[Path], T], path: Path) -> T | None:
-        why = f"the disk did not answer within {READING:g} s"
-        with trio.move_on_after(READING):
-            try:
-                return await _in_thread(self._readers, job, path)
-            except OSError as error:
-                why = _reason(error)
-        log.warning("kept stderr in %s: %s", path, why)
-        return None
+        late = _late(f"the disk did not answer within {READING:g} s")
+        try:
+            return await in_thread(partial(job, path), within=READING, otherwise=late, limiter=self._readers)
+        except OSError as error:
+            log.warning("kept stderr in %s: %s", path, _reason(error))
+            return None
 
 
 async def _in_thread(limiter: trio.CapacityLimiter, job: Callable[..., T], *args: object) -> T:
     return await trio.to_thread.run_sync(job, *args, limiter=limiter, abandon_on_cancel=True)
 
 
+def _late(why: str) -> Callable[[], NoReturn]:
+    def raise_late() -> NoReturn:
+        raise OSError(why)
+
+    return raise_late
+
+
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-# --- what threads do ---
+# --- the work of the threads ---
 
 
 def _append(directory: Path, piece: bytes, known: int) -> int:
