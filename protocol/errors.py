@@ -51,9 +51,6 @@ class UnknownError(RoostError):
         return self._wire_name
 
 
-# --- the wire ---
-
-
 class ProtocolViolation(RoostError):
     """The peer sent what is not MessagePack-RPC. The connection is over."""
 
@@ -221,9 +218,6 @@ class NotSupported(RoostError):
     code = 212
 
 
-# --- workspaces, engines, children ---
-
-
 class WorkspaceInvalid(RoostError):
     """Missing, not a directory, not UTF-8, or not readable in time."""
 
@@ -281,9 +275,6 @@ class ProcessesLeft(RoostError):
 
     name = "processes_left"
     code = 308
-
-
-# --- the store ---
 
 
 class StorageTrouble(RoostError):

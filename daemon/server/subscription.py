@@ -56,15 +56,13 @@ class Subscription:
         """The last event sent, or passed over because it was not asked for: a seq, an offset when session is None."""
         self.kept = 0
         self._client = client
-        self._out = client.out
         self._kinds = Kinds(kinds)
         self._number = attrgetter("offset" if session is None else "seq")
-        self._most = ASIDE_ALL if session is None else ASIDE_SESSION
         self._aside: list[Stored] | None = None
         """What was committed and not sent; None while that is left to the store."""
         self._live = False
-        self._deleted = False
-        self._winding_up = False
+        self._last: Reason | None = None
+        """Why it ends once all is sent."""
         self._news = Change()
         self._scope = trio.CancelScope()
         client.follow(self)
@@ -77,7 +75,7 @@ class Subscription:
 
     def offer(self, burst: Burst) -> None:
         """This has been committed: send it if the client keeps up, else set it aside. Never raises, never waits."""
-        if self._live and not self._out.blocked:
+        if self._live and not self._client.out.blocked:
             self._send(burst)
         elif self._aside is not None:
             self._live = False
@@ -86,14 +84,15 @@ class Subscription:
 
     def session_deleted(self) -> None:
         """Its last events were offered."""
-        self._deleted = True
+        self._last = "session_deleted"
         self._news.tell()
 
     def _set_aside(self, burst: Burst) -> None:
         assert self._aside is not None
         self.kept += burst.size
         kept = sum([one.kept for one in self._client.subscriptions.values()])
-        if len(self._aside) + len(burst.events) > self._most or kept > ASIDE_BYTES:
+        most = ASIDE_ALL if self.session is None else ASIDE_SESSION
+        if len(self._aside) + len(burst.events) > most or kept > ASIDE_BYTES:
             self._aside, self.kept = None, 0
         else:
             self._aside += burst.events
@@ -119,12 +118,10 @@ class Subscription:
             if self._aside is None:
                 await self._catch_up()
             elif self._aside:
-                await self._out.wait_sent()
+                await self._client.out.wait_sent()
                 self._send_aside()
-            elif self._deleted:
-                return self.end("session_deleted")
-            elif self._winding_up:
-                return self.end("shutting_down")
+            elif self._last is not None:
+                return self.end(self._last)
             else:
                 self._live = True
                 await self._news.wait()
@@ -133,7 +130,7 @@ class Subscription:
         """Read pages until one was the last and all that has happened since it is set aside."""
         more = True
         while more or self._aside is None:
-            await self._out.wait_sent()
+            await self._client.out.wait_sent()
             if self._aside is None:
                 self._aside, self.kept = [], 0
             more = await self._page()
@@ -167,14 +164,14 @@ class Subscription:
 
     def _put(self, data: bytes) -> None:
         if data:
-            self._out.put(data)
-            self._out.flush()
+            self._client.out.put(data)
+            self._client.out.flush()
 
     # --- its end ---
 
     def wind_up(self) -> None:
         """End it as soon as it has caught up: the daemon stops."""
-        self._winding_up = True
+        self._last = self._last or "shutting_down"
         self._news.tell()
 
     def fail(self, exc: Exception) -> None:

@@ -73,8 +73,8 @@ class Recorder:
         self.sign_at = trio.current_time()
         self.problem: RoostError | None = None
         """Why what the turn says can no longer be kept."""
-        self.broken = trio.Event()
-        """Set with :attr:`problem`."""
+        self.written = awaited.Change()
+        """Told at each step, and with :attr:`problem`."""
         self._store = store
         self._turn = turn
         self._room = max_output
@@ -82,8 +82,8 @@ class Recorder:
         self._size = 0
         self._more = trio.Event()
         self._enough = trio.Event()
-        self._added = self._kept = 0
-        self._written = awaited.Change()
+        self._batch: list[Change] = []
+        """What is being written."""
         self._closing = False
 
     async def add(self, change: Change | None) -> None:
@@ -91,7 +91,6 @@ class Recorder:
         self.sign_at = trio.current_time()
         if change is None or self.problem is not None:
             return
-        self._added += 1
         if isinstance(change, Append):
             change = self._fit(change)
             self._size += len(change.text)
@@ -104,7 +103,7 @@ class Recorder:
         if self._size >= MERGE_BYTES:
             self._enough.set()
         while self._size >= MOST_UNSAVED and self.problem is None:
-            await self._written.wait()
+            await self.written.wait()
 
     async def add_whole(self, change: Change) -> None:
         """Keep ``change``, and all that was added before it; returns when they are on disk.
@@ -114,9 +113,9 @@ class Recorder:
         """
         await self.add(change)
         self._enough.set()
-        upto = self._added
-        while self._kept < upto and self.problem is None:
-            await self._written.wait()
+        mine = self._pending
+        while (mine is self._pending or mine is self._batch) and self.problem is None:
+            await self.written.wait()
         if self.problem is not None:
             raise self.problem
 
@@ -146,16 +145,16 @@ class Recorder:
             await self._more.wait()
             with trio.move_on_at(wrote_at + MERGE_TIME):
                 await self._enough.wait()
-            batch, self._pending, self._size, upto = self._pending, [], 0, self._added
+            self._batch, self._pending, self._size = self._pending, [], 0
             self._more, self._enough = trio.Event(), trio.Event()
             if self._closing:
                 self._more.set()
                 self._enough.set()
-            if batch and self.problem is None:
-                await self._write(batch)
+            if self._batch and self.problem is None:
+                await self._write(self._batch)
                 wrote_at = trio.current_time()
-            self._kept = upto
-            self._written.tell()
+            self._batch = []
+            self.written.tell()
             if self._closing and not self._pending:
                 return
 
@@ -166,7 +165,6 @@ class Recorder:
             # Sent again it might be doubled, left out there would be a hole: the turn says so instead.
             log.error("turn %s: what it says cannot be kept: %s", self._turn, exc)
             self.problem = exc
-            self.broken.set()
 
     def close(self) -> None:
         """No more will be added: ``run`` writes what is left and returns."""

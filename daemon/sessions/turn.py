@@ -34,6 +34,14 @@ async def claimed(store: Store, session_id: str) -> Turn | None:
         return await persist(store, looked_up)  # else it might be running, and nobody would run it
 
 
+class _Cancel:
+    """That the turn is to end early, and why."""
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+        self.reason = ""
+
+
 class RunningTurn:
     """A turn that was claimed. ``run`` returns when its end is on disk."""
 
@@ -51,17 +59,16 @@ class RunningTurn:
         self._engine = engine
         self._store = store
         self._grace = grace
-        self._asked = trio.Event()
-        self._reason = ""
+        self._cancel = _Cancel()
         self._expired: Problem | None = None
         self._interrupted: str | None = None
         self._engine_scope = trio.CancelScope()
 
     def cancel(self, reason: str) -> None:
         """End it early; that it was asked is on disk. The first reason stays."""
-        if not self._asked.is_set():
-            self._reason = reason
-            self._asked.set()
+        if not self._cancel.asked.is_set():
+            self._cancel.reason = reason
+            self._cancel.asked.set()
             self.waits.end()
 
     def interrupt(self, reason: str) -> None:
@@ -102,11 +109,11 @@ class RunningTurn:
 
     async def _obey(self) -> None:
         """Ask the engine to end the turn; an engine that does not within its grace is ended."""
-        await self._asked.wait()
+        await self._cancel.asked.wait()
         with trio.move_on_after(self._grace):
             await self.waits.wait_ended()  # first: a child that blocks in its question answers no cancel
             try:
-                await self._engine.cancel(self.turn, self._reason)
+                await self._engine.cancel(self.turn, self._cancel.reason)
             except RoostError as exc:
                 log.info("turn %s: its child did not take the cancel: %s", self.turn.id, exc)
             await trio.sleep_forever()
@@ -117,7 +124,8 @@ class RunningTurn:
 
     async def _give_up(self) -> None:
         """The turn ends when its output can no longer be kept."""
-        await self.recorder.broken.wait()
+        while self.recorder.problem is None:
+            await self.recorder.written.wait()
         self.cancel("internal")
 
     async def _limit(self, begun: float) -> None:

@@ -30,6 +30,21 @@ END_SECONDS = 5.0
 """How long the end waits for the writer's thread; one that is stuck in a disk must not hold the daemon."""
 
 
+class _Work:
+    """The work of the writer's thread, and how far it is.
+
+    Attributes:
+        jobs: None ends it. closed: nothing more is taken. given_up: its end is not waited for again.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self.closed = False
+        self.thread: Thread | None = None
+        self.given_up = False
+        self.ended = trio.Event()
+
+
 class Store:
     """All that lasts. One thread writes, with group commit; reads have connections and threads of their own.
 
@@ -51,11 +66,7 @@ class Store:
         self._counts = Counter(reads=0, storage_failures=0, unheard_failures=0, listener_failures=0)
         self._writer = writer
         self._readers = readers
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._closed = False
-        self._thread: Thread | None = None
-        self._given_up = False
-        self._ended = trio.Event()
+        self._work = _Work()
         self._told = writer.marker
         """The number of the last commit that was delivered."""
         self._news = trio.lowlevel.ParkingLot()
@@ -78,22 +89,22 @@ class Store:
     @property
     def counters(self) -> dict[str, int]:
         """What it has done since it was opened."""
-        return {**self._writer.counts, **self._counts, "waiting": self._jobs.qsize()}
+        return {**self._writer.counts, **self._counts, "waiting": self._work.jobs.qsize()}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what is handed in, until ``close``."""
         token = trio.lowlevel.current_trio_token()
-        self._thread = Thread(target=self._serve, args=(token,), name="roost-store", daemon=True)
-        self._thread.start()
+        self._work.thread = Thread(target=self._serve, args=(token,), name="roost-store", daemon=True)
+        self._work.thread.start()
         task_status.started()
         try:
-            await self._ended.wait()
+            await self._work.ended.wait()
         finally:
-            if not self._ended.is_set():
+            if not self._work.ended.is_set():
                 self._end()
                 with trio.move_on_after(END_SECONDS, shield=True) as waiting:
-                    await self._ended.wait()
-                self._given_up = waiting.cancelled_caught
+                    await self._work.ended.wait()
+                self._work.given_up = waiting.cancelled_caught
 
     async def write(self, operation: Callable[[Tx], T]) -> T:
         """The operation's result, once its commit is durable and delivered. To be cancelled ends only the waiting.
@@ -150,22 +161,22 @@ class Store:
         A thread that ``run`` has waited for in vain is not waited for again.
         """
         self._end()
-        if self._thread is None:
+        if self._work.thread is None:
             self._writer.link.close()
-        elif not self._given_up:
-            self._thread.join(END_SECONDS)
+        elif not self._work.given_up:
+            self._work.thread.join(END_SECONDS)
 
     def _end(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if not self._work.closed:
+            self._work.closed = True
             self._readers.close()
-            self._jobs.put(None)
+            self._work.jobs.put(None)
 
     def lose(self, file: str) -> StorageGone:
         """``file`` was unlinked or replaced: nothing more is written, and what is still in the WAL is folded in."""
         self.gone = file
         problem = self.problem = StorageGone(f"{file} is gone or was replaced; restart roostd", path=file)
-        self._jobs.put(Job(lambda _: None, self._note))
+        self._work.jobs.put(Job(lambda _: None, self._note))
         return problem
 
     def _hand_in(self, operation: Callable[[Tx], Any], done: Callable[[Job], None]) -> Job:
@@ -173,10 +184,10 @@ class Store:
             raise StorageGone(
                 f"{self.gone} was removed or replaced; stop the daemon and start it again", path=self.gone
             )
-        if self._closed:
+        if self._work.closed:
             raise ShuttingDown("the store is closed; start the daemon again")
         job = Job(operation, done)
-        self._jobs.put(job)
+        self._work.jobs.put(job)
         return job
 
     def _note(self, job: Job) -> None:
@@ -195,22 +206,22 @@ class Store:
                     self._writer.link.fold()
         finally:
             self._writer.link.close()
-            self._soon(token, self._ended.set)
+            self._soon(token, self._work.ended.set)
 
     def _next_group(self) -> list[Job]:
         """What arrived while the last group was committed; empty at the end."""
-        job = self._jobs.get()
+        job = self._work.jobs.get()
         jobs: list[Job] = []
         while job is not None:
             jobs.append(job)
             if len(jobs) == GROUP:
                 return jobs
             try:
-                job = self._jobs.get_nowait()
+                job = self._work.jobs.get_nowait()
             except Empty:
                 return jobs
         if jobs:
-            self._jobs.put(None)  # the end comes after this group
+            self._work.jobs.put(None)  # the end comes after this group
         return jobs
 
     def _deliver_soon(self, token: trio.lowlevel.TrioToken, jobs: list[Job]) -> None:
