@@ -5,9 +5,10 @@ The command's quick verbs must not pay for Trio: :func:`connect` is imported whe
 
 from __future__ import annotations
 
-from ..protocol.lean import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
 if TYPE_CHECKING:
+    from typing import Any
+
     from .aio import Client, Events, connect
 
 __all__ = ["Client", "Events", "connect"]

@@ -237,7 +237,8 @@ class Events:
             self._end(notification.params)
             raise StopAsyncIteration
         self.after = notification.params[self._cursor]
-        return notification.params
+        event: Record = notification.params
+        return event
 
     def close(self) -> None:
         """Leave the feed; the daemon notices."""

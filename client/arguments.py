@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
-from ..protocol.lean import TYPE_CHECKING
 from .status import USAGE
 
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
 if TYPE_CHECKING:
     from typing import NoReturn
 

@@ -11,11 +11,11 @@ from collections import deque
 
 from ..protocol import rpc
 from ..protocol.errors import ConnectionLost, ProtocolMismatch, TimedOut, from_wire
-from ..protocol.lean import TYPE_CHECKING, Any
 from . import frames, peer
 
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
 HELLO_SECONDS = 15.0
 """How long a daemon may take to accept and greet; systemd may first have to start it."""

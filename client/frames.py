@@ -16,7 +16,10 @@ from ..protocol.errors import (
     ProtocolMismatch,
     ProtocolViolation,
 )
-from ..protocol.lean import Any
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 PROTOCOL = 1
 """The version of the protocol that this side speaks."""

@@ -9,13 +9,16 @@ from functools import cached_property
 
 from .. import __version__
 from ..protocol.errors import DaemonUnreachable, RoostError
-from ..protocol.lean import Any
 from . import paths
 from .connection import CALL_SECONDS, Connection
 from .status import OK, of_error
 from .writer import Writer
 
-Record = dict[str, Any]
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
+
+Record = dict[str, "Any"]
 _AT_ONCE = 200
 """Requests that wait together; the daemon takes more, but not without end."""
 

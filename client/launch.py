@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 
 from ..protocol.errors import ERRORS, DaemonUnreachable, StateDirectoryUnusable
-from ..protocol.lean import TYPE_CHECKING
 from ..protocol.paths import Paths
 from .connection import Connection
 from .frames import nobody
 from .paths import DAEMON_VARIABLE, elsewhere, find
 
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
 if TYPE_CHECKING:
     import subprocess
 

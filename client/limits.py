@@ -6,7 +6,10 @@ import argparse
 from collections.abc import Callable
 
 from ..protocol import sizes
-from ..protocol.lean import Any
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 NONE = "none"
 """Takes a limit away."""

@@ -6,14 +6,23 @@ import time
 from collections.abc import Sequence
 
 from ..protocol import sizes
-from ..protocol.lean import Any, NamedTuple
+from ..protocol.record import Record as Fields
 
-Record = dict[str, Any]
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
+
+Record = dict[str, "Any"]
 
 
-class Table(NamedTuple):
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
+class Table(Fields):
+    """A table for people."""
+
+    __slots__ = __match_args__ = ("header", "rows")
+
+    def __init__(self, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+        self.header = header
+        self.rows = rows
 
 
 def clean(text: str) -> str:

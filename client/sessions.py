@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from ..protocol.errors import SessionNotFound, from_wire
-from ..protocol.lean import Any
 from .invocation import Invocation, Record
 from .status import FAILED, OK
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 PATIENCE_SECONDS = 600.0
 """For what waits on a child: a start, a stop, a checkpoint. The daemon's own limits are shorter."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..protocol.lean import Any
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
+
 
 OK, FAILED, USAGE, TIMED_OUT, NOT_FOUND, DENIED, CANCELLED, UNREACHABLE, REFUSED = range(9)
 INTERRUPTED = 130

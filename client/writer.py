@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 from ..protocol.errors import RoostError
-from ..protocol.lean import TYPE_CHECKING, Any
 from .render import Table, columns, json_text
 
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Any, TextIO
 
     from .transcript import Piece
 

@@ -6,7 +6,11 @@ Strategy: a handler raises one of these and the server sends it; a client that r
 
 from __future__ import annotations
 
-from .lean import Any, ClassVar, cast
+from .record import is_map
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 
 class RoostError(Exception):
@@ -388,11 +392,9 @@ ERRORS = {name: cls for name, cls in _tree(RoostError).items() if name != "error
 
 def from_wire(error: object) -> RoostError:
     """The exception for an error that a peer sent; an unknown name becomes :class:`UnknownError`."""
-    if not isinstance(error, dict):
+    if not is_map(error):
         return UnknownError(f"the peer answered with the error {error!r}", "error")
-    given = cast("dict[Any, Any]", error)
-    name, message, data = str(given.get("name", "error")), str(given.get("message", "")), given.get("data")
-    culprit = cast("dict[Any, Any]", data) if isinstance(data, dict) else {}
-    fields = {str(key): value for key, value in culprit.items()}
+    name, message, data = str(error.get("name", "error")), str(error.get("message", "")), error.get("data")
+    fields = {str(key): value for key, value in data.items()} if is_map(data) else {}
     known = ERRORS.get(name)
     return known(message, **fields) if known else UnknownError(message, name, **fields)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .errors import InvalidSettings, SocketPathTooLong
-from .lean import NamedTuple
+from .record import Record
 
 SOCKET_BYTES = 107
 """Bytes of the longest socket path that the kernel takes."""
@@ -16,18 +16,22 @@ STATE_VARIABLE = "ROOST_STATE_DIRECTORY"
 SOCKET_VARIABLE = "ROOST_SOCKET"
 
 
-class Paths(NamedTuple):
-    """Attributes:
-    state: the state directory.
-    socket: where the daemon listens.
-    lock: a file of one line of JSON, ``{"pid": …, "socket": …}``, that the daemon writes under its flock.
-    named: somebody named the socket itself, so no other path may stand in for it.
+class Paths(Record):
+    """Where a daemon is.
+
+    Attributes:
+        state: the state directory. socket: where the daemon listens.
+        lock: a file of one line of JSON, ``{"pid": …, "socket": …}``, that the daemon writes under its flock.
+        named: somebody named the socket itself, so no other path may stand in for it.
     """
 
-    state: str
-    socket: str
-    lock: str
-    named: bool
+    __slots__ = __match_args__ = ("state", "socket", "lock", "named")
+
+    def __init__(self, state: str, socket: str, lock: str, named: bool) -> None:
+        self.state = state
+        self.socket = socket
+        self.lock = lock
+        self.named = named
 
 
 def resolve(

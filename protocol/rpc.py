@@ -21,7 +21,11 @@ from .errors import (
     RoostError,
     TooManyRequests,
 )
-from .lean import Any, NamedTuple, cast
+from .record import Record, is_list, is_map
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 MAX_MSGID = 2**32 - 1
@@ -30,7 +34,7 @@ MOST_NAMED = 64
 _HEAD_BYTES = 64  # enough for the array header, the type and the msgid of any frame
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """What one connection accepts.
 
     Attributes:
@@ -38,47 +42,80 @@ class Limits(NamedTuple):
         elements: members of one array or map.
     """
 
-    frame: int = 16 * 1024 * 1024
-    nesting: int = 32
-    pending: int = 1024
-    elements: int = 262_144
+    __slots__ = __match_args__ = ("frame", "nesting", "pending", "elements")
+
+    def __init__(
+        self, frame: int = 16 * 1024 * 1024, nesting: int = 32, pending: int = 1024, elements: int = 262_144
+    ) -> None:
+        self.frame = frame
+        self.nesting = nesting
+        self.pending = pending
+        self.elements = elements
+
+    def but(self, *, frame: int, nesting: int | None = None) -> Limits:
+        """The same, but for these."""
+        return Limits(frame, self.nesting if nesting is None else nesting, self.pending, self.elements)
 
 
-class Request(NamedTuple):
-    msgid: int
-    method: str
-    params: dict[str, Any]
+class Request(Record):
+    """A request of the peer."""
+
+    __slots__ = __match_args__ = ("msgid", "method", "params")
+
+    def __init__(self, msgid: int, method: str, params: dict[str, Any]) -> None:
+        self.msgid = msgid
+        self.method = method
+        self.params = params
 
 
-class Response(NamedTuple):
-    msgid: int
-    error: Any
-    result: Any
+class Response(Record):
+    """An answer of the peer; ``error`` is None if there was none."""
+
+    __slots__ = __match_args__ = ("msgid", "error", "result")
+
+    def __init__(self, msgid: int, error: Any, result: Any) -> None:
+        self.msgid = msgid
+        self.error = error
+        self.result = result
 
 
-class Notification(NamedTuple):
-    method: str
-    params: dict[str, Any]
+class Notification(Record):
+    """A notification of the peer."""
+
+    __slots__ = __match_args__ = ("method", "params")
+
+    def __init__(self, method: str, params: dict[str, Any]) -> None:
+        self.method = method
+        self.params = params
 
 
-class Refused(NamedTuple):
+class Refused(Record):
     """A request that must be answered with ``error`` and goes no further."""
 
-    msgid: int
-    error: RoostError
+    __slots__ = __match_args__ = ("msgid", "error")
+
+    def __init__(self, msgid: int, error: RoostError) -> None:
+        self.msgid = msgid
+        self.error = error
 
 
-class Unheard(NamedTuple):
+class Unheard(Record):
     """A notification in MessagePack-RPC whose params are not one map: nobody here understands it."""
 
-    error: RoostError
+    __slots__ = __match_args__ = ("error",)
+
+    def __init__(self, error: RoostError) -> None:
+        self.error = error
 
 
-class Violation(NamedTuple):
+class Violation(Record):
     """The last message of a connection: answer ``msgid`` if there is one, then close."""
 
-    msgid: int | None
-    error: ProtocolViolation
+    __slots__ = __match_args__ = ("msgid", "error")
+
+    def __init__(self, msgid: int | None, error: ProtocolViolation) -> None:
+        self.msgid = msgid
+        self.error = error
 
 
 Message = Request | Response | Notification | Refused | Unheard | Violation
@@ -148,7 +185,7 @@ class Connection:
         # Offsets in the unpacker's stream: where the message that is not complete begins, and what was fed.
         self._start = self._fed = 0
         self._head = b""  # its first bytes, where they came in earlier pieces
-        self._unpacker: msgpack.Unpacker | None = None  # while a message is not complete
+        self._unpacker: msgpack.Unpacker | None = None  # 40 kB, made when first needed
 
     def __repr__(self) -> str:
         return f"<Connection pending={len(self.pending)}{' violated' if self.violated else ''}>"
@@ -176,7 +213,7 @@ class Connection:
             yield from self._receive(bytes(piece))
 
     def _receive(self, piece: bytes) -> Iterator[Message]:
-        unpacker = self._take()
+        unpacker = self._unpacker = self._unpacker or _unpacker(self.limits)
         begin = self._fed
         self._fed += len(piece)
         try:
@@ -195,23 +232,6 @@ class Connection:
             yield self._violate(error, self._begun(piece, begin))
         else:
             self._head = self._begun(piece, begin)
-            self._give_back(unpacker)
-
-    def _take(self) -> msgpack.Unpacker:
-        """An unpacker is 40 KB: one that has nothing in it serves whichever connection hears something."""
-        if self._unpacker is None:
-            try:
-                self._unpacker = _SPARE[self.limits].pop()
-            except (KeyError, IndexError):  # asked first, another thread could be quicker
-                self._unpacker = _unpacker(self.limits)
-            self._start = self._fed = self._unpacker.tell()
-        return self._unpacker
-
-    def _give_back(self, unpacker: msgpack.Unpacker) -> None:
-        spare = _SPARE.setdefault(self.limits, [])
-        if not self.incomplete and len(spare) < _MOST_SPARE:
-            self._unpacker = None
-            spare.append(unpacker)
 
     def _begun(self, piece: bytes, begin: int) -> bytes:
         """The first bytes of the message that is not complete; ``piece`` was fed last, at ``begin``."""
@@ -267,10 +287,10 @@ def check_nesting(value: Any, most: int, within: int = 0) -> None:
         ProtocolViolation.
     """
     members: Iterable[Any]
-    if isinstance(value, list | tuple):
-        members = cast("list[Any]", value)
-    elif isinstance(value, dict):
-        members = cast("dict[Any, Any]", value).values()
+    if is_list(value):
+        members = value
+    elif is_map(value):
+        members = value.values()
     elif isinstance(value, msgpack.Timestamp):
         raise ProtocolViolation("extension types are not part of the protocol; send integers")
     else:
@@ -287,8 +307,6 @@ _SHAPE = "send [0, msgid, method, [params]], [1, msgid, error, result] or [2, me
 
 
 _SCALAR = frozenset({str, int, float, bool, bytes, type(None)})
-_SPARE: dict[Limits, list[msgpack.Unpacker]] = {}
-_MOST_SPARE = 4
 
 
 def _unpacker(limits: Limits) -> msgpack.Unpacker:
@@ -308,9 +326,9 @@ def _named(params: Any) -> dict[str, Any] | None:
     """The one map that params are; no params are an empty one. None: they are something else."""
     if params == []:
         return {}
-    if not isinstance(params, list) or len(cast("list[Any]", params)) != 1 or not isinstance(params[0], dict):
+    if not is_list(params) or len(params) != 1 or not is_map(params[0]):
         return None
-    named = cast("dict[Any, Any]", params[0])
+    named = params[0]
     return named if all(isinstance(key, str) for key in named) else None
 
 

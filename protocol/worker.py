@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .errors import InvalidParams, MethodNotFound
-from .lean import Any, cast
+from .record import is_map
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 PROTOCOL = 1
 """Version of the worker protocol."""
@@ -139,19 +143,18 @@ def check(table: dict[str, Shape], name: str, params: Any) -> dict[str, Any]:
     shape = table.get(name)
     if shape is None:
         raise MethodNotFound(f"there is no {name!r} in the worker protocol", method=name)
-    if not isinstance(params, dict):
+    if not is_map(params):
         raise InvalidParams(f"{name} takes a map", method=name)
-    given = cast("dict[Any, Any]", params)
     for field, types in shape.items():
         required = field.rstrip("?")
-        if required in given:
-            value = given[required]
+        if required in params:
+            value = params[required]
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and types is not ANY):
                 wanted = " or ".join(t.__name__ for t in types)
                 raise InvalidParams(f"{name}: {required} must be {wanted}", method=name, field=required)
         elif required == field:
             raise InvalidParams(f"{name}: {field} is missing", method=name, field=field)
-    for field in given:
+    for field in params:
         if field not in shape and f"{field}?" not in shape:
             raise InvalidParams(f"{name}: unknown field {field!r}", method=name, field=str(field))
-    return given
+    return params

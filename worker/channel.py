@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from ..protocol import rpc
 from ..protocol import worker as wire
 from ..protocol.errors import LocalProtocolError, ProtocolViolation
-from ..protocol.lean import Any
 from .ending import end
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 PIECE = 65536
 

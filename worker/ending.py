@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Iterator
 
-from ..protocol.lean import TYPE_CHECKING, NamedTuple
+from ..protocol.record import Record
 
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -18,11 +19,16 @@ KILL_GRACE = 0.3
 """Seconds after which a process that SIGKILL did not end (it hangs in the kernel) is left."""
 
 
-class Process(NamedTuple):
-    pid: int
-    parent: int
-    group: int
-    session: int
+class Process(Record):
+    """Numbers of a process: its own, its parent's, its group's and its session's."""
+
+    __slots__ = __match_args__ = ("pid", "parent", "group", "session")
+
+    def __init__(self, pid: int, parent: int, group: int, session: int) -> None:
+        self.pid = pid
+        self.parent = parent
+        self.group = group
+        self.session = session
 
 
 def end(status: int, message: str = "") -> NoReturn:

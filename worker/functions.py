@@ -14,9 +14,12 @@ from ..protocol.errors import (
     RoostError,
     TurnFailed,
 )
-from ..protocol.lean import Any
 from .channel import read_back
 from .turn import Turn, print_traceback
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Functions:
@@ -87,7 +90,7 @@ class Functions:
         except LocalProtocolError as error:
             raise InternalError(f"the worker's state {error}; checkpoint must give plain data") from error
         try:
-            return read_back(frame, limits._replace(frame=min(limits.frame, wire.MOST_STATE))).result["state"]
+            return read_back(frame, limits.but(frame=min(limits.frame, wire.MOST_STATE))).result["state"]
         except LocalProtocolError as error:
             raise InternalError(f"the worker's state cannot be carried: {error}") from error
 

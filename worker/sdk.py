@@ -20,15 +20,15 @@ from ..protocol.errors import (
     RoostError,
     SessionBusy,
 )
-from ..protocol.lean import TYPE_CHECKING, Any
 from ..protocol.worker import PROTOCOL, RESULTS, TO_WORKER, check
 from .channel import Channel
 from .ending import end, end_started
 from .functions import Functions, last_line, tellable
 from .turn import Session, Turn, print_traceback
 
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Any, Literal
 
     Act = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -184,7 +184,7 @@ class Worker:
             raise ProtocolMismatch(text, protocol=PROTOCOL)
         given = {name: limit for name, limit in params["limits"].items() if isinstance(limit, int)}
         limits = self._channel.limits
-        self._channel.limits = limits._replace(
+        self._channel.limits = limits.but(
             frame=given.get("frame", limits.frame), nesting=given.get("nesting", limits.nesting)
         )
         if "state" in params:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 
 from ..protocol.errors import InvalidParams, TurnFailed
-from ..protocol.lean import Any
 from .command import Command
 from .sdk import run
 from .turn import Turn
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 LONGEST_TITLE = 1000
 LAST_SIGNAL = 64

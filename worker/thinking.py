@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..protocol.errors import RoostError, TurnFailed
-from ..protocol.lean import Any
 from .sdk import run
 from .thoughts import Thought, Thoughts
 from .turn import Turn
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Thinking:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from ..protocol import rpc
 from ..protocol.errors import InvalidParams, LimitReached, RoostError
-from ..protocol.lean import Any
 from ..protocol.worker import MOST_STATE
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_THOUGHTS = 1000
 MAX_BRANCHES = 50
@@ -16,7 +19,7 @@ MAX_BRANCH_ID = 64
 ENVELOPE = 100
 """Bytes of a packed state without its thoughts, and of a branch without its own."""
 
-Thought = dict[str, Any]
+Thought = dict[str, "Any"]
 
 REQUIRED: dict[str, type] = {
     "thought": str,

@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 
 from ..protocol import rpc
 from ..protocol.errors import LocalProtocolError
-from ..protocol.lean import Any, NamedTuple
+from ..protocol.record import Record
 from ..protocol.worker import ITEM_KINDS, ITEM_STATES, MOST_DATA, MOST_OPEN, MOST_USED, TO_DAEMON, check
 from .channel import Channel, read_back
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 DELTA_BYTES = 65536
 """The longest piece of text in one message, in UTF-8."""
@@ -21,12 +25,15 @@ class Cancelled(Exception):
     """The turn was cancelled. A function may let it pass: the turn then ends as cancelled."""
 
 
-class Session(NamedTuple):
-    """What ``initialize`` told: the session's id, its workspace, and its last turns, oldest first."""
+class Session(Record):
+    """The session that a worker serves."""
 
-    id: str
-    workspace: str
-    history: list[dict[str, Any]]
+    __slots__ = __match_args__ = ("id", "workspace", "history")
+
+    def __init__(self, id: str, workspace: str, history: list[dict[str, Any]]) -> None:
+        self.id = id
+        self.workspace = workspace
+        self.history = history
 
 
 class Turn:

@@ -97,7 +97,7 @@ class Server:
         peer = peer_of(sock)
         refusal = self._refusal(peer)
         if refusal is None:
-            limits = self._limits._replace(frame=self._rooms.settings.limits.request_frame)
+            limits = self._limits.but(frame=self._rooms.settings.limits.request_frame)
             client = Connection(self._rooms, sock, peer, limits)
             self._count(client, there=True)
             self._rooms.counters["clients"] += 1

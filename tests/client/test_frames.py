@@ -19,10 +19,12 @@ def nested(levels: int, *, of_lists: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("of_lists", [False, True])
 def test_params_go_out_as_deep_as_the_daemon_reads_them(of_lists: bool) -> None:
     limits = rpc.Limits()
-    frame = frames.request(1, "x", deepest := nested(30, of_lists=of_lists), limits._asdict())
+    frame = frames.request(
+        1, "x", deepest := nested(30, of_lists=of_lists), {"frame": limits.frame, "nesting": limits.nesting}
+    )
     assert list(rpc.Connection(limits).receive(frame)) == [rpc.Request(1, "x", deepest)]
     too_deep = nested(31, of_lists=of_lists)
     [read] = rpc.Connection(limits).receive(rpc.request(1, "x", too_deep))
     assert isinstance(read, rpc.Violation)
     with pytest.raises(InvalidParams, match="x: nested deeper than 32; send flatter data"):
-        frames.request(1, "x", too_deep, limits._asdict())
+        frames.request(1, "x", too_deep, {"frame": limits.frame, "nesting": limits.nesting})

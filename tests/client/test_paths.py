@@ -6,6 +6,7 @@ import pytest
 
 from roost.client.paths import elsewhere, find, with_options
 from roost.protocol.errors import InvalidSettings
+from roost.protocol.paths import Paths
 
 
 def test_an_option_wins_and_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,8 +37,8 @@ def test_the_lock_tells_where_the_daemon_listens(tmp_path: Path) -> None:
     lock.write_text('{"pid": 1, "socket": "/x.sock"}\n')
     paths = find({"ROOST_STATE_DIRECTORY": str(tmp_path)})[0]
     assert elsewhere(paths) == "/x.sock"
-    assert elsewhere(paths._replace(named=True)) is None
-    assert elsewhere(paths._replace(socket="/x.sock")) is None
+    assert elsewhere(Paths(paths.state, paths.socket, paths.lock, True)) is None
+    assert elsewhere(Paths(paths.state, "/x.sock", paths.lock, False)) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"socket": 3}'])

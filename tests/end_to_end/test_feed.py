@@ -234,5 +234,6 @@ def wait_end(connection: Connection) -> dict[str, Any]:
     while True:
         while (told := connection.take()) is not None:
             if told.method == "events.end":
-                return told.params
+                params: dict[str, Any] = told.params
+                return params
         assert connection.receive(30)

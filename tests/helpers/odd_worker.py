@@ -15,8 +15,11 @@ import time
 
 from roost.protocol import rpc
 from roost.protocol.errors import ERRORS
-from roost.protocol.lean import Any
 from roost.protocol.worker import MOST_DATA, MOST_FAILURE
+
+TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def nested(depth: int) -> Any:

@@ -32,7 +32,8 @@ def test_the_environment_says_where(environ: dict[str, str], state: str, socket:
 
 def test_the_daemon_under_systemd_takes_the_directories_made_for_it() -> None:
     environ = {"STATE_DIRECTORY": "/var/lib/roost/me:/more", "RUNTIME_DIRECTORY": "/run/roost", "HOME": "/h"}
-    assert resolve(environ, service=True)[:2] == ("/var/lib/roost/me", "/run/roost/roost.sock")
+    paths = resolve(environ, service=True)
+    assert (paths.state, paths.socket) == ("/var/lib/roost/me", "/run/roost/roost.sock")
 
 
 def test_an_argument_wins_over_the_environment() -> None:
@@ -68,5 +69,6 @@ def test_a_path_that_is_not_utf_8_is_refused(variable: str) -> None:
 
 
 def test_a_tilde_that_no_shell_has_put_in_place_is_the_home() -> None:
-    assert resolve({"HOME": "/h", "ROOST_STATE_DIRECTORY": "~/x"})[:2] == ("/h/x", "/h/x/run/roost.sock")
+    paths = resolve({"HOME": "/h", "ROOST_STATE_DIRECTORY": "~/x"})
+    assert (paths.state, paths.socket) == ("/h/x", "/h/x/run/roost.sock")
     assert resolve({"HOME": "/h", "ROOST_SOCKET": "~/x.sock"}).socket == "/h/x.sock"

@@ -270,5 +270,5 @@ def test_what_cannot_be_carried_is_our_own_mistake(value: Any) -> None:
 
 def test_messages_can_be_taken_apart_and_shown() -> None:
     message = rpc.Request(1, "m", {"a": 1})
-    assert "method='m'" in repr(message) and message._replace(msgid=2).msgid == 2
+    assert "method='m'" in repr(message) and message != rpc.Request(2, "m", {"a": 1})
     assert pickle.loads(pickle.dumps(message)) == message

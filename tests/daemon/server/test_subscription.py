@@ -29,7 +29,8 @@ def seqs(events: list[dict[str, Any]]) -> list[int]:
 async def ended(client: Client) -> dict[str, Any]:
     note = await client.note()
     assert note.method == "events.end", note
-    return note.params
+    params: dict[str, Any] = note.params
+    return params
 
 
 def mistaken(*_: object) -> None:

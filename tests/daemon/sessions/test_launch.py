@@ -24,7 +24,7 @@ def test_the_largest_state_and_all_that_stands_beside_it_fit_into_a_message() ->
         "state": b"x" * wire.MOST_STATE,
         "history": history * launch.HISTORY,
         "interrupted": cut_off,
-        "limits": rpc.Limits()._asdict(),
+        "limits": {"frame": rpc.Limits().frame, "nesting": rpc.Limits().nesting},
     }
     assert len(rpc.request(1, "initialize", told)) < rpc.Limits().frame
 

@@ -147,7 +147,7 @@ async def test_what_may_be_there_is_not_sent_twice(house: Rooms, nursery: trio.N
     faults.fail(UNKNOWN, done_first=done)
     await made.add(start())
     with trio.fail_after(10):
-        await made.broken.wait()
+        await wait_until(lambda: made.problem is not None)
     assert made.problem is UNKNOWN
     await made.add(Append("i-1", "unheard"))
     made.close()
@@ -158,7 +158,7 @@ async def test_what_cannot_be_kept_is_a_problem_and_no_bug(house: Rooms, nursery
     made, _ = await recording(house, nursery)
     await made.add(Start("i-1", ItemKind.status, "", {"x": "x" * 2_000_000}))
     with trio.fail_after(10):
-        await made.broken.wait()
+        await wait_until(lambda: made.problem is not None)
     assert isinstance(made.problem, LimitReached)
 
 

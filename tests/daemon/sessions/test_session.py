@@ -322,7 +322,7 @@ async def test_a_cut_off_turn_that_retention_removed_keeps_nobody_from_starting(
 
 async def test_a_secret_that_does_not_come_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file may be a pipe, or on a file system that does not answer."""
-    monkeypatch.setattr(launch, "FILE_DEADLINE", 0.05)
+    monkeypatch.setattr(launch, "FILE_DEADLINE", 0.5)
     os.mkfifo(tmp_path / "secret")
     source = f"[engines.secret]\ncommand = ['x']\n[engines.secret.env_from]\nKEY = 'file:{tmp_path / 'secret'}'\n"
     async with rooms(tmp_path, source) as house:
