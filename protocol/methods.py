@@ -129,10 +129,10 @@ class SessionStderrParams(SessionParams):
 
 
 class SessionStderrResult(Noun):
-    content: str = Field(description="what its children wrote to stderr; what is not UTF-8 is replaced")
-    offset: int = Field(description="where content begins; more than was asked for when older output is gone")
+    data: bytes = Field(description="what its children wrote to stderr, cut at bytes, not at characters")
+    offset: int = Field(description="where data begins; more than was asked for when older output is gone")
     next: int = Field(description="the offset to read on from")
-    end: int = Field(description="bytes written so far")
+    bytes: int = Field(description="written so far, kept or not")
 
 
 class SessionWaitParams(SessionParams):

@@ -4,7 +4,6 @@ A file's name is the offset at which it begins: bytes since the session was made
 children and daemons, and nothing has to be remembered.
 """
 
-import codecs
 import logging
 import os
 import shutil
@@ -30,8 +29,6 @@ READING = 10.0
 """Seconds a read or a removal may take."""
 AT_ONCE = 8
 """Threads that write, and as many that read: a disk that hangs stops these and nothing else."""
-_CHARACTER = 4
-"""Bytes that a character of UTF-8 has at most."""
 
 log = logging.getLogger(__name__)
 
@@ -84,22 +81,23 @@ class StderrFiles:
         return keep
 
     async def read(self, session: str, offset: int | None, limit: int) -> SessionStderrResult:
-        """About ``limit`` bytes of it from ``offset``, or from where what is kept begins; None: the last ones.
-
-        It is cut between two characters; what is not UTF-8 is replaced.
+        """At most ``limit`` bytes of it from ``offset``, or from where the kept part begins; None: the last ones.
 
         Raises:
             StorageFailed, TimedOut
         """
         directory = self._directory / session
-        with trio.move_on_after(READING):
-            try:
-                return await _in_thread(self._readers, _read, directory, offset, limit)
-            except OSError as error:
-                text = f"what session {session} wrote to stderr cannot be read from {directory}: {_reason(error)}"
-                raise StorageFailed(f"{text}; look at that directory", path=str(directory)) from error
-        text = f"what session {session} wrote to stderr was not read within {READING:g} s; look at the disk"
-        raise TimedOut(text, path=str(directory))
+
+        def late() -> NoReturn:
+            text = f"what session {session} wrote to stderr was not read within {READING:g} s; look at the disk"
+            raise TimedOut(text, path=str(directory))
+
+        read = partial(_read, directory, offset, limit)
+        try:
+            return await in_thread(read, within=READING, otherwise=late, limiter=self._readers)
+        except OSError as error:
+            text = f"what session {session} wrote to stderr cannot be read from {directory}: {_reason(error)}"
+            raise StorageFailed(f"{text}; look at that directory", path=str(directory)) from error
 
     async def sessions(self) -> list[str]:
         """The sessions of which something is kept."""
@@ -116,10 +114,6 @@ class StderrFiles:
         except OSError as error:
             log.warning("kept stderr in %s: %s", path, _reason(error))
             return None
-
-
-async def _in_thread(limiter: trio.CapacityLimiter, job: Callable[..., T], *args: object) -> T:
-    return await trio.to_thread.run_sync(job, *args, limiter=limiter, abandon_on_cancel=True)
 
 
 def _late(why: str) -> Callable[[], NoReturn]:
@@ -169,15 +163,9 @@ def _page(files: Sequence[_File], offset: int | None, limit: int) -> SessionStde
     end = files[-1].end if files else 0
     begin = max(end - limit, 0) if offset is None else offset
     there = [file for file in files if file.end > begin]
-    if not there:
-        return SessionStderrResult(content="", offset=end, next=end, end=end)
-    start = max(begin, there[0].start)
-    data = _bytes(there, start, limit + _CHARACTER)
-    if start not in (0, offset):  # nobody said that a character begins here
-        rest = _whole(data)
-        start, data = start + len(data) - len(rest), rest
-    content, used = _characters(data, limit)
-    return SessionStderrResult(content=content, offset=start, next=start + used, end=end)
+    start = max(begin, there[0].start) if there else end
+    data = _bytes(there, start, limit)
+    return SessionStderrResult(data=data, offset=start, next=start + len(data), bytes=end)
 
 
 def _files(directory: Path) -> list[_File]:
@@ -202,23 +190,6 @@ def _bytes(files: Sequence[_File], start: int, count: int) -> bytes:
             opened.seek(start + len(data) - file.start)
             data += opened.read(min(count - len(data), file.end - start - len(data)))
     return data
-
-
-def _whole(data: bytes) -> bytes:
-    """``data`` without the rest of a character that begins before it."""
-    for begin, byte in enumerate(data[: _CHARACTER - 1]):
-        if byte & 0xC0 != 0x80:
-            return data[begin:]
-    return data[_CHARACTER - 1 :]
-
-
-def _characters(data: bytes, limit: int) -> tuple[str, int]:
-    """The characters in the first ``limit`` bytes, or one that is longer; and how many bytes they are."""
-    for cut in range(min(limit, len(data)), len(data) + 1):
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        if text := decoder.decode(data[:cut]):
-            return text, cut - len(decoder.getstate()[0])
-    return "", 0
 
 
 def _names(directory: Path) -> list[str]:

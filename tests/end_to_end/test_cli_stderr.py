@@ -39,7 +39,7 @@ def test_what_is_gone_is_said(roost: Roost) -> None:
         roost.daemon.run(session, "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo >&2")
     done = roost("log", session, "--stderr")
     assert len(files(roost.daemon, session)) == 2 and len(done.out) < 2_300_000
-    end = roost.daemon.call("session.stderr", session=session)["end"]
+    end = roost.daemon.call("session.stderr", session=session)["bytes"]
     assert end == 4_000_014 and f"roost: {end - len(done.out)} bytes of older output are gone" in done.err
     assert roost("log", session, "--stderr", "-n", "1").out == "x" * 1_000_000 + "\n"
 

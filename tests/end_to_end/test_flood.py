@@ -98,7 +98,7 @@ def test_a_grandchild_that_holds_the_pipes_does_not_delay_the_end(shared: Daemon
     """It has left the session of its parent, and holds stdout and stderr for 600 s."""
     session = shared.create("sh")
     assert shared.run(session, "setsid sleep 600 & echo told; echo noted >&2")["state"] == "completed"
-    assert shared.call("session.stderr", session=session)["content"] == "noted\n"
+    assert shared.call("session.stderr", session=session)["data"] == b"noted\n"
     worker = shared.create("flooding")
     died = shared.run(worker, "leave 7")
     assert (died["state"], died["problem"]["data"]["exit_code"]) == ("failed", 7)

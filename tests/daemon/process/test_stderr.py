@@ -25,26 +25,26 @@ from roost.protocol.methods import SessionStderrResult
 LIMIT = 65_536
 
 
-async def whole(files: StderrFiles, session: str = "s-1", offset: int = 0, limit: int = LIMIT) -> str:
+async def whole(files: StderrFiles, session: str = "s-1", offset: int = 0, limit: int = LIMIT) -> bytes:
     """All that is kept from ``offset`` on, a page at a time."""
-    text = ""
-    while (page := await files.read(session, offset, limit)).content:
-        text, offset = text + page.content, page.next
+    text = b""
+    while (page := await files.read(session, offset, limit)).data:
+        text, offset = text + page.data, page.next
     return text
 
 
 async def test_a_daemon_goes_on_where_the_one_before_it_ended(tmp_path: Path) -> None:
     for piece, end in ((b"one\n", 4), (b"two\n", 8), (b"three\n", 14)):
         await StderrFiles(tmp_path / "stderr").keeper("s-1")(piece)
-        assert (await StderrFiles(tmp_path / "stderr").read("s-1", None, LIMIT)).end == end
+        assert (await StderrFiles(tmp_path / "stderr").read("s-1", None, LIMIT)).bytes == end
     files = StderrFiles(tmp_path / "stderr")
-    assert await whole(files) == "one\ntwo\nthree\n"
-    assert await files.read("s-1", 4, 4) == SessionStderrResult(content="two\n", offset=4, next=8, end=14)
-    assert await files.read("s-1", None, 6) == SessionStderrResult(content="three\n", offset=8, next=14, end=14)
-    assert await files.read("s-1", 99, 6) == SessionStderrResult(content="", offset=14, next=14, end=14)
+    assert await whole(files) == b"one\ntwo\nthree\n"
+    assert await files.read("s-1", 4, 4) == SessionStderrResult(data=b"two\n", offset=4, next=8, bytes=14)
+    assert await files.read("s-1", None, 6) == SessionStderrResult(data=b"three\n", offset=8, next=14, bytes=14)
+    assert await files.read("s-1", 99, 6) == SessionStderrResult(data=b"", offset=14, next=14, bytes=14)
     (tmp_path / "stderr" / "s-1" / "notes.txt").write_text("of somebody else")
-    assert (await files.read("s-1", 0, LIMIT)).end == 14
-    assert await files.read("s-2", 5, 6) == SessionStderrResult(content="", offset=0, next=0, end=0)
+    assert (await files.read("s-1", 0, LIMIT)).bytes == 14
+    assert await files.read("s-2", 5, 6) == SessionStderrResult(data=b"", offset=0, next=0, bytes=0)
 
 
 async def test_older_output_goes_and_the_offset_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,10 +58,10 @@ async def test_older_output_goes_and_the_offset_goes_on(tmp_path: Path, monkeypa
         kept = sorted((tmp_path / "s-1").iterdir())
         assert len(kept) <= 2 and sum(file.stat().st_size for file in kept) <= 2 * (100 + 10)
     page = await files.read("s-1", 0, LIMIT)
-    assert page.end == len(written) and page.offset > 0 and page.content == written[page.offset :]
-    assert len(page.content) >= 100
+    assert page.bytes == len(written) and page.offset > 0 and page.data.decode() == written[page.offset :]
+    assert len(page.data) >= 100
     assert int(kept[0].stem) == page.offset
-    assert (await files.read("s-1", page.offset + 3, 10)).content == written[page.offset + 3 :][:10]
+    assert (await files.read("s-1", page.offset + 3, 10)).data.decode() == written[page.offset + 3 :][:10]
 
 
 async def test_files_taken_away_are_a_gap_and_no_offset_is_used_twice(tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ async def test_files_taken_away_are_a_gap_and_no_offset_is_used_twice(tmp_path: 
     await keep(b"before\n")
     shutil.rmtree(tmp_path / "stderr")
     await keep(b"after\n")
-    assert await files.read("s-1", 0, LIMIT) == SessionStderrResult(content="after\n", offset=7, next=13, end=13)
+    assert await files.read("s-1", 0, LIMIT) == SessionStderrResult(data=b"after\n", offset=7, next=13, bytes=13)
     os.truncate(next((tmp_path / "stderr" / "s-1").iterdir()), 2)
     await keep(b"gap\n")
     page = await files.read("s-1", 0, LIMIT)
-    assert (page.content, page.offset, page.next) == ("af", 7, 9), "up to the gap, which the next page jumps over"
-    assert await files.read("s-1", 9, LIMIT) == SessionStderrResult(content="gap\n", offset=13, next=17, end=17)
+    assert (page.data, page.offset, page.next) == (b"af", 7, 9), "up to the gap, which the next page jumps over"
+    assert await files.read("s-1", 9, LIMIT) == SessionStderrResult(data=b"gap\n", offset=13, next=17, bytes=17)
 
 
 async def test_only_its_owner_may_look(tmp_path: Path) -> None:
@@ -99,30 +99,13 @@ async def test_no_descriptor_is_open_while_nothing_is_written(tmp_path: Path) ->
     assert descriptors() == before
 
 
-@given(
-    st.lists(st.binary(max_size=12) | st.sampled_from(["é".encode(), "€".encode(), "🐓".encode(), b"\xf0\x9f"])),
-    st.integers(1, 9),
-)
-def test_pages_of_any_size_are_the_whole_decoded_at_once(pieces: list[bytes], limit: int) -> None:
-    """Cut between characters; what is not UTF-8 is replaced as if it were read in one."""
-    data = b"".join(pieces)
-    text, offset = "", 0
-    while offset < len(data):
-        more, used = stderr._characters(data[offset : offset + limit + 4], limit)  # pyright: ignore[reportPrivateUsage]
-        if not used:
-            break
-        text, offset = text + more, offset + used
-    rest = data[offset:]  # at most a part of a character, of which the rest may still come
-    assert len(rest) < 4 and (text + rest.decode("utf-8", "replace")) == data.decode("utf-8", "replace")
-
-
-async def test_where_nobody_said_where_to_begin_no_character_is_cut(tmp_path: Path) -> None:
-    files = StderrFiles(tmp_path)
-    await files.keeper("s-1")("ééé€".encode())
-    assert await files.read("s-1", None, 4) == SessionStderrResult(content="€", offset=6, next=9, end=9)
-    assert (await files.read("s-1", 1, 2)).content == "\ufffd", "whoever names the middle of one gets that"
-    await files.keeper("s-2")(b"\x80" * 9)
-    assert (await files.read("s-2", None, 8)).content == "\ufffd" * 5, "what is no character at all is shown"
+@given(st.binary(min_size=1, max_size=60), st.integers(1, 9))
+async def test_pages_of_any_size_are_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, limit: int
+) -> None:
+    files = StderrFiles(tmp_path_factory.mktemp("stderr"))
+    await files.keeper("s-1")(data)
+    assert await whole(files, limit=limit) == data
 
 
 async def test_a_file_that_goes_while_it_is_read_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +121,7 @@ async def test_a_file_that_goes_while_it_is_read_is_no_error(tmp_path: Path, mon
         return list(found)
 
     monkeypatch.setattr(stderr, "_files", rotated)
-    assert await files.read("s-1", 0, LIMIT) == SessionStderrResult(content="old", offset=3, next=6, end=6)
+    assert await files.read("s-1", 0, LIMIT) == SessionStderrResult(data=b"old", offset=3, next=6, bytes=6)
 
 
 @contextmanager
@@ -164,7 +147,7 @@ async def test_a_full_disk_costs_a_child_its_files_and_is_said_once(
     [said] = [record.getMessage() for record in caplog.records]
     assert "session s-1" in said and str(tmp_path / "s-1") in said and "File too large" in said
     await files.keeper("s-1")(b" and the next child")
-    assert await whole(files) == "line 0\nlin and the next child"
+    assert await whole(files) == b"line 0\nlin and the next child"
 
 
 async def test_a_directory_that_cannot_be_made_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -191,11 +174,11 @@ async def test_a_disk_that_hangs_is_given_up_and_the_next_child_tries_again(
                 await keep(b"x")
         assert len(caplog.records) == 1 and "within 0.05 s" in caplog.text
         await files.keeper("s-2")(b"another session's")
-        assert await whole(files, "s-2") == "another session's"
+        assert await whole(files, "s-2") == b"another session's"
         os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # the thread that was left behind ends
         pipe.unlink()
         await files.keeper("s-1")(b"the next child's")
-    assert await whole(files) == "the next child's"
+    assert await whole(files) == b"the next child's"
 
 
 async def test_what_cannot_be_read_names_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

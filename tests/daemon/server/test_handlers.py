@@ -317,10 +317,10 @@ async def test_events_are_read_by_the_page(tmp_path: Path) -> None:
 async def test_stderr_is_read_by_the_piece(tmp_path: Path) -> None:
     async with served(tmp_path) as s, connected(s.path) as client:
         session = await s.create("one")
-        assert (await checked(client, "session.stderr", session="one"))["content"] == ""
+        assert (await checked(client, "session.stderr", session="one"))["data"] == b""
         await s.supervisor.launches.stderr.keeper(session)(b"\xff" * 300_000)
         page = await checked(client, "session.stderr", session="one", offset=0, limit=262_144)
-        assert page["content"] == "\ufffd" * 262_144 and page["next"] == 262_144 and page["end"] == 300_000
+        assert page["data"] == b"\xff" * 262_144 and page["next"] == 262_144 and page["bytes"] == 300_000
         assert (await checked(client, "session.stderr", session="one", limit=5))["offset"] == 299_995
         for wrong in ({"limit": 262_145}, {"limit": 0}, {"offset": -1}):
             assert isinstance(await client.error("session.stderr", session="one", **wrong), InvalidParams)
