@@ -44,37 +44,6 @@ async def test_hundreds_that_ask_for_what_hangs_take_one_thread_and_others_are_s
     await until(lambda: not files._gates)  # pyright: ignore[reportPrivateUsage]
 
 
-@pytest.mark.parametrize("fails", [False, True])
-async def test_those_who_wait_share_one_call_that_begins_after_they_asked(fails: bool) -> None:
-    files, answer, called = Patience(), threading.Event(), 0
-    got: list[int | str] = []
-
-    def count() -> int:
-        nonlocal called
-        called += 1
-        mine = called
-        answer.wait(30)
-        if fails:
-            raise FileNotFoundError(mine)
-        return mine
-
-    async def ask() -> None:
-        try:
-            got.append(await files.call("busy", count, 30))
-        except FileNotFoundError as error:
-            got.append(error.args[0])
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask)
-        await until(lambda: called == 1)
-        for _ in range(99):
-            nursery.start_soon(ask)
-        await trio.testing.wait_all_tasks_blocked()
-        answer.set()
-    assert sorted(got, key=int) == [1] + [2] * 99
-    await until(lambda: not files._gates)  # pyright: ignore[reportPrivateUsage]
-
-
 async def test_one_that_leaves_before_its_call_began_keeps_nobody_waiting() -> None:
     files, answer = Patience(threads=1), threading.Event()
     async with trio.open_nursery() as nursery:
