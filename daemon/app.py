@@ -31,6 +31,8 @@ from .sessions.shutdown import Shutdown
 from .store import Store, Tx
 from .succession import refuse_copy, succeed
 from .systemd import Notifier, watchdog_interval
+from .waiting.awaited import Once
+from .waiting.deadline import in_thread
 from .waiting.guard import guarded
 
 log = logging.getLogger(__name__)
@@ -110,8 +112,8 @@ class App:
         self.settings = settings
         self.place = place
         self.notifier = notifier
-        self._ready = trio.Event()
-        self._stop = trio.Event()
+        self._ready = Once()
+        self._stop = Once()
         self._reason = "user"
         self._status = "starting"
         self._shutdown: Shutdown | None = None
@@ -165,11 +167,14 @@ class App:
     async def _found(self) -> Found:
         """The cgroups that there are. The settings may name a folder on a mount that hangs."""
         setting = self.settings.daemon.cgroup
-        with trio.move_on_after(FINDING):
-            return await trio.to_thread.run_sync(find, setting, abandon_on_cancel=True)
-        text = f'daemon.cgroup = "{setting}" was not found within {FINDING:g} s; look at its mount, or set it to "off"'
-        log.error("sessions get no cgroup: %s", text)
-        return Found(None, text)
+
+        def late() -> Found:
+            text = f'daemon.cgroup = "{setting}" was not found within {FINDING:g} s'
+            text = f'{text}; look at its mount, or set it to "off"'
+            log.error("sessions get no cgroup: %s", text)
+            return Found(None, text)
+
+        return await in_thread(lambda: find(setting), within=FINDING, otherwise=late)
 
     async def refuse(self, error: DatabaseRefused, listener: socket.socket) -> int:
         """Stay up on a socket that systemd holds, and answer each call with why nothing can be done.

@@ -1,6 +1,7 @@
 """The settings that hold now: one owner a daemon. All others ask it each time, so that a reload reaches them."""
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import trio
 
@@ -15,6 +16,8 @@ from .settings import (
     SessionSettings,
     Settings,
 )
+from .waiting.awaited import Change
+from .waiting.deadline import in_thread
 
 LIVE = frozenset({"log_level", "stop_deadline"})
 """Keys of the section ``daemon`` that a reload changes; the others belong to the place that was taken at the start."""
@@ -36,7 +39,7 @@ class Current:
         self.now = settings
         self._read = read or (lambda: settings)
         self._reader = trio.CapacityLimiter(1)
-        self._changed = trio.Event()
+        self._changed = Change()
 
     @property
     def daemon(self) -> DaemonSettings:
@@ -71,8 +74,7 @@ class Current:
         written, before = await self._written(), self.now
         live = {key: getattr(written.daemon, key) for key in LIVE}
         self.now = written.model_copy(update={"daemon": before.daemon.model_copy(update=live)})
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.tell()
         return ReloadResult(changed=_different(before, self.now), restart=_different(self.now, written))
 
     async def wait_changed(self) -> None:
@@ -80,10 +82,11 @@ class Current:
         await self._changed.wait()
 
     async def _written(self) -> Settings:
-        with trio.move_on_after(READING):
-            return await trio.to_thread.run_sync(self._read, limiter=self._reader, abandon_on_cancel=True)
-        text = f"the settings could not be read within {READING:g} s; look at the file system that they are on"
-        raise InvalidSettings(text, reason="timed_out")
+        def late() -> NoReturn:
+            text = f"the settings could not be read within {READING:g} s; look at the file system that they are on"
+            raise InvalidSettings(text, reason="timed_out")
+
+        return await in_thread(self._read, within=READING, otherwise=late, limiter=self._reader)
 
 
 def _different(one: Settings, other: Settings) -> list[str]:

@@ -13,6 +13,7 @@ from ..core.said import Append, End, Start
 from ..process.processes import Processes
 from ..process.spawn import Child
 from ..process.stdio import Stdio
+from ..waiting.awaited import Once
 from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, part, problem, spawned
 
 
@@ -23,7 +24,7 @@ class CommandEngine:
     saves = False
 
     def __init__(self, launch: Launch, listener: Listener, grace: Grace, processes: Processes) -> None:
-        self.gone = trio.Event()
+        self.gone = Once()
         self.problem: Problem | None = None
         self._launch = launch
         self._listener = listener

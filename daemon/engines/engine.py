@@ -19,6 +19,7 @@ from ..process.spawn import Child
 from ..process.stderr import Keep, StderrFiles
 from ..process.trees import Root
 from ..settings import EngineSettings, Settings
+from ..waiting.awaited import Once
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class Engine(Protocol):
 
     resident: bool
     """It has a child between turns."""
-    gone: trio.Event
+    gone: Once
     """The child has ended and is reaped, or there will never be one."""
     problem: Problem | None
     """Why it ended, if it was not asked to."""

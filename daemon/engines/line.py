@@ -16,6 +16,7 @@ from ...protocol.errors import (
     TimedOut,
     WorkerViolation,
 )
+from ..waiting.awaited import Once
 from ..waiting.errands import Starter
 from .codec import Codec
 
@@ -60,7 +61,7 @@ class Call:
         self.method, self.params = method, params
         self.number = 0
         self.response: rpc.Response | None = None
-        self.over = trio.Event()
+        self.over = Once()
 
 
 class Line:
@@ -112,14 +113,14 @@ class Line:
         msgid = self.codec.next_msgid()
         self._calls[msgid] = call
         try:
-            with trio.fail_after(within):
+            with trio.move_on_after(within) as waiting:
                 await self._send(self.codec.request(msgid, call.method, call.params))
                 await call.over.wait()
-        except trio.TooSlowError:
-            text = f"the session's child did not answer {call.method} within {within:g} s; stop the session if it hangs"
-            raise TimedOut(text, method=call.method) from None
         finally:
             self._calls.pop(msgid, None)
+        if waiting.cancelled_caught:
+            text = f"the session's child did not answer {call.method} within {within:g} s; stop the session if it hangs"
+            raise TimedOut(text, method=call.method)
         if call.response is None:
             raise self._lost()
         try:

@@ -11,6 +11,7 @@ from ...protocol.model import Problem, Turn
 from ..process.processes import Processes
 from ..process.spawn import Child
 from ..process.stdio import Stdio
+from ..waiting.awaited import Once
 from .dialect import Speaks
 from .engine import DYING, Ended, Grace, Launch, Listener, Told, died, failed, part, problem, spawned, starved
 
@@ -24,7 +25,7 @@ class Resident:
     resident = True
 
     def __init__(self, launch: Launch, listener: Listener, grace: Grace, processes: Processes, speaks: Speaks) -> None:
-        self.gone = trio.Event()
+        self.gone = Once()
         self.problem: Problem | None = None
         self._launch: Launch | None = launch  # until the child is ready: it may be large, or secret
         self._listener = listener

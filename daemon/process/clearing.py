@@ -11,6 +11,7 @@ import trio
 
 from ...protocol.errors import ProcessesLeft, TimedOut
 from ..core.backoff import doubling
+from ..waiting.deadline import in_thread
 from .look import Looker, Search
 from .proc import Stat, Tree
 from .trees import Census, Root
@@ -97,7 +98,7 @@ class Clearing:
     ) -> None:
         killed, search = math.inf, Search()
         for pause in doubling(FIRST, LONGEST):
-            in_cgroup = await trio.to_thread.run_sync(held, limiter=limiter) if held else []
+            in_cgroup = await in_thread(held, limiter=limiter) if held else []
             found = await self.look()
             left = sorted({*in_cgroup, *(process.pid for process in theirs(found))})
             begins = starting()

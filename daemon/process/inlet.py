@@ -6,6 +6,7 @@ from typing import Self
 
 import trio
 
+from ..waiting.awaited import Once
 from ..waiting.errands import Starter
 from .watch import Watch
 
@@ -24,7 +25,7 @@ class Inlet:
     """
 
     def __init__(self, descriptor: int, watch: Watch, start: Starter, take: Take) -> None:
-        self._ended = trio.Event()
+        self._ended = Once()
         self._descriptor = descriptor
         self._watch = watch
         self._start = start

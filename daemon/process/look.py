@@ -7,6 +7,7 @@ from functools import partial
 import trio
 
 from ...protocol.errors import ProcessesLeft, TimedOut
+from ..waiting.deadline import in_thread
 from . import proc
 from .proc import Mark, Stat
 from .trees import Census, Root, census
@@ -114,7 +115,7 @@ class Looker:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_give_up, walk, nursery.cancel_scope)
             try:
-                found = await trio.to_thread.run_sync(job, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True)
+                found = await in_thread(job, limiter=trio.CapacityLimiter(1))
             except OSError as exc:
                 found = exc  # raised here, the error would come in a group
             nursery.cancel_scope.cancel()

@@ -8,6 +8,8 @@ from contextlib import suppress
 import trio
 
 from ...protocol.errors import ProcessesLeft, TimedOut
+from ..waiting.awaited import Once
+from ..waiting.deadline import in_thread
 from ..waiting.guard import guarded
 from .proc import Tree
 from .spawn import PARTING, Child
@@ -51,11 +53,11 @@ class Orders:
         self.under_way.add(tree)
         try:
             # No await stands between the process and its owner: the thread leaves the child in the order.
-            return await trio.to_thread.run_sync(order.fill, limiter=self._places, abandon_on_cancel=True)
+            return await in_thread(order.fill, limiter=self._places)
         except trio.Cancelled:
             if order.withdraw():
                 self.given_up.add(tree)
-                buried = trio.Event()
+                buried = Once()
                 # A task of nobody: the task that asked has gone, and the owner may be idle.
                 name = f"a start of {tree.owner} that was given up"
                 trio.lowlevel.spawn_system_task(guarded, name, self._bury, tree, order, buried)
@@ -63,7 +65,7 @@ class Orders:
                     await buried.wait()
             raise
 
-    async def _bury(self, tree: Tree, order: "_Order", buried: trio.Event) -> None:
+    async def _bury(self, tree: Tree, order: "_Order", buried: Once) -> None:
         await order.over.wait()
         while order.child is not None:
             try:
@@ -87,7 +89,7 @@ class _Order:
     """
 
     def __init__(self, start: Callable[[], Child], ended: Callable[[], None]) -> None:
-        self.over = trio.Event()
+        self.over = Once()
         self.child: Child | None = None
         self._start = start
         self._ended = ended

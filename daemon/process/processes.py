@@ -14,6 +14,7 @@ import trio
 from ...protocol.errors import LimitUnenforceable
 from ...protocol.model import Limits, new_id
 from ..core.limits import unenforced
+from ..waiting.deadline import in_thread
 from ..waiting.patience import Patience
 from .cgroup import MOMENT, PREDECESSOR, Cgroup, Found, lowered
 from .clearing import Clearing
@@ -175,10 +176,10 @@ class Processes:
         """
         if self.cgroups.cgroups is None:
             return []
-        left = await trio.to_thread.run_sync(self.cgroups.cgroups.leftovers, limiter=self.ending)
+        left = await in_thread(self.cgroups.cgroups.leftovers, limiter=self.ending)
         known = await ours([cgroup.folder.name for cgroup in left])
         theirs = [cgroup for cgroup in left if cgroup.folder.name in known]
-        return await trio.to_thread.run_sync(_ended, theirs, limiter=self.ending)
+        return await in_thread(lambda: _ended(theirs), limiter=self.ending)
 
     async def end_strays(self, within: float, ours: Callable[[str], bool]) -> list[int]:
         """Kill what belongs to no child before the daemon ends; see :meth:`Clearing.end_strays`."""
@@ -266,4 +267,4 @@ class _Guardian:
         await self._processes.clear(self.tree, self._cgroup)
         if self._cgroup is not None:
             self.oom_kills()
-            await trio.to_thread.run_sync(self.give_up, limiter=self._processes.ending)
+            await in_thread(self.give_up, limiter=self._processes.ending)

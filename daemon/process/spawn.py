@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from ...protocol.errors import EngineFailed, ProcessesLeft, RoostError, TimedOut, WorkspaceInvalid
+from ..waiting.awaited import Once
 from . import proc
 from .launcher import resolved
 from .proc import Tree
@@ -88,7 +89,7 @@ class Child:
     def __init__(self, pid: int, pidfd: int, pipes: Sequence[int], guardian: Guardian) -> None:
         self._guardian = guardian
         self._pidfd = pidfd
-        self._ended: trio.Event | None = None
+        self._ended: Once | None = None
         self._killing: trio.Lock | None = None
         self._reaped = False
         self.returncode: int | None = None
@@ -128,7 +129,7 @@ class Child:
         """The returncode, as soon as the child has ended. Any number of tasks may wait."""
         if self.returncode is None:
             if self._ended is None:
-                self._ended = trio.Event()
+                self._ended = Once()
                 self._guardian.watch.when_readable(self._pidfd, self._has_ended)
             await self._ended.wait()
             while self.returncode is None:  # the pidfd does not tell when a debugger lets it go

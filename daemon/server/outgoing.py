@@ -1,13 +1,12 @@
 """Bytes on their way to one client: sent at once if the socket takes them, kept in bounds if not."""
 
-import fcntl
 import logging
 import socket
-import struct
-import termios
 from collections.abc import Callable
 
 import trio
+
+from ..waiting.awaited import Change
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Outgoing:
         self._start_writer = start_writer
         self._on_broken = on_broken
         self._chunks: list[bytes | memoryview] = []
-        self._waiting = trio.lowlevel.ParkingLot()
+        self._waiting = Change()
 
     def put(self, data: bytes) -> None:
         """Keep ``data`` for the next :meth:`flush`, so that what is put together is sent together."""
@@ -76,31 +75,23 @@ class Outgoing:
     async def write(self) -> None:
         """Send the rest as the client takes it; wake who waits for room. A client that takes nothing is cut off."""
         while self.blocked:
-            untaken = self._untaken()
             with trio.move_on_after(STALLED) as waiting:
                 await trio.lowlevel.wait_writable(self._sock)
             if waiting.cancelled_caught:
-                if self._untaken() < untaken:
-                    continue  # it takes little: a socket is writable when most of its buffer was read
                 log.warning("a client has taken nothing of %d bytes for %g s and is cut off", self.size, STALLED)
                 self._lose()
             self.blocked = not (waiting.cancelled_caught or self._send())
-            self._waiting.unpark_all()
-
-    def _untaken(self) -> int:
-        """Bytes in the socket, as the kernel counts them: less once a whole buffer of it, some 36 KiB, was read."""
-        (count,) = struct.unpack("i", fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4)))
-        return int(count)
+            self._waiting.tell()
 
     async def wait_room(self) -> None:
         """Until the client has taken all but a bounded rest."""
         while self.size > UNSENT:
             if self.blocked:
-                await self._waiting.park()
+                await self._waiting.wait()
             else:
                 self.flush()
 
     async def wait_sent(self) -> None:
         """Until the socket has taken everything."""
         while self.blocked:
-            await self._waiting.park()
+            await self._waiting.wait()

@@ -13,6 +13,7 @@ from ..core.said import Append, Change, End, Progress, Start
 from ..store import Store, Tx
 from ..store.items import record
 from ..waiting import awaited
+from ..waiting.awaited import Once
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,8 @@ class Recorder:
         self._room = max_output
         self._pending: list[Change] = []
         self._size = 0
-        self._more = trio.Event()
-        self._enough = trio.Event()
+        self._more = Once()
+        self._enough = Once()
         self._batch: list[Change] = []
         """What is being written."""
         self._closing = False
@@ -146,7 +147,7 @@ class Recorder:
             with trio.move_on_at(wrote_at + MERGE_TIME):
                 await self._enough.wait()
             self._batch, self._pending, self._size = self._pending, [], 0
-            self._more, self._enough = trio.Event(), trio.Event()
+            self._more, self._enough = Once(), Once()
             if self._closing:
                 self._more.set()
                 self._enough.set()

@@ -20,6 +20,7 @@ from ...protocol.errors import (
 from ...protocol.model import Session, SessionState, TurnState
 from ..core.states import TURN, Life, SessionEvent
 from ..store import Store, Tx, reads, sessions, turns
+from ..waiting.awaited import Once
 from ..waiting.guard import guarded
 from ..waiting.mailbox import ANSWER, Letter
 from .leftovers import Leftovers
@@ -50,7 +51,7 @@ class Registry:
         self._shared = shared
         self._restarts = restarts
         self._leftovers = leftovers
-        self._gates: dict[str, trio.Event] = {}
+        self._gates: dict[str, Once] = {}
         self._nursery: trio.Nursery
 
     @property
@@ -230,7 +231,7 @@ class Registry:
             text = f"another request has kept session {session_id} for {ANSWER:g} s, and this one was not begun"
             text = f"{text}; ask again, or `roost stop --force` it if its child hangs"
             raise TimedOut(text, session=session_id)
-        self._gates[session_id] = trio.Event()
+        self._gates[session_id] = Once()
         try:
             yield
         finally:

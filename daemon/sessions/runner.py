@@ -7,7 +7,7 @@ import trio
 
 from ..core.drives import Drives
 from ..store import Commit
-from ..waiting.awaited import Change
+from ..waiting.awaited import Change, Once
 from ..waiting.guard import guarded
 from .records import Records
 
@@ -38,7 +38,7 @@ class QueueRunner:
         self._poll = poll
         self._look = True
         self._poked = Change()
-        self._granted: dict[str, trio.Event] = {}
+        self._granted: dict[str, Once] = {}
 
     def poke(self) -> None:
         """Work may have come: look now. Never fails, also when the runner is gone."""
@@ -73,7 +73,7 @@ class QueueRunner:
 
     async def take(self, session: str) -> None:
         """Wait for a place for a turn that goes on; :meth:`begun` says that it does."""
-        granted = self._granted[session] = trio.Event()
+        granted = self._granted[session] = Once()
         self.drives.resuming[session] = None
         self.poke()
         try:

@@ -9,6 +9,7 @@ from ...protocol.model import Problem, Turn, TurnState
 from ..core.states import TURN
 from ..engines.engine import Ended, Engine, problem
 from ..store import Store, Tx, sessions, turns
+from ..waiting.awaited import Once
 from .places import Places
 from .recorder import Recorder, persist
 from .waits import Waits
@@ -38,7 +39,7 @@ class _Cancel:
     """That the turn is to end early, and why."""
 
     def __init__(self) -> None:
-        self.asked = trio.Event()
+        self.asked = Once()
         self.reason = ""
 
 
@@ -51,7 +52,7 @@ class RunningTurn:
         self.turn = turn
         """As it was claimed, and once it is done as it ended."""
         self.recorder = Recorder(store, turn.id, max_output)
-        self.done = trio.Event()
+        self.done = Once()
         """Its end is on disk, or what should have written it has failed."""
         self.ended: Ended | None = None
         """What its engine answered."""

@@ -4,11 +4,12 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import trio
 
 from ...protocol.errors import ShuttingDown, StorageFailed
+from ..waiting.deadline import in_thread
 from .database import connect, ours
 from .link import roll_back
 
@@ -35,8 +36,9 @@ class Readers:
             ShuttingDown: the pool is closed.
             StorageFailed, DatabaseDamaged
         """
-        with trio.move_on_after(READING):
-            return await trio.to_thread.run_sync(self._query, query, limiter=self._limiter, abandon_on_cancel=True)
+        return await in_thread(lambda: self._query(query), within=READING, otherwise=self._late, limiter=self._limiter)
+
+    def _late(self) -> NoReturn:
         text = f"{self._path} was not read within {READING:g} s; look at the disk, then try again"
         raise StorageFailed(text, path=str(self._path))
 

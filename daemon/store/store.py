@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from ...protocol.errors import DatabaseDamaged, OutcomeUnknown, RoostError, ShuttingDown, StorageFailed, StorageGone
+from ..waiting.awaited import Change, Once
 from .database import ours, prepare
 from .readers import Readers
 from .tx import Commit, Tx
@@ -42,7 +43,7 @@ class _Work:
         self.closed = False
         self.thread: Thread | None = None
         self.given_up = False
-        self.ended = trio.Event()
+        self.ended = Once()
 
 
 class Store:
@@ -69,7 +70,7 @@ class Store:
         self._work = _Work()
         self._told = writer.marker
         """The number of the last commit that was delivered."""
-        self._news = trio.lowlevel.ParkingLot()
+        self._news = Change()
 
     @classmethod
     def open(cls, path: Path, *, used: bool) -> "Store":
@@ -112,7 +113,7 @@ class Store:
         Raises:
             RoostError: the operation's own; StorageFailed, StorageGone, OutcomeUnknown, InternalError, ShuttingDown.
         """
-        done = trio.Event()
+        done = Once()
         job = self._hand_in(operation, lambda _: done.set())
         with trio.move_on_after(WRITING):
             await done.wait()
@@ -152,7 +153,7 @@ class Store:
             raise
         with trio.move_on_after(TELLING):
             while marker > self._told:
-                await self._news.park()
+                await self._news.wait()
         return found
 
     def close(self) -> None:
@@ -247,7 +248,7 @@ class Store:
                 self.problem = None
             job.done(job)
         self._told = marker
-        self._news.unpark_all()
+        self._news.tell()
 
     def _tell(self, commit: Commit) -> None:
         if commit.events:

@@ -1,4 +1,4 @@
-"""A change that tasks wait for."""
+"""What tasks wait for: a thing that happens once, and one that changes again and again."""
 
 from collections.abc import Generator, Hashable
 from contextlib import contextmanager
@@ -7,6 +7,24 @@ from typing import Generic, TypeVar
 import trio
 
 K = TypeVar("K", bound=Hashable)
+
+
+class Once:
+    """Something that happens once: a start, an end."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def set(self) -> None:
+        """It has happened: every task that waits goes on. Twice is once."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Until it happens; at once if it has."""
+        await self._event.wait()
 
 
 class Change:

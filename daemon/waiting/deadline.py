@@ -22,13 +22,21 @@ async def in_time(limit: int | None, what: str, wait: Awaitable[T]) -> T:
 
 
 async def in_thread(
-    job: Callable[[], T], *, within: float, otherwise: Callable[[], T], limiter: trio.CapacityLimiter | None = None
+    job: Callable[[], T],
+    *,
+    within: float = float("inf"),
+    otherwise: Callable[[], T] | None = None,
+    limiter: trio.CapacityLimiter | None = None,
 ) -> T:
     """The result of ``job()`` in a thread; after ``within`` seconds the thread is abandoned and ``otherwise()`` is it.
 
+    Cancelled, it comes back at once as well, and the thread is abandoned.
+
     Args:
+        within: left out only where nothing but the kernel's memory is asked, or the caller has a deadline.
         otherwise: may raise instead. limiter: the places for such threads; the seconds for one count as well.
     """
     with trio.move_on_after(within):
         return await trio.to_thread.run_sync(job, limiter=limiter, abandon_on_cancel=True)
+    assert otherwise is not None, "a deadline says what follows it"
     return otherwise()

@@ -20,6 +20,7 @@ from roost.daemon.sessions.registry import Registry
 from roost.daemon.sessions.session import LiveSession
 from roost.daemon.settings import load
 from roost.daemon.store import Store, Tx, checkpoints, reads
+from roost.daemon.waiting.awaited import Once
 from roost.protocol import rpc
 from roost.protocol.errors import EngineFailed, OutcomeUnknown, RequestCancelled, StorageFailed, TimedOut, WorkerExited
 from roost.protocol.methods import SessionCreateParams, TurnSendParams
@@ -45,7 +46,7 @@ class TinyEngine:
     def __init__(self, launch: Launch, listener: Listener) -> None:
         self.launch = launch
         self.listener = listener
-        self.gone = trio.Event()
+        self.gone = Once()
         self.problem: Problem | None = None
         self.pid: int | None = 4242
         self.seen: list[str] = list(rpc.unpack(launch.state)) if launch.state else []

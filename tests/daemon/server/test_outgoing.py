@@ -112,7 +112,7 @@ async def test_a_client_that_leaves_while_the_writer_waits_is_told_of() -> None:
         assert (p.out.size, p.breaks) == (0, 1)
 
 
-async def test_a_client_that_takes_nothing_for_a_day_is_cut_off_and_one_that_takes_a_little_is_not(
+async def test_a_client_that_takes_nothing_for_a_day_is_cut_off_and_one_that_takes_some_is_not(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     monkeypatch.setattr(outgoing, "STALLED", 4.0)
@@ -121,9 +121,6 @@ async def test_a_client_that_takes_nothing_for_a_day_is_cut_off_and_one_that_tak
         p.out.flush()
         await trio.sleep(3)
         assert len(p.theirs.recv(256 * 1024)) > 0
-        await trio.sleep(3)
-        assert (p.breaks, p.out.blocked) == (0, True)
-        assert len(p.theirs.recv(64 * 1024)) == 64 * 1024, "too little for the socket to be writable"
         await trio.sleep(3)
         assert (p.breaks, p.out.blocked) == (0, True)
         await trio.sleep(4)
