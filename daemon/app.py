@@ -7,13 +7,22 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
 from .. import __version__
 from ..protocol.errors import DatabaseRefused, RoostError
+from ..protocol.events import (
+    DAEMON_PROCESSES_LEFT,
+    DAEMON_RELOADED,
+    DAEMON_STOPPED,
+    DaemonProcessesLeft,
+    DaemonReloaded,
+    Kind,
+)
+from ..protocol.model import DAEMON, Author
 from ..protocol.service import ReloadResult
 from .core.batches import Report
 from .current import Current
@@ -36,6 +45,8 @@ from .waiting.deadline import in_thread
 from .waiting.guard import guarded
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LOOK = 1.0
 """Seconds between two looks at whether lock, database, its WAL and socket are still the files they were."""
@@ -115,6 +126,7 @@ class App:
         self._ready = Once()
         self._stop = Once()
         self._reason = "user"
+        self._author: Author = DAEMON
         self._status = "starting"
         self._shutdown: Shutdown | None = None
         self._cgroups = NO_CGROUPS
@@ -143,7 +155,7 @@ class App:
             processes = Processes(str(self.settings.daemon.socket), cgroups=self._cgroups)
             supervisor = Supervisor(self.settings, store, processes)
             owned = supervisor.registry.owned
-            server = self._server(supervisor, store, reload=lambda: owned(lambda: self.reload(store)))
+            server = self._server(supervisor, store, reload=lambda author: owned(lambda: self.reload(store, author)))
             leftovers = await succeed(store, processes, supervisor.launches.keeper)
             for session, pids in leftovers.stuck.items():
                 supervisor.leftovers.enter(session, pids)
@@ -184,7 +196,7 @@ class App:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._signals)
             await nursery.start(self._hangups, None)
-            server = self._server(None, None, reload=lambda: self.reload(None), refused=error)
+            server = self._server(None, None, reload=lambda author: self.reload(None, author), refused=error)
             await nursery.start(server.serve, listener)
             nursery.start_soon(self._ping)
             self._serves(f"refused: {error.message}")
@@ -200,10 +212,10 @@ class App:
         self.notifier.status(status)
         self._ready.set()
 
-    def request_stop(self, reason: str) -> None:
+    def request_stop(self, reason: str, author: Author = DAEMON) -> None:
         """Begin to stop; asked again while stopping, wait for nothing more."""
         if not self._stop.is_set():
-            self._reason = reason
+            self._reason, self._author = reason, author
             self._stop.set()
         elif self._shutdown is not None:
             log.warning("asked to stop again (%s): not waiting any longer", reason)
@@ -228,7 +240,7 @@ class App:
         with contextlib.suppress(RoostError):  # it stands in the log and in the status
             await self.reload(store)
 
-    async def reload(self, store: Store | None) -> ReloadResult:
+    async def reload(self, store: Store | None, author: Author = DAEMON) -> ReloadResult:
         """Read the settings again, tell systemd of it, and record what changed.
 
         Raises:
@@ -250,7 +262,8 @@ class App:
         logging.getLogger().setLevel(self.settings.daemon.log_level.upper())
         log.info("settings read again: changed %s; after a restart %s", result.changed, result.restart)
         if store is not None:
-            await self._record(store, "daemon.reloaded", result.to_wire())
+            reloaded = DaemonReloaded(changed=result.changed, restart=result.restart, author=author.to_wire())
+            await self._record(store, DAEMON_RELOADED, reloaded)
         return result
 
     def _server(
@@ -258,7 +271,7 @@ class App:
         supervisor: Supervisor | None,
         store: Store | None,
         *,
-        reload: Callable[[], Awaitable[ReloadResult]],
+        reload: Callable[[Author], Awaitable[ReloadResult]],
         refused: DatabaseRefused | None = None,
     ) -> Server:
         limits = self.settings.limits
@@ -316,7 +329,7 @@ class App:
             nursery.cancel_scope.cancel()
         duration = round((trio.current_time() - begun) * 1000)
 
-        await self._record(store, "daemon.stopped", report.data(duration))
+        await self._record(store, DAEMON_STOPPED, report.data(duration, self._author))
         log.log(logging.ERROR if report.status else logging.INFO, "%s", report.line())
         self.notifier.status(report.line())
         await server.close(self._reason)
@@ -328,9 +341,11 @@ class App:
 
         left = await processes.end_strays(STRAYS, ours)
         if left and store.gone is None:  # it stands in the log too
-            store.write_nowait(lambda tx: tx.emit("", "daemon.processes_left", {"pids": left}))  # the store's end waits
+            store.write_nowait(
+                lambda tx: tx.emit("", DAEMON_PROCESSES_LEFT, DaemonProcessesLeft(pids=left))
+            )  # the store's end waits
 
-    async def _record(self, store: Store, kind: str, data: Mapping[str, Any]) -> None:
+    async def _record(self, store: Store, kind: Kind[T], data: T) -> None:
         """An event of the daemon's own. It happened, whether or not the disk takes it."""
 
         def record(tx: Tx) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from ..protocol.errors import (
     StorageFailed,
     StorageGone,
 )
+from ..protocol.events import DAEMON_STARTED, SESSION_PROCESSES_LEFT, DaemonStarted, SessionProcessesLeft
 from .process import leftovers, proc
 from .process.proc import Identity
 from .process.processes import Processes
@@ -80,7 +81,7 @@ async def succeed(store: Store, processes: Processes, mine: Keeper) -> Leftovers
             raise
         except RoostError as exc:  # the others need not wait for it
             log.error("session %s: what was cut off in it cannot be settled: %s", session_id, exc)
-    data = {"pid": os.getpid(), "version": __version__, "interrupted": interrupted, "ended": ended}
+    data: DaemonStarted = {"pid": os.getpid(), "version": __version__, "interrupted": interrupted, "ended": ended}
     try:
         await store.write(_started(recorded, stuck, mine, data))
     except (StorageFailed, OutcomeUnknown) as exc:
@@ -120,7 +121,7 @@ def _recovery(session_id: str, idle: bool) -> Callable[[Tx], list[str]]:
 
 
 def _started(
-    recorded: list[Child], stuck: dict[str, list[int]], mine: Keeper, data: Mapping[str, object]
+    recorded: list[Child], stuck: dict[str, list[int]], mine: Keeper, data: DaemonStarted
 ) -> Callable[[Tx], None]:
     def started(tx: Tx) -> None:
         children.keeps(tx, mine)
@@ -128,7 +129,7 @@ def _started(
             if child.owner not in stuck:  # else the next start looks for it again
                 children.ended(tx, child.owner, child.leaf, child.pid)
         for owner, pids in stuck.items():
-            tx.emit(owner, "session.processes_left", {"pids": pids})
-        tx.emit("", "daemon.started", data)
+            tx.emit(owner, SESSION_PROCESSES_LEFT, SessionProcessesLeft(pids=pids))
+        tx.emit("", DAEMON_STARTED, data)
 
     return started

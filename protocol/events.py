@@ -1,12 +1,14 @@
 """One class per kind of event: what its ``data`` holds. The envelope is :class:`.model.Event`.
 
-They are typed dicts, so that the writer packs them as they are; ``turn`` stands in the envelope.
+They are typed dicts, so that the writer packs them as they are; ``turn`` stands in the envelope. ``author`` is an
+author of ``model``; events of older versions may lack it.
 """
 
-from collections.abc import Callable
-from typing import Any, NotRequired, TypeVar
+from typing import Any, Generic, NotRequired, TypeVar
 
 from typing_extensions import TypedDict
+
+from .model import ItemState, TurnState
 
 EVENTS: dict[str, Any] = {}
 """Every kind of event and the class of its data."""
@@ -14,15 +16,16 @@ EVENTS: dict[str, Any] = {}
 T = TypeVar("T")
 
 
-def _kind(name: str) -> Callable[[type[T]], type[T]]:
-    def register(cls: type[T]) -> type[T]:
-        EVENTS[name] = cls
-        return cls
+class Kind(str, Generic[T]):
+    """A kind of event: its name, and for type checkers the class of its data."""
 
-    return register
+    __slots__ = ()
+
+    def __new__(cls, name: str, data: type[T]) -> "Kind[T]":
+        EVENTS[name] = data
+        return super().__new__(cls, name)
 
 
-@_kind("daemon.started")
 class DaemonStarted(TypedDict):
     """roostd is ready. ``ended`` names the pids that a dead predecessor left and that were ended."""
 
@@ -32,7 +35,6 @@ class DaemonStarted(TypedDict):
     ended: list[int]
 
 
-@_kind("daemon.stopped")
 class DaemonStopped(TypedDict):
     """The report of an orderly stop. ``status`` is the exit status: 9 when something was lost."""
 
@@ -49,47 +51,49 @@ class DaemonStopped(TypedDict):
     batches_failed: int
     batches_timed_out: int
     duration: int
+    author: dict[str, Any]
 
 
-@_kind("daemon.processes_left")
 class DaemonProcessesLeft(TypedDict):
     """Processes of no live session that did not end although they were killed when roostd stopped: they outlive it."""
 
     pids: list[int]
 
 
-@_kind("daemon.reloaded")
 class DaemonReloaded(TypedDict):
     """The settings were read again. ``restart`` names those that changed and hold only after a restart."""
 
     changed: list[str]
     restart: list[str]
+    author: dict[str, Any]
 
 
-@_kind("session.created")
 class SessionCreated(TypedDict):
     session: dict[str, Any]
+    author: dict[str, Any]
 
 
-@_kind("session.updated")
 class SessionUpdated(TypedDict):
     """What ``session.update`` changed, new values only."""
 
     changed: dict[str, Any]
+    author: dict[str, Any]
 
 
-@_kind("session.state_changed")
 class SessionStateChanged(TypedDict):
-    """``pid`` is there on the way to starting; ``problem`` says why a child died or did not start."""
+    """``pid`` is there on the way to starting; ``problem`` says why a child died or did not start.
+
+    ``author`` is there if somebody asked for it.
+    """
 
     old: str
     new: str
     reason: str
     pid: NotRequired[int]
     problem: NotRequired[dict[str, Any]]
+    author: NotRequired[dict[str, Any]]
 
 
-@_kind("session.limits_unenforced")
 class SessionLimitsUnenforced(TypedDict):
     """Limits that its child was started without, because this host cannot enforce them."""
 
@@ -97,59 +101,53 @@ class SessionLimitsUnenforced(TypedDict):
     reason: str
 
 
-@_kind("session.processes_left")
 class SessionProcessesLeft(TypedDict):
     """Processes of the session that did not end although they were killed; it is not idle until they are gone."""
 
     pids: list[int]
 
 
-@_kind("session.held")
 class SessionHeld(TypedDict):
     reason: str
     queued: int
+    author: dict[str, Any]
 
 
-@_kind("session.released")
 class SessionReleased(TypedDict):
     reason: str
     queued: int
+    author: dict[str, Any]
 
 
-@_kind("session.archived")
 class SessionArchived(TypedDict):
-    pass
+    author: dict[str, Any]
 
 
-@_kind("session.unarchived")
 class SessionUnarchived(TypedDict):
-    pass
+    author: dict[str, Any]
 
 
-@_kind("session.cleared")
 class SessionCleared(TypedDict):
-    pass
+    author: dict[str, Any]
 
 
-@_kind("session.deleted")
 class SessionDeleted(TypedDict):
     name: str | None
+    author: dict[str, Any]
 
 
-@_kind("checkpoint.saved")
 class CheckpointSaved(TypedDict):
     name: str
     through_turn: str | None
     bytes: int
+    author: dict[str, Any]
 
 
-@_kind("checkpoint.failed")
 class CheckpointFailed(TypedDict):
     name: str
     problem: dict[str, Any]
 
 
-@_kind("turn.queued")
 class TurnQueued(TypedDict):
     """``turn`` is the whole record; ``held`` why it waits although nothing runs."""
 
@@ -157,30 +155,27 @@ class TurnQueued(TypedDict):
     held: str | None
 
 
-@_kind("turn.edited")
 class TurnEdited(TypedDict):
     input: str
+    author: dict[str, Any]
 
 
-@_kind("turn.moved")
 class TurnMoved(TypedDict):
     """``before`` is the turn it now stands before; null: it is the last."""
 
     before: str | None
+    author: dict[str, Any]
 
 
-@_kind("turn.started")
 class TurnStarted(TypedDict):
     number: int
 
 
-@_kind("turn.cancel_requested")
 class TurnCancelRequested(TypedDict):
     reason: str
-    author: dict[str, Any] | None
+    author: dict[str, Any]
 
 
-@_kind("turn.progressed")
 class TurnProgressed(TypedDict):
     """What the engine says of its progress; ``fraction`` from 0 to 1."""
 
@@ -188,7 +183,6 @@ class TurnProgressed(TypedDict):
     fraction: NotRequired[float]
 
 
-@_kind("turn.usage_reported")
 class TurnUsageReported(TypedDict):
     """The turn's usage so far."""
 
@@ -196,34 +190,32 @@ class TurnUsageReported(TypedDict):
 
 
 class TurnEnded(TypedDict):
+    """The author is that of the cancel, if one was asked for."""
+
     reason: str | None
     problem: dict[str, Any] | None
     exit_code: int | None
     duration: int | None
     state_saved: bool
+    author: NotRequired[dict[str, Any]]
 
 
-@_kind("turn.completed")
 class TurnCompleted(TurnEnded):
     pass
 
 
-@_kind("turn.failed")
 class TurnFailed(TurnEnded):
     pass
 
 
-@_kind("turn.cancelled")
 class TurnCancelled(TurnEnded):
     pass
 
 
-@_kind("turn.interrupted")
 class TurnInterrupted(TurnEnded):
     pass
 
 
-@_kind("item.started")
 class ItemStarted(TypedDict):
     item: str
     number: int
@@ -232,7 +224,6 @@ class ItemStarted(TypedDict):
     data: dict[str, Any]
 
 
-@_kind("item.delta")
 class ItemDelta(TypedDict):
     """``text`` stands at byte ``start`` of the item's content. Past ``max_output`` no more deltas come."""
 
@@ -247,29 +238,74 @@ class ItemEnded(TypedDict):
     item: dict[str, Any]
 
 
-@_kind("item.completed")
 class ItemCompleted(ItemEnded):
     pass
 
 
-@_kind("item.failed")
 class ItemFailed(ItemEnded):
     pass
 
 
-@_kind("item.cancelled")
 class ItemCancelled(ItemEnded):
     pass
 
 
-@_kind("item.interrupted")
 class ItemInterrupted(ItemEnded):
     pass
 
 
-@_kind("events.pruned")
 class EventsPruned(TypedDict):
     """Stands where retention removed events. Never stored: its ``seq`` and ``offset`` are the last removed ones."""
 
     from_seq: int
     to_seq: int
+
+
+DAEMON_STARTED = Kind("daemon.started", DaemonStarted)
+DAEMON_STOPPED = Kind("daemon.stopped", DaemonStopped)
+DAEMON_PROCESSES_LEFT = Kind("daemon.processes_left", DaemonProcessesLeft)
+DAEMON_RELOADED = Kind("daemon.reloaded", DaemonReloaded)
+SESSION_CREATED = Kind("session.created", SessionCreated)
+SESSION_UPDATED = Kind("session.updated", SessionUpdated)
+SESSION_STATE_CHANGED = Kind("session.state_changed", SessionStateChanged)
+SESSION_LIMITS_UNENFORCED = Kind("session.limits_unenforced", SessionLimitsUnenforced)
+SESSION_PROCESSES_LEFT = Kind("session.processes_left", SessionProcessesLeft)
+SESSION_HELD = Kind("session.held", SessionHeld)
+SESSION_RELEASED = Kind("session.released", SessionReleased)
+SESSION_ARCHIVED = Kind("session.archived", SessionArchived)
+SESSION_UNARCHIVED = Kind("session.unarchived", SessionUnarchived)
+SESSION_CLEARED = Kind("session.cleared", SessionCleared)
+SESSION_DELETED = Kind("session.deleted", SessionDeleted)
+CHECKPOINT_SAVED = Kind("checkpoint.saved", CheckpointSaved)
+CHECKPOINT_FAILED = Kind("checkpoint.failed", CheckpointFailed)
+TURN_QUEUED = Kind("turn.queued", TurnQueued)
+TURN_EDITED = Kind("turn.edited", TurnEdited)
+TURN_MOVED = Kind("turn.moved", TurnMoved)
+TURN_STARTED = Kind("turn.started", TurnStarted)
+TURN_CANCEL_REQUESTED = Kind("turn.cancel_requested", TurnCancelRequested)
+TURN_PROGRESSED = Kind("turn.progressed", TurnProgressed)
+TURN_USAGE_REPORTED = Kind("turn.usage_reported", TurnUsageReported)
+TURN_COMPLETED: Kind[TurnEnded] = Kind("turn.completed", TurnCompleted)
+TURN_FAILED: Kind[TurnEnded] = Kind("turn.failed", TurnFailed)
+TURN_CANCELLED: Kind[TurnEnded] = Kind("turn.cancelled", TurnCancelled)
+TURN_INTERRUPTED: Kind[TurnEnded] = Kind("turn.interrupted", TurnInterrupted)
+ITEM_STARTED = Kind("item.started", ItemStarted)
+ITEM_DELTA = Kind("item.delta", ItemDelta)
+ITEM_COMPLETED: Kind[ItemEnded] = Kind("item.completed", ItemCompleted)
+ITEM_FAILED: Kind[ItemEnded] = Kind("item.failed", ItemFailed)
+ITEM_CANCELLED: Kind[ItemEnded] = Kind("item.cancelled", ItemCancelled)
+ITEM_INTERRUPTED: Kind[ItemEnded] = Kind("item.interrupted", ItemInterrupted)
+EVENTS_PRUNED = Kind("events.pruned", EventsPruned)
+
+TURN_ENDS = {
+    TurnState.completed: TURN_COMPLETED,
+    TurnState.failed: TURN_FAILED,
+    TurnState.cancelled: TURN_CANCELLED,
+    TurnState.interrupted: TURN_INTERRUPTED,
+}
+ITEM_ENDS = {
+    ItemState.completed: ITEM_COMPLETED,
+    ItemState.failed: ITEM_FAILED,
+    ItemState.cancelled: ITEM_CANCELLED,
+    ItemState.interrupted: ITEM_INTERRUPTED,
+}

@@ -121,12 +121,48 @@ class Usage(Noun):
     cost: float | None = None
 
 
-class Author(Noun):
-    """Who asked: the peer's credentials as the kernel gave them, and the name the client gave itself."""
+class ClientAuthor(Noun):
+    """A client: its credentials as the kernel gave them, its own name for itself, and the session it stands in."""
 
+    kind: Literal["client"] = "client"
     pid: int
     uid: int
     client: str = ""
+    session: str | None = Field(default=None, description="the session whose child, or what that started, it is")
+
+
+class PolicyAuthor(Noun):
+    """A rule of the policy."""
+
+    kind: Literal["policy"] = "policy"
+    rule: str
+
+
+class DeadlineAuthor(Noun):
+    """A time that was over."""
+
+    kind: Literal["deadline"] = "deadline"
+    limit: str = Field(description="which: timeout, idle_timeout, …")
+
+
+class SessionAuthor(Noun):
+    """A session: what it says shall follow a turn that did not complete."""
+
+    kind: Literal["session"] = "session"
+    session: str
+
+
+class DaemonAuthor(Noun):
+    """roostd itself."""
+
+    kind: Literal["daemon"] = "daemon"
+
+
+Author = Annotated[
+    ClientAuthor | PolicyAuthor | DeadlineAuthor | SessionAuthor | DaemonAuthor, Field(discriminator="kind")
+]
+"""Who did it. Clients ignore kinds that they do not know."""
+DAEMON = DaemonAuthor()
 
 
 class Hold(Noun):

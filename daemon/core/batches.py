@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...protocol.events import DaemonStopped
+from ...protocol.model import Author
 
 Saved = Literal["saved", "unchanged", "failed", "timed_out"]
 
@@ -50,7 +51,7 @@ class Report:
         """The exit status: 9 when a state was lost. An interrupted turn is not a loss."""
         return 9 if self.failed or self.timed_out else 0
 
-    def data(self, duration: int) -> DaemonStopped:
+    def data(self, duration: int, author: Author) -> DaemonStopped:
         """What the event ``daemon.stopped`` says; ``duration`` in ms."""
         return {
             "reason": self.reason,
@@ -66,6 +67,7 @@ class Report:
             "batches_failed": self.batches_failed,
             "batches_timed_out": self.batches_timed_out,
             "duration": duration,
+            "author": author.to_wire(),
         }
 
     def line(self) -> str:

@@ -4,23 +4,30 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Literal, NamedTuple, TypeVar
 
 import trio
 
 from ...protocol import rpc
 from ...protocol.errors import RoostError
-from ...protocol.model import Author, Check
+from ...protocol.model import Author, Check, ClientAuthor
 from ...protocol.service import ReloadResult
 from ..current import Current
+from ..process.standing import owner_of
 from ..sessions.supervisor import Supervisor
 from ..store import Store, Tx
 from ..waiting.awaited import Change
+from ..waiting.deadline import in_thread
 from .hub import Follower, Hub
 from .outgoing import Outgoing
 
 PAGES_AT_ONCE = 4
 """Pages of one client that are read from the store at the same time."""
+
+FINDING = 2.0
+"""Seconds to find the session that a client stands in: /proc may not answer for a process that hangs."""
+_finders = trio.CapacityLimiter(8)
 
 T = TypeVar("T")
 
@@ -59,8 +66,8 @@ class Rooms:
         store: Store | None,
         settings: Current,
         info: Info,
-        request_shutdown: Callable[[str], None],
-        request_reload: Callable[[], Awaitable[ReloadResult]],
+        request_shutdown: Callable[[str, Author], None],
+        request_reload: Callable[[Author], Awaitable[ReloadResult]],
         refused: RoostError | None = None,
     ) -> None:
         self.settings = settings
@@ -108,7 +115,7 @@ class Client:
     def __init__(
         self,
         rooms: Rooms,
-        author: Author,
+        author: ClientAuthor,
         limits: rpc.Limits,
         out: Outgoing,
         start: Callable[[Callable[[], Awaitable[object]]], None],
@@ -123,6 +130,15 @@ class Client:
         self.waits: dict[int, trio.CancelScope] = {}
         self.settled = Change()
         self._pages = trio.Semaphore(PAGES_AT_ONCE)
+
+    async def find_session(self) -> None:
+        """Learn in which session the client stands, before anything is done for it."""
+        if self.rooms.refused is None:
+            processes = self.rooms.supervisor.launches.processes
+            find = partial(owner_of, self.author.pid, processes.children, processes.socket)
+            owner = await in_thread(find, within=FINDING, otherwise=lambda: None, limiter=_finders)
+            if owner is not None and owner.startswith("s-"):
+                self.author = self.author.model_copy(update={"session": owner})
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """A page from the store: only when the client takes what it got, and a few at a time."""

@@ -13,7 +13,7 @@ import trio
 
 from ...protocol import rpc
 from ...protocol.errors import InternalError, LocalProtocolError, RequestCancelled, RoostError, ShuttingDown
-from ...protocol.model import Author
+from ...protocol.model import ClientAuthor
 from .answer import Result, Then, encode
 from .client import Client, Rooms
 from .dispatch import handled
@@ -34,7 +34,7 @@ class Connection:
 
     def __init__(self, rooms: Rooms, sock: socket.socket, peer: Peer, limits: rpc.Limits) -> None:
         self.out = Outgoing(sock, self._start_writer, self._broken)
-        self.client = Client(rooms, Author(pid=peer.pid, uid=peer.uid), limits, self.out, self._start)
+        self.client = Client(rooms, ClientAuthor(pid=peer.pid, uid=peer.uid), limits, self.out, self._start)
         self._sock = sock
         self._rpc = rpc.Connection(limits)
         self._reading = trio.CancelScope()
@@ -53,6 +53,7 @@ class Connection:
         try:
             async with trio.open_nursery() as self._nursery:
                 with self._reading:
+                    await self.client.find_session()
                     await self._converse()
                 with self._leaving:
                     await self._farewell()

@@ -6,7 +6,7 @@ from typing import Any
 from ...protocol import rpc
 from ...protocol.errors import CheckpointNotFound, NotSupported
 from ...protocol.methods import SessionStateResult
-from ...protocol.model import Checkpoint, EngineKind, Session
+from ...protocol.model import DAEMON, Author, Checkpoint, EngineKind, Session
 from ..core.result import check_size
 from ..store import checkpoints
 from ..waiting.mailbox import ANSWER
@@ -38,7 +38,7 @@ class Checkpoints:
             source="checkpoint", through_turn=kept.through_turn, at=kept.at, state=_sendable(packed)
         )
 
-    async def clear(self, session_id: str) -> Session:
+    async def clear(self, session_id: str, author: Author = DAEMON) -> Session:
         """Empty it, in the child and where it is saved.
 
         Raises:
@@ -46,22 +46,22 @@ class Checkpoints:
         """
         if self._registry.record(session_id).kind is EngineKind.command:
             raise NotSupported(f"session {session_id} is of kind command: it has no state", session=session_id)
-        await self._registry.owned(partial(self._clear, session_id))
+        await self._registry.owned(partial(self._clear, session_id, author))
         return self._registry.record(session_id)
 
-    async def _clear(self, session_id: str) -> None:
+    async def _clear(self, session_id: str, author: Author) -> None:
         async with self._registry.alone(session_id):
             live = self._registry.live.get(session_id)
-            if live is not None and await live.ask(live.state.clear, otherwise=False, within=ANSWER):
+            if live is not None and await live.ask(partial(live.state.clear, author), otherwise=False, within=ANSWER):
                 return
             await self._registry.wait_over(session_id)
-            await self._registry.store.write(lambda tx: checkpoints.clear(tx, session_id, None))
+            await self._registry.store.write(lambda tx: checkpoints.clear(tx, session_id, None, author))
 
-    async def save(self, session_id: str, name: str) -> Checkpoint:
+    async def save(self, session_id: str, name: str, author: Author = DAEMON) -> Checkpoint:
         """Save the live state under ``name``, or copy the latest saved one when there is no child."""
         live = self._resident(session_id)
         if live is not None:
-            made = await live.ask(partial(self._saved, live, name), otherwise=None, within=ANSWER)
+            made = await live.ask(partial(self._saved, live, name, author), otherwise=None, within=ANSWER)
             if made is not None:
                 return made
         store = self._registry.store
@@ -73,13 +73,15 @@ class Checkpoints:
         if name == "latest":
             return latest
         return await store.write(
-            lambda tx: checkpoints.save(tx, session_id, name=name, state=packed, through_turn=latest.through_turn)
+            lambda tx: checkpoints.save(
+                tx, session_id, name=name, state=packed, through_turn=latest.through_turn, author=author
+            )
         )
 
-    async def _saved(self, live: LiveSession, name: str) -> Checkpoint:
+    async def _saved(self, live: LiveSession, name: str, author: Author) -> Checkpoint:
         if not live.child.saves:
             raise NotSupported(f"the engine of session {live.id} has no state that can be saved", session=live.id)
-        return await live.state.save(name)
+        return await live.state.save(name, author)
 
     def _resident(self, session_id: str) -> LiveSession | None:
         live = self._registry.live.get(session_id)

@@ -6,7 +6,13 @@ from functools import partial
 from typing import TypeVar
 
 from ...protocol.errors import RequestCancelled, RoostError
-from ...protocol.model import Limits, Session
+from ...protocol.events import (
+    SESSION_LIMITS_UNENFORCED,
+    SESSION_PROCESSES_LEFT,
+    SessionLimitsUnenforced,
+    SessionProcessesLeft,
+)
+from ...protocol.model import Author, Limits, Session
 from ..core.said import Change
 from ..engines.engine import STUCK, Engine, Launch
 from ..process.trees import Root
@@ -24,11 +30,12 @@ class SessionChild:
     """Of one live session. Its engine reports to it.
 
     Attributes:
-        engine: speaks with the child; None before it is about to be started.
+        engine: speaks with the child; None before it is about to be started. started_by: the author who asked for it.
     """
 
     def __init__(self, shared: Shared, session_id: str, running: Running) -> None:
         self.engine: Engine | None = None
+        self.started_by: Author | None = None
         self.running = running
         self._shared = shared
         self._session = session_id
@@ -116,8 +123,8 @@ class SessionChild:
             children.keeps(tx, launches.keeper)
             children.spawned(tx, children.Child(root.owner, root.leaf, *root.child))
             if missing:
-                data = {"limits": missing, "reason": launches.processes.cgroups.message}
-                tx.emit(self._session, "session.limits_unenforced", data)
+                data = SessionLimitsUnenforced(limits=missing, reason=launches.processes.cgroups.message)
+                tx.emit(self._session, SESSION_LIMITS_UNENFORCED, data)
 
         await self._shared.store.write(spawned)
 
@@ -127,9 +134,9 @@ class SessionChild:
         ):  # once is enough: the next look may find others, of a child that forks on and on
             return
         log.error("session %s: %s", self._session, error)
-        pids: list[int] = error.data.get("pids", [])
+        left = SessionProcessesLeft(pids=error.data.get("pids", []))
         try:
-            await self._shared.store.write(lambda tx: tx.emit(self._session, "session.processes_left", {"pids": pids}))
+            await self._shared.store.write(lambda tx: tx.emit(self._session, SESSION_PROCESSES_LEFT, left))
         except RoostError as exc:
             log.warning("session %s: that it has such processes is not on disk: %s", self._session, exc)
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from ...protocol.errors import InvalidParams
 from ...protocol.methods import TurnCancelResult, TurnSendParams, TurnSendResult
-from ...protocol.model import Author, Turn
+from ...protocol.model import DAEMON, Author, Turn
 from ..core.states import TURN
 from ..current import Current
 from ..store import reads, turns
@@ -44,11 +44,11 @@ class Prompts:
             text = f"the prompt has {size} bytes and may have {limit}; put the rest into a file of the workspace"
             raise InvalidParams(text, field="input", bytes=size, limit=limit)
 
-    async def cancel(self, turn_id: str, reason: str, author: Author | None) -> TurnCancelResult:
+    async def cancel(self, turn_id: str, reason: str, author: Author = DAEMON) -> TurnCancelResult:
         turn, outcome = await self._registry.owned(partial(self._cancel, turn_id, reason, author))
         return TurnCancelResult(turn=turn, outcome=outcome)
 
-    async def _cancel(self, turn_id: str, reason: str, author: Author | None) -> tuple[Turn, turns.Outcome]:
+    async def _cancel(self, turn_id: str, reason: str, author: Author) -> tuple[Turn, turns.Outcome]:
         turn, outcome = await self._registry.store.write(
             lambda tx: turns.request_cancel(tx, turn_id, reason=reason, author=author)
         )

@@ -17,7 +17,7 @@ from ...protocol.errors import (
     TimedOut,
     from_wire,
 )
-from ...protocol.model import Session, SessionState, TurnState
+from ...protocol.model import Author, Session, SessionState, TurnState
 from ..core.states import TURN, Life, SessionEvent
 from ..store import Store, Tx, reads, sessions, turns
 from ..waiting.awaited import Once
@@ -119,23 +119,23 @@ class Registry:
         idle = record is not None and record.state is SessionState.idle
         return idle and session_id not in self.live and session_id not in self._gates
 
-    async def ensure(self, session_id: str) -> LiveSession:
-        """The live session, started if need be; many that ask at once share one start.
+    async def ensure(self, session_id: str, author: Author | None = None) -> LiveSession:
+        """The live session, started if need be, and then by ``author``; many that ask at once share one start.
 
         Raises:
             SessionArchived, SessionFailed, ShuttingDown, or why it could not be started.
         """
-        while (live := await self.ensured(session_id)) is None:
+        while (live := await self.ensured(session_id, author)) is None:
             pass
         return live
 
-    async def ensured(self, session_id: str) -> LiveSession | None:
+    async def ensured(self, session_id: str, author: Author | None = None) -> LiveSession | None:
         """As :meth:`ensure`. None: it was about to end, and has; it may be started again."""
         self.admit()
         if (gate := self._gates.get(session_id)) is not None:
             await gate.wait()
             return None
-        live = self.live.get(session_id) or self._create(session_id)
+        live = self.live.get(session_id) or self._create(session_id, author)
         await live.child.unless_stuck(live.wait_started)
         self.admit()  # a start that the daemon's stop cut off has not failed
         if not live.served and live.failure is not None:
@@ -164,7 +164,7 @@ class Registry:
         if live := self.live.get(session_id):
             await live.child.unless_stuck(live.wait_over)
 
-    def _create(self, session_id: str) -> LiveSession:
+    def _create(self, session_id: str, author: Author | None) -> LiveSession:
         record = self.record(session_id)
         if record.archived:
             raise SessionArchived(f"session {session_id} is archived; unarchive it first", session=session_id)
@@ -173,6 +173,7 @@ class Registry:
             raise SessionFailed(text, session=session_id)
         self._leftovers.admit(session_id)
         live = self.live[session_id] = LiveSession(self._shared, session_id)
+        live.child.started_by = author
         self._nursery.start_soon(self._own, live)
         self.unloading.make_room(self._nursery.start_soon)
         return live

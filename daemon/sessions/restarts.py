@@ -2,7 +2,7 @@
 
 import trio
 
-from ...protocol.model import Problem, SessionState
+from ...protocol.model import DAEMON, Author, Problem, SessionState
 from ..core.intensity import allowed
 from ..core.states import SessionEvent
 from ..current import Current
@@ -36,7 +36,7 @@ class Restarts:
             self._failed_at[session_id] = now  # not when it failed before it was re-armed
             await persist(self._store, give_up)
 
-    async def rearm(self, session_id: str) -> None:
+    async def rearm(self, session_id: str, author: Author = DAEMON) -> None:
         """A session that failed may be tried again.
 
         Raises:
@@ -46,7 +46,7 @@ class Restarts:
 
         def operation(tx: Tx) -> None:
             if tx.session(session_id).state is SessionState.failed:
-                sessions.change(tx, session_id, SessionEvent.rearm, reason="rearmed")
+                sessions.change(tx, session_id, SessionEvent.rearm, reason="rearmed", author=author)
 
         record = self._records.by_id(session_id)
         if record is not None and record.state is SessionState.failed:

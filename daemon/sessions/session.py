@@ -137,8 +137,8 @@ class LiveSession:
             return None
         engine = self._shared.launches.engine(launch, self.child)
         if engine.resident:
-            start = SessionEvent.start
-            await self._shared.store.write(lambda tx: sessions.change(tx, self.id, start, reason="needed"))
+            start, by = SessionEvent.start, self.child.started_by
+            await self._shared.store.write(lambda tx: sessions.change(tx, self.id, start, reason="needed", author=by))
         if self.stop.reason is not None:
             return None
         self.child.engine, self.state.through = engine, launch.session.through_turn

@@ -3,7 +3,8 @@
 import logging
 
 from ...protocol.errors import RoostError, SessionBusy
-from ...protocol.model import Checkpoint, Problem
+from ...protocol.events import CHECKPOINT_FAILED, CheckpointFailed
+from ...protocol.model import DAEMON, Author, Checkpoint, Problem
 from ..store import checkpoints
 from .child import SessionChild
 from .problem import problem_of
@@ -38,19 +39,19 @@ class EngineState:
             return state, answered
         return state, self.through
 
-    async def save(self, name: str = "latest") -> Checkpoint:
+    async def save(self, name: str = "latest", author: Author = DAEMON) -> Checkpoint:
         """Take it and keep it; returns when it is on disk."""
         running = self._child.running
         before = running.turn
         packed, through = await self.told()
         saved = await self._shared.store.write(
-            lambda tx: checkpoints.save(tx, self._session, name=name, state=packed, through_turn=through)
+            lambda tx: checkpoints.save(tx, self._session, name=name, state=packed, through_turn=through, author=author)
         )
         if name == "latest" and before is None and running.turn is None:
             self.dirty = False
         return saved
 
-    async def clear(self) -> bool:
+    async def clear(self, author: Author) -> bool:
         """Empty it, in the child and where it is saved; always True.
 
         Raises:
@@ -63,7 +64,7 @@ class EngineState:
         assert engine is not None
         self.dirty = engine.saves  # it may be cleared though the child does not say so in time
         empty = await engine.clear()
-        await self._shared.store.write(lambda tx: checkpoints.clear(tx, self._session, empty))
+        await self._shared.store.write(lambda tx: checkpoints.clear(tx, self._session, empty, author))
         record = self._shared.records.by_id(self._session)
         self.dirty, self.through = False, record.through_turn if record else None
         return True
@@ -79,8 +80,8 @@ class EngineState:
 
     async def say_unsaved(self, error: RoostError) -> None:
         """Record that it is lost. Never raises: it is in the log too."""
-        data = {"name": "latest", "problem": problem_of(error).to_wire()}
+        data = CheckpointFailed(name="latest", problem=problem_of(error).to_wire())
         try:
-            await self._shared.store.write(lambda tx: tx.emit(self._session, "checkpoint.failed", data))
+            await self._shared.store.write(lambda tx: tx.emit(self._session, CHECKPOINT_FAILED, data))
         except RoostError as exc:
             log.warning("session %s: that its state is lost is not on disk: %s", self._session, exc)

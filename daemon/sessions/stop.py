@@ -6,7 +6,7 @@ from collections.abc import Callable
 import trio
 
 from ...protocol.errors import OutcomeUnknown
-from ...protocol.model import SessionState
+from ...protocol.model import DAEMON, Author, SessionState
 from ..core.states import LifeEvent, SessionEvent
 from ..store import Tx, queue, sessions, turns
 from .child import SessionChild
@@ -55,9 +55,9 @@ class Stop:
         self.preparing.cancel()
         self._child.running.interrupt(reason)
 
-    async def at_once(self) -> None:
+    async def at_once(self, author: Author) -> None:
         """End the child without asking it: no job, for a child that hangs must not keep this waiting."""
-        running = await self._announce("user")
+        running = await self._announce("user", author)
         self._begin("user")
         self.preparing.cancel()
         self._state.dirty = False  # the user who forces the stop gives the state up
@@ -66,11 +66,11 @@ class Stop:
         self._child.kill()
         await self._child.end()
 
-    async def orderly(self, reason: str) -> None:
+    async def orderly(self, reason: str, author: Author) -> None:
         """Cancel what runs, save the state, end the child. A state that cannot be saved is said, and lost."""
         if self.reason is not None:
             return
-        await self._announce(reason)
+        await self._announce(reason, author)
         self._begin(reason)
         running = self._child.running
         try:
@@ -90,7 +90,7 @@ class Stop:
             return False
         if self._state.dirty:
             await self._state.save()
-        await self.orderly(reason)
+        await self.orderly(reason, DAEMON)
         return True
 
     async def wind_up(self) -> bool:
@@ -101,16 +101,16 @@ class Stop:
             await self._state.save()
         return changed
 
-    async def _announce(self, reason: str) -> str | None:
+    async def _announce(self, reason: str, author: Author) -> str | None:
         """The turn that runs, and is to be cancelled; it may be just being claimed."""
 
         def announce(tx: Tx) -> str | None:
             if self._child.resident and tx.session(self._session).state in _STOPPABLE:
-                sessions.change(tx, self._session, SessionEvent.stop, reason=reason)
+                sessions.change(tx, self._session, SessionEvent.stop, reason=reason, author=author)
             if running := tx.session(self._session).turn:
-                turns.request_cancel(tx, running, reason="user", author=None)
+                turns.request_cancel(tx, running, reason="user", author=author)
             if reason == "user":  # else the next turn would start the child again
-                queue.hold(tx, tx.session(self._session), "stopped")
+                queue.hold(tx, tx.session(self._session), "stopped", author=author)
             return running
 
         try:

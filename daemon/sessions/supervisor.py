@@ -8,7 +8,7 @@ import trio
 
 from ...protocol.errors import OutcomeUnknown, TimedOut
 from ...protocol.methods import SessionCreateParams, SessionStopResult
-from ...protocol.model import Author, EngineKind, Problem, ProcessStats, Session, SessionState
+from ...protocol.model import DAEMON, Author, EngineKind, Problem, ProcessStats, Session, SessionState
 from ..current import Current
 from ..process.processes import Processes
 from ..process.usage import Usage
@@ -107,79 +107,79 @@ class Supervisor:
             )
         )
 
-    async def start(self, session_id: str) -> Session:
+    async def start(self, session_id: str, author: Author = DAEMON) -> Session:
         """Have its child running. Nothing to start for kind command."""
         if self.registry.startable(session_id):
             # It begins at once, in its own task: many that wait for that need not have one more each.
-            await self._start(session_id)
+            await self._start(session_id, author)
         else:
-            await self.registry.owned(partial(self._start, session_id))
+            await self.registry.owned(partial(self._start, session_id, author))
         return self.registry.record(session_id)
 
-    async def _start(self, session_id: str) -> None:
-        await self.rearm(session_id)
-        await self.registry.ensure(session_id)
+    async def _start(self, session_id: str, author: Author) -> None:
+        await self.rearm(session_id, author)
+        await self.registry.ensure(session_id, author)
 
-    async def rearm(self, session_id: str) -> None:
+    async def rearm(self, session_id: str, author: Author = DAEMON) -> None:
         """A session that failed may be tried again, and what is queued in it."""
-        await self.restarts.rearm(session_id)
+        await self.restarts.rearm(session_id, author)
         self.runner.rearm(session_id)
 
-    async def stop(self, session_id: str, force: bool = False) -> SessionStopResult:
-        unsaved = await self._ended(session_id, partial(self._stop, session_id, force))
+    async def stop(self, session_id: str, force: bool = False, author: Author = DAEMON) -> SessionStopResult:
+        unsaved = await self._ended(session_id, partial(self._stop, session_id, force, author))
         return SessionStopResult(session=self.registry.record(session_id), unsaved=unsaved)
 
-    async def _stop(self, session_id: str, force: bool) -> Problem | None:
+    async def _stop(self, session_id: str, force: bool, author: Author) -> Problem | None:
         """Why its state could not be saved, if it could not: a stop with force gives it up."""
         if self.registry.record(session_id).queued:  # whatever ends its child first: an unload, or a start that fails
-            await self._park(session_id)
+            await self._park(session_id, author)
         live = self.registry.live.get(session_id)  # it may have been started before its queue was parked
         if live is None:
             self.leftovers.admit(session_id)
             return None
         if force:
-            await live.stop.at_once()
-        await live.ask(lambda: live.stop.orderly("user"), otherwise=None, first=True)
+            await live.stop.at_once(author)
+        await live.ask(lambda: live.stop.orderly("user", author), otherwise=None, first=True)
         await self.registry.wait_over(session_id)
         return None if force else live.state.unsaved
 
-    async def _park(self, session_id: str) -> None:
+    async def _park(self, session_id: str, author: Author) -> None:
         try:
-            await self.store.write(lambda tx: queue.hold(tx, tx.session(session_id), "stopped"))
+            await self.store.write(lambda tx: queue.hold(tx, tx.session(session_id), "stopped", author=author))
         except OutcomeUnknown:
             if session_id not in self.registry.live:  # else its stop says it once more
                 raise
 
-    async def archive(self, session_id: str) -> SessionStopResult:
-        unsaved = await self._ended(session_id, partial(self._archive, session_id))
+    async def archive(self, session_id: str, author: Author = DAEMON) -> SessionStopResult:
+        unsaved = await self._ended(session_id, partial(self._archive, session_id, author))
         return SessionStopResult(session=self.registry.record(session_id), unsaved=unsaved)
 
-    async def _archive(self, session_id: str) -> Problem | None:
+    async def _archive(self, session_id: str, author: Author) -> Problem | None:
         """Why its state could not be saved, if it could not."""
         unsaved = None
         async with self.registry.alone(session_id):
             record = self.registry.record(session_id)
             if record.turn is None and not record.queued:
-                unsaved = await self._stop(session_id, False)
-            await self.store.write(lambda tx: sessions.archive(tx, session_id))
+                unsaved = await self._stop(session_id, False, author)
+            await self.store.write(lambda tx: sessions.archive(tx, session_id, author))
         return unsaved
 
-    async def delete(self, session_id: str, force: bool = False) -> None:
-        await self._ended(session_id, partial(self._delete, session_id, force))
+    async def delete(self, session_id: str, force: bool = False, author: Author = DAEMON) -> None:
+        await self._ended(session_id, partial(self._delete, session_id, force, author))
 
-    async def _delete(self, session_id: str, force: bool) -> None:
+    async def _delete(self, session_id: str, force: bool, author: Author) -> None:
         async with self.registry.alone(session_id):
             record = self.registry.record(session_id)
             if force or (record.turn is None and not record.queued):
-                await self._stop(session_id, True)
-            await self.store.write(lambda tx: sessions.delete(tx, session_id, force=force))
+                await self._stop(session_id, True, author)
+            await self.store.write(lambda tx: sessions.delete(tx, session_id, force=force, author=author))
             self.restarts.forget(session_id)
             self.runner.drives.rearm(session_id)
         await self.launches.stderr.remove(session_id)
 
-    async def release(self, session_id: str) -> tuple[Session, int]:
+    async def release(self, session_id: str, author: Author = DAEMON) -> tuple[Session, int]:
         self.runner.rearm(session_id)
-        return await self.store.write(lambda tx: sessions.release(tx, session_id))
+        return await self.store.write(lambda tx: sessions.release(tx, session_id, author=author))
 
     async def wait_settled(self, session_id: str) -> Session:
         """Until nothing of it runs and nothing can run."""

@@ -5,7 +5,7 @@ import logging
 import trio
 
 from ...protocol.errors import InternalError, OutcomeUnknown, RoostError
-from ...protocol.model import Problem, Turn, TurnState
+from ...protocol.model import DeadlineAuthor, Problem, Turn, TurnState
 from ..core.states import TURN
 from ..engines.engine import Ended, Engine, problem
 from ..store import Store, Tx, sessions, turns
@@ -147,7 +147,8 @@ class RunningTurn:
             "idle_timeout": f"the turn's child was silent for longer than its idle_timeout of {turn.idle_timeout} ms",
         }[which]
         self._expired = Problem(name="timed_out", message=text, data={"limit": which})
-        await persist(self._store, lambda tx: turns.request_cancel(tx, turn.id, reason="timeout", author=None))
+        by = DeadlineAuthor(limit=which)
+        await persist(self._store, lambda tx: turns.request_cancel(tx, turn.id, reason="timeout", author=by))
         self.cancel("timeout")
 
     def _end(self, tx: Tx, ended: Ended, duration: int) -> Turn:

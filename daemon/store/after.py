@@ -1,6 +1,7 @@
 """What follows a turn that did not complete: hold what is queued behind it, go on, or send it again."""
 
-from ...protocol.model import AfterEnd, Session, Turn, TurnState
+from ...protocol.events import TURN_MOVED, TurnMoved
+from ...protocol.model import AfterEnd, Session, SessionAuthor, Turn, TurnState
 from . import queue
 from .tx import Tx
 
@@ -23,7 +24,7 @@ def follow(tx: Tx, turn: Turn, cancelling: str | None = None) -> None:
     if wanted is AfterEnd.retry and "user" not in (turn.reason, cancelling) and _attempts(tx, turn) < ATTEMPTS:
         _send_again(tx, session, turn)
     elif wanted is not AfterEnd.proceed:
-        queue.hold(tx, session, str(turn.state), turn.id)
+        queue.hold(tx, session, str(turn.state), turn.id, SessionAuthor(session=session.id))
 
 
 def _attempts(tx: Tx, turn: Turn) -> int:
@@ -41,4 +42,5 @@ def _send_again(tx: Tx, session: Session, turn: Turn) -> None:
     again = queue.enqueue(tx, session, turn.input, **limits, retry_of=turn.id, author=turn.author)
     if following is not None:
         queue.place_before(tx, again, following.id)
-        tx.emit(session.id, "turn.moved", {"before": following.id}, turn=again.id)
+        by = SessionAuthor(session=session.id).to_wire()
+        tx.emit(session.id, TURN_MOVED, TurnMoved(before=following.id, author=by), turn=again.id)

@@ -3,7 +3,8 @@
 import sqlite3
 
 from ...protocol.errors import CheckpointNotFound, LimitReached
-from ...protocol.model import Checkpoint
+from ...protocol.events import CHECKPOINT_SAVED, SESSION_CLEARED, CheckpointSaved, SessionCleared
+from ...protocol.model import DAEMON, Author, Checkpoint
 from .tx import Tx
 
 LATEST = "latest"
@@ -12,7 +13,9 @@ MAX_NAMES = 100
 _COLUMNS = "session, name, through_turn, bytes, at"
 
 
-def save(tx: Tx, session: str, *, name: str, state: bytes, through_turn: str | None) -> Checkpoint:
+def save(
+    tx: Tx, session: str, *, name: str, state: bytes, through_turn: str | None, author: Author = DAEMON
+) -> Checkpoint:
     """Keep a state under ``name``, over what had that name.
 
     Raises:
@@ -23,8 +26,10 @@ def save(tx: Tx, session: str, *, name: str, state: bytes, through_turn: str | N
         checkpoint = keep_latest(tx, session, state, through_turn)
     else:
         checkpoint = _put(tx, session, name, state, through_turn)
-    data = {"name": name, "through_turn": through_turn, "bytes": len(state)}
-    tx.emit(session, "checkpoint.saved", data)
+    by = author.to_wire()
+    tx.emit(
+        session, CHECKPOINT_SAVED, CheckpointSaved(name=name, through_turn=through_turn, bytes=len(state), author=by)
+    )
     return checkpoint
 
 
@@ -36,7 +41,7 @@ def keep_latest(tx: Tx, session: str, state: bytes, through_turn: str | None) ->
     return checkpoint
 
 
-def clear(tx: Tx, session: str, state: bytes | None) -> None:
+def clear(tx: Tx, session: str, state: bytes | None, author: Author = DAEMON) -> None:
     """The engine's state was emptied: ``state`` is what is left of it, None if there is nothing to keep.
 
     Raises:
@@ -48,7 +53,7 @@ def clear(tx: Tx, session: str, state: bytes | None) -> None:
         tx.put_session(record.model_copy(update={"checkpoint_at": None, "through_turn": None}))
     else:
         keep_latest(tx, session, state, record.last_turn)
-    tx.emit(session, "session.cleared", {})
+    tx.emit(session, SESSION_CLEARED, SessionCleared(author=author.to_wire()))
 
 
 def load(conn: sqlite3.Connection, session: str, name: str) -> tuple[Checkpoint, bytes] | None:

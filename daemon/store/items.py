@@ -1,15 +1,30 @@
 """What a child says while its turn runs: items that start, grow and end, progress, usage. A batch is one operation."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ...protocol.errors import IllegalTransition
+from ...protocol.events import (
+    ITEM_DELTA,
+    ITEM_ENDS,
+    ITEM_STARTED,
+    TURN_PROGRESSED,
+    TURN_USAGE_REPORTED,
+    ItemDelta,
+    ItemEnded,
+    ItemStarted,
+    Kind,
+    TurnProgressed,
+    TurnUsageReported,
+)
 from ...protocol.model import Item, ItemState, SessionState, Turn, TurnState, Usage
 from ..core.said import Answered, Append, Asked, Change, End, Progress, Start
 from ..core.states import ITEM, ITEM_END, TURN, SessionEvent, TurnEvent
 from . import content, sessions
 from .rows import ITEMS
 from .tx import Tx, item_not_found, turn_not_found
+
+T = TypeVar("T")
 
 MAX_DELTA = 256 * 1024
 """Bytes of text in one delta event; more is cut into several."""
@@ -45,7 +60,7 @@ def close(tx: Tx, item: Item, state: ItemState, data: dict[str, Any]) -> None:
     content.drop_inline(tx.conn, item)
     ended = {"state": state, "data": {**item.data, **data}, "ended_at": tx.now}
     item = tx.put_item(whole.model_copy(update=ended))
-    tx.emit(item.session, f"item.{state}", {"item": item.to_wire()}, turn=item.turn)
+    tx.emit(item.session, ITEM_ENDS[state], ItemEnded(item=item.to_wire()), turn=item.turn)
 
 
 class _Growth:
@@ -78,8 +93,7 @@ class _Batch:
                 close(self._tx, self._tx.item(change.item), change.state, change.data)
                 del self._growing[change.item]
             case Progress(message, fraction):
-                known = {} if fraction is None else {"fraction": fraction}
-                self._emit("turn.progressed", {"message": message, **known})
+                self._progress(message, fraction)
             case Asked():
                 self._step(TurnEvent.wait, SessionState.busy, SessionEvent.wait)
             case Answered():
@@ -106,8 +120,14 @@ class _Batch:
             started_at=self._tx.now,
         )
         self._tx.put_item(item)
-        begun = {"item": item.id, "number": number, "kind": item.kind, "title": item.title, "data": item.data}
-        self._emit("item.started", begun)
+        begun: ItemStarted = {
+            "item": item.id,
+            "number": number,
+            "kind": item.kind,
+            "title": item.title,
+            "data": item.data,
+        }
+        self._emit(ITEM_STARTED, begun)
 
     def _append(self, append: Append) -> None:
         growth = self._growth(append.item)
@@ -115,7 +135,8 @@ class _Batch:
         while data:
             cut = content.border(data, MAX_DELTA)
             piece, data = data[:cut], data[cut:]
-            self._emit("item.delta", {"item": append.item, "start": growth.kept, "text": piece.decode()})
+            delta: ItemDelta = {"item": append.item, "start": growth.kept, "text": piece.decode()}
+            self._emit(ITEM_DELTA, delta)
             growth.pieces.append(piece)
             growth.kept += cut
             growth.bytes += cut
@@ -139,12 +160,18 @@ class _Batch:
             content.append(conn, item, growth.start, b"".join(growth.pieces))
         conn.execute("UPDATE items SET kept = ?, bytes = ? WHERE id = ?", (growth.kept, growth.bytes, item))
 
+    def _progress(self, message: str, fraction: float | None) -> None:
+        told: TurnProgressed = {"message": message}
+        if fraction is not None:
+            told["fraction"] = fraction
+        self._emit(TURN_PROGRESSED, told)
+
     def _use(self, used: Usage) -> None:
         turn = self._tx.turn(self._turn)
         turn = self._tx.put_turn(turn.model_copy(update={"usage": _sum(turn.usage, used)}))
         session = self._tx.session(self._session)
         self._tx.put_session(session.model_copy(update={"usage": _sum(session.usage, used)}))
-        self._emit("turn.usage_reported", {"usage": turn.usage.to_wire()})
+        self._emit(TURN_USAGE_REPORTED, TurnUsageReported(usage=turn.usage.to_wire()))
 
     def _step(self, event: TurnEvent, if_state: SessionState, with_it: SessionEvent) -> None:
         """The turn waits, or goes on, and its session with it, unless that is being stopped."""
@@ -153,7 +180,7 @@ class _Batch:
         if self._tx.session(self._session).state is if_state:
             sessions.change(self._tx, self._session, with_it, reason=f"turn_{event}")
 
-    def _emit(self, kind: str, data: dict[str, Any]) -> None:
+    def _emit(self, kind: Kind[T], data: T) -> None:
         self._tx.emit(self._session, kind, data, turn=self._turn)
 
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ...protocol.errors import TurnNotQueued
-from ...protocol.model import Hold, Session, Turn, TurnState, new_id
+from ...protocol.events import SESSION_HELD, TURN_QUEUED, SessionHeld, TurnQueued
+from ...protocol.model import DAEMON, Author, Hold, Session, Turn, TurnState, new_id
 from .rows import TURNS
 from .sessions import release
 from .tx import STEP, Tx
@@ -37,7 +38,7 @@ def enqueue(tx: Tx, session: Session, input: str, **fields: Any) -> Turn:
     tx.put_turn(turn)
     counts = {"queued": session.queued + 1, "turns": number, "active_at": tx.now}
     tx.put_session(session.model_copy(update=counts))
-    tx.emit(session.id, "turn.queued", {"turn": turn.to_wire(), "held": held(session)}, turn=turn.id)
+    tx.emit(session.id, TURN_QUEUED, TurnQueued(turn=turn.to_wire(), held=held(session)), turn=turn.id)
     return turn
 
 
@@ -62,12 +63,13 @@ def left(tx: Tx, session: Session, **fields: Any) -> Session:
     return session if session.queued else release(tx, session.id, "empty")[0]
 
 
-def hold(tx: Tx, session: Session, reason: str, turn: str | None = None) -> None:
+def hold(tx: Tx, session: Session, reason: str, turn: str | None = None, author: Author = DAEMON) -> None:
     """Park what is queued, unless it is parked already. ``turn``: whose end caused it."""
     if session.queued and session.hold is None:
         cause = Hold(reason=reason, turn=turn, at=tx.now)
         tx.put_session(session.model_copy(update={"hold": cause}))
-        tx.emit(session.id, "session.held", {"reason": cause.reason, "queued": session.queued})
+        data = SessionHeld(reason=cause.reason, queued=session.queued, author=author.to_wire())
+        tx.emit(session.id, SESSION_HELD, data)
 
 
 def place_before(tx: Tx, turn: Turn, before: str | None) -> None:

@@ -6,6 +6,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from pydantic import TypeAdapter
+
 from ...protocol.model import (
     After,
     Author,
@@ -114,6 +116,20 @@ def _noun(noun: type[Noun], cached: bool = False) -> Codec:
     return Codec(lru_cache(512)(encode), lru_cache(512)(decode)) if cached else Codec(encode, decode)
 
 
+@lru_cache(512)
+def _author(data: bytes) -> Author:
+    found = unpack(data)
+    found.setdefault("kind", "client")  # before there were others
+    return _AUTHORS.validate_python(found)
+
+
+@lru_cache(512)
+def _packed(author: Author) -> bytes:
+    return pack(author.to_wire())
+
+
+_AUTHORS: TypeAdapter[Author] = TypeAdapter(Author, config={"defer_build": True})
+_AUTHOR = Codec(_packed, _author)
 _BOOL = Codec(int, bool)
 _MAP = Codec(pack, unpack)
 
@@ -138,8 +154,8 @@ TURNS = Table(
     {
         "state": _enum(TurnState),
         "problem": _noun(Problem),
-        "cancelled_by": _noun(Author, cached=True),
-        "author": _noun(Author, cached=True),
+        "cancelled_by": _AUTHOR,
+        "author": _AUTHOR,
         "usage": _noun(Usage, cached=True),
     },
 )

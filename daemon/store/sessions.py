@@ -5,7 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...protocol.errors import NameTaken, SessionBusy
-from ...protocol.model import After, Author, EngineKind, Limits, Noun, Problem, Session, SessionState, new_id
+from ...protocol.events import (
+    SESSION_ARCHIVED,
+    SESSION_CREATED,
+    SESSION_DELETED,
+    SESSION_RELEASED,
+    SESSION_STATE_CHANGED,
+    SESSION_UNARCHIVED,
+    SESSION_UPDATED,
+    SessionArchived,
+    SessionCreated,
+    SessionDeleted,
+    SessionReleased,
+    SessionStateChanged,
+    SessionUnarchived,
+    SessionUpdated,
+)
+from ...protocol.model import DAEMON, After, Author, EngineKind, Limits, Noun, Problem, Session, SessionState, new_id
 from ...protocol.rpc import pack, unpack
 from ..core.states import SESSION, SessionEvent
 from . import keys, retention
@@ -31,7 +47,7 @@ def create(
     after: After,
     limits: Limits = NO_LIMITS,
     key: str | None,
-    author: Author | None,
+    author: Author,
 ) -> Session:
     """Make an idle session; with a key that was used before, the session it made then, unless that was deleted.
 
@@ -59,10 +75,11 @@ def create(
         active_at=now,
     )
     tx.put_session(session)
-    by = pack(author.to_wire()) if author else None
-    tx.conn.execute("INSERT INTO environments VALUES (?, ?, ?)", (session.id, pack(dict(env)), by))
+    by = author.to_wire()
+    tx.conn.execute("INSERT INTO environments VALUES (?, ?, ?)", (session.id, pack(dict(env)), pack(by)))
     keys.remember(tx, "session", key, content, session.id)
-    tx.emit(session.id, "session.created", {"session": session.model_copy(update={"seq": 1}).to_wire()})
+    shown = session.model_copy(update={"seq": 1}).to_wire()
+    tx.emit(session.id, SESSION_CREATED, SessionCreated(session=shown, author=by))
     return tx.session(session.id)
 
 
@@ -76,7 +93,13 @@ def _refuse_taken(tx: Tx, name: str | None) -> None:
 
 
 def update(
-    tx: Tx, id: str, *, name: str | None = None, after: After | None = None, limits: Limits | None = None
+    tx: Tx,
+    id: str,
+    *,
+    name: str | None = None,
+    after: After | None = None,
+    limits: Limits | None = None,
+    author: Author = DAEMON,
 ) -> Session:
     """Change what is given.
 
@@ -96,7 +119,7 @@ def update(
     if changed:
         tx.put_session(session.model_copy(update=changed))
         shown = {field: value.to_wire() if isinstance(value, Noun) else value for field, value in changed.items()}
-        tx.emit(id, "session.updated", {"changed": shown})
+        tx.emit(id, SESSION_UPDATED, SessionUpdated(changed=shown, author=author.to_wire()))
     return tx.session(id)
 
 
@@ -108,6 +131,7 @@ def change(
     reason: str,
     pid: int | None = None,
     problem: Problem | None = None,
+    author: Author | None = None,
 ) -> Session:
     """Take one step of the session's machine.
 
@@ -127,16 +151,18 @@ def change(
         fields["failure"] = None
     tx.put_session(session.model_copy(update=fields))
     if state != session.state:
-        data: dict[str, Any] = {"old": session.state, "new": state, "reason": reason}
+        data: SessionStateChanged = {"old": session.state, "new": state, "reason": reason}
         if pid is not None:
             data["pid"] = pid
         if problem is not None:
             data["problem"] = problem.to_wire()
-        tx.emit(id, "session.state_changed", data)
+        if author is not None:
+            data["author"] = author.to_wire()
+        tx.emit(id, SESSION_STATE_CHANGED, data)
     return tx.session(id)
 
 
-def release(tx: Tx, id: str, reason: str = "user") -> tuple[Session, int]:
+def release(tx: Tx, id: str, reason: str = "user", author: Author = DAEMON) -> tuple[Session, int]:
     """Lift the hold. Returns the session and how many turns go on: 0 if there was no hold.
 
     Raises:
@@ -146,11 +172,12 @@ def release(tx: Tx, id: str, reason: str = "user") -> tuple[Session, int]:
     if session.hold is None:
         return session, 0
     tx.put_session(session.model_copy(update={"hold": None}))
-    tx.emit(id, "session.released", {"reason": reason, "queued": session.queued})
+    data = SessionReleased(reason=reason, queued=session.queued, author=author.to_wire())
+    tx.emit(id, SESSION_RELEASED, data)
     return tx.session(id), session.queued
 
 
-def archive(tx: Tx, id: str) -> Session:
+def archive(tx: Tx, id: str, author: Author = DAEMON) -> Session:
     """Put an idle or failed session away; done twice is done once.
 
     Raises:
@@ -163,11 +190,11 @@ def archive(tx: Tx, id: str) -> Session:
         text = f"session {id} is {session.state} with {session.queued} queued turns; stop it and empty its queue first"
         raise SessionBusy(text, session=id, state=session.state, queued=session.queued)
     tx.put_session(session.model_copy(update={"archived": True}))
-    tx.emit(id, "session.archived", {})
+    tx.emit(id, SESSION_ARCHIVED, SessionArchived(author=author.to_wire()))
     return tx.session(id)
 
 
-def unarchive(tx: Tx, id: str) -> Session:
+def unarchive(tx: Tx, id: str, author: Author = DAEMON) -> Session:
     """Take an archived session back.
 
     Raises:
@@ -178,11 +205,11 @@ def unarchive(tx: Tx, id: str) -> Session:
         return session
     _refuse_taken(tx, session.name)
     tx.put_session(session.model_copy(update={"archived": False}))
-    tx.emit(id, "session.unarchived", {})
+    tx.emit(id, SESSION_UNARCHIVED, SessionUnarchived(author=author.to_wire()))
     return tx.session(id)
 
 
-def delete(tx: Tx, id: str, *, force: bool) -> None:
+def delete(tx: Tx, id: str, *, force: bool, author: Author = DAEMON) -> None:
     """Remove the session and all it holds. What stays is its last event, and a gap where the others were.
 
     Nobody sees the rest from now on. If it is much, pieces of it are left for ``retention.prune`` to remove.
@@ -197,7 +224,7 @@ def delete(tx: Tx, id: str, *, force: bool) -> None:
     last = "SELECT session, seq, offset, at FROM events WHERE session = ? ORDER BY seq DESC LIMIT 1"
     tx.conn.execute(f"INSERT OR REPLACE INTO gaps {last}", (id,))
     tx.drop_session(id)
-    tx.emit(id, "session.deleted", {"name": session.name})
+    tx.emit(id, SESSION_DELETED, SessionDeleted(name=session.name, author=author.to_wire()))
     n = tx.conn.execute("INSERT INTO deleted (session, swept) VALUES (?, 0)", (id,)).lastrowid or 0
     retention.sweep(tx, id)
     _forget(tx, n - MAX_DELETED)

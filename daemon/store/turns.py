@@ -3,7 +3,19 @@
 from typing import Any, Literal
 
 from ...protocol.errors import QueueFull, SessionArchived, TurnNotFound, TurnNotQueued
-from ...protocol.model import Author, EngineKind, Problem, Session, Turn, TurnState
+from ...protocol.events import (
+    TURN_CANCEL_REQUESTED,
+    TURN_EDITED,
+    TURN_ENDS,
+    TURN_MOVED,
+    TURN_STARTED,
+    TurnCancelRequested,
+    TurnEdited,
+    TurnEnded,
+    TurnMoved,
+    TurnStarted,
+)
+from ...protocol.model import DAEMON, Author, EngineKind, Problem, Session, Turn, TurnState
 from ..core.states import TURN, TURN_END, SessionEvent, TurnEvent
 from . import after, checkpoints, items, keys, queue, sessions
 from .tx import Tx
@@ -20,7 +32,7 @@ def send(
     idle_timeout: int | None,
     retry_of: str | None,
     key: str | None,
-    author: Author | None,
+    author: Author,
     limit: int,
 ) -> tuple[Turn, str | None, int]:
     """Queue a prompt. Returns the turn, why the queue is held (None: it is not), and how many turns are before it.
@@ -75,7 +87,7 @@ def claim(tx: Tx, session: str) -> Turn | None:
     sessions.change(tx, session, SessionEvent.begin, reason="turn")
     turn = tx.put_turn(turn.model_copy(update={"state": state, "started_at": tx.now}))
     queue.left(tx, tx.session(session), turn=turn.id)
-    tx.emit(session, "turn.started", {"number": turn.number}, turn=turn.id)
+    tx.emit(session, TURN_STARTED, TurnStarted(number=turn.number), turn=turn.id)
     return turn
 
 
@@ -141,17 +153,19 @@ def close(
 
 
 def _ended(tx: Tx, turn: Turn, saved: bool = False) -> None:
-    data = {
+    data: TurnEnded = {
         "reason": turn.reason,
         "problem": turn.problem.to_wire() if turn.problem else None,
         "exit_code": turn.exit_code,
         "duration": turn.duration,
         "state_saved": saved,
     }
-    tx.emit(turn.session, f"turn.{turn.state}", data, turn=turn.id)
+    if turn.cancelled_by is not None:
+        data["author"] = turn.cancelled_by.to_wire()
+    tx.emit(turn.session, TURN_ENDS[turn.state], data, turn=turn.id)
 
 
-def request_cancel(tx: Tx, turn: str, *, reason: str, author: Author | None) -> tuple[Turn, Outcome]:
+def request_cancel(tx: Tx, turn: str, *, reason: str, author: Author) -> tuple[Turn, Outcome]:
     """Cancel a turn: at once if it waits, else mark it. The first reason and author stay.
 
     Raises:
@@ -164,12 +178,12 @@ def request_cancel(tx: Tx, turn: str, *, reason: str, author: Author | None) -> 
         return _withdraw(tx, record, reason, author), "cancelled"
     if record.cancelling is None:
         record = tx.put_turn(record.model_copy(update={"cancelling": reason, "cancelled_by": author}))
-        data = {"reason": reason, "author": author.to_wire() if author else None}
-        tx.emit(record.session, "turn.cancel_requested", data, turn=turn)
+        data = TurnCancelRequested(reason=reason, author=author.to_wire())
+        tx.emit(record.session, TURN_CANCEL_REQUESTED, data, turn=turn)
     return record, "requested"
 
 
-def _withdraw(tx: Tx, turn: Turn, reason: str, author: Author | None = None) -> Turn:
+def _withdraw(tx: Tx, turn: Turn, reason: str, author: Author) -> Turn:
     """Cancel a turn that waits."""
     state = TURN.next(turn.state, TurnEvent.cancel)
     fields = {"state": state, "reason": reason, "cancelled_by": author, "ended_at": tx.now}
@@ -196,18 +210,18 @@ def fail_queued(tx: Tx, turn: str, problem: Problem) -> Turn:
     return record
 
 
-def edit(tx: Tx, turn: str, input: str) -> Turn:
+def edit(tx: Tx, turn: str, input: str, author: Author = DAEMON) -> Turn:
     """Change the prompt of a queued turn.
 
     Raises:
         TurnNotFound, TurnNotQueued
     """
     record = tx.put_turn(queue.queued(tx, turn).model_copy(update={"input": input}))
-    tx.emit(record.session, "turn.edited", {"input": input}, turn=turn)
+    tx.emit(record.session, TURN_EDITED, TurnEdited(input=input, author=author.to_wire()), turn=turn)
     return record
 
 
-def move(tx: Tx, turn: str, before: str | None) -> Turn:
+def move(tx: Tx, turn: str, before: str | None, author: Author = DAEMON) -> Turn:
     """Put a queued turn before another of its session; None: at the end.
 
     Raises:
@@ -220,14 +234,14 @@ def move(tx: Tx, turn: str, before: str | None) -> Turn:
         text = f"turn {before} is of another session; name one that is queued in {record.session}"
         raise TurnNotQueued(text, turn=before, session=record.session)
     queue.place_before(tx, record, before)
-    tx.emit(record.session, "turn.moved", {"before": before}, turn=turn)
+    tx.emit(record.session, TURN_MOVED, TurnMoved(before=before, author=author.to_wire()), turn=turn)
     return record
 
 
-def remove(tx: Tx, turn: str) -> Turn:
+def remove(tx: Tx, turn: str, author: Author = DAEMON) -> Turn:
     """Take a queued turn out of the queue: it ends ``cancelled``, reason ``removed``.
 
     Raises:
         TurnNotFound, TurnNotQueued
     """
-    return _withdraw(tx, queue.queued(tx, turn), "removed")
+    return _withdraw(tx, queue.queued(tx, turn), "removed", author)

@@ -2,13 +2,15 @@
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ...protocol.errors import ItemNotFound, LimitReached, SessionNotFound, TurnNotFound
-from ...protocol.events import EVENTS
+from ...protocol.events import Kind
 from ...protocol.model import Item, Session, Turn
 from ...protocol.rpc import pack
 from .rows import ITEMS, SESSIONS, TURNS
+
+T = TypeVar("T")
 
 MAX_EVENT = 1024 * 1024 - 4096
 """Bytes of one packed event: with what a reply puts round it, it stays below 1 MiB."""
@@ -122,15 +124,13 @@ class Tx:
         ITEMS.put(self.conn, item)
         return item
 
-    def emit(self, session_id: str, kind: str, data: Mapping[str, Any], turn: str | None = None) -> None:
+    def emit(self, session_id: str, kind: Kind[T], data: T, turn: str | None = None) -> None:
         """Add one event, numbered within the session ('' = the daemon's own) and daemon-wide.
 
         Raises:
             LimitReached: it would be over 1 MiB.
             SessionNotFound
         """
-        if kind not in EVENTS:
-            raise ValueError(f"{kind!r} is not in protocol.events")
         seq, offset = self._last_seq(session_id) + 1, self.counters.offset + 1
         event = {"session": session_id or None, "seq": seq, "offset": offset, "at": self.now}
         packed = pack(event | {"kind": kind, "turn": turn, "data": data})
@@ -138,7 +138,7 @@ class Tx:
             text = f"the event {kind} would be {len(packed)} bytes; no event is over 1 MiB: send less at once"
             raise LimitReached(text, kind=kind, bytes=len(packed), limit=MAX_EVENT)
         self._count(session_id, seq, offset)
-        self._events.append(Stored(session_id, seq, offset, kind, packed))
+        self._events.append(Stored(session_id, seq, offset, str(kind), packed))
 
     def _last_seq(self, session_id: str) -> int:
         if not session_id:

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.ledger import Ledger
 from roost.daemon.core.said import UsageReport
 from roost.daemon.store import checkpoints, items, sessions
+from roost.protocol.events import TURN_PROGRESSED, TurnProgressed
 from roost.protocol.model import Problem, TurnState, Usage
 
 
@@ -37,7 +38,7 @@ def fill(ledger: Ledger) -> None:
 
     archived = ledger.create("archived")
     ledger.do(sessions.archive, archived.id)
-    ledger.do(lambda tx: tx.emit("", "turn.progressed", {"message": "of the daemon's own"}))
+    ledger.do(lambda tx: tx.emit("", TURN_PROGRESSED, TurnProgressed(message="of the daemon's own")))
 
 
 if __name__ == "__main__":

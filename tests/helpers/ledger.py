@@ -10,7 +10,8 @@ from roost.daemon.core.states import SessionEvent
 from roost.daemon.store import Commit, Stored, Tx, items, reads, sessions, turns
 from roost.daemon.store.database import connect, prepare
 from roost.daemon.store.writer import Job, Writer
-from roost.protocol.model import After, EngineKind, ItemKind, Session, Turn, TurnState, new_id
+from roost.protocol.events import TURN_PROGRESSED, TurnProgressed
+from roost.protocol.model import DAEMON, After, EngineKind, ItemKind, Session, Turn, TurnState, new_id
 from roost.protocol.rpc import unpack
 
 P = ParamSpec("P")
@@ -130,20 +131,20 @@ def id_of(session: Session | str) -> str:
 def creating(name: str | None = None, kind: EngineKind = EngineKind.worker, **fields: Any) -> Callable[[Tx], Session]:
     """An operation that makes a session."""
     wanted: dict[str, Any] = {"engine": "shell", "workspace": "/srv", "env": {}, "after": After(), "key": None}
-    wanted |= {"author": None, **fields}
+    wanted |= {"author": DAEMON, **fields}
     return lambda tx: sessions.create(tx, name=name, kind=kind, **wanted)
 
 
 def sending(session: str, text: str = "make it so", **fields: Any) -> Callable[[Tx], tuple[Turn, str | None, int]]:
     """An operation that queues a prompt."""
-    wanted: dict[str, Any] = {"timeout": None, "idle_timeout": None, "retry_of": None, "key": None, "author": None}
+    wanted: dict[str, Any] = {"timeout": None, "idle_timeout": None, "retry_of": None, "key": None, "author": DAEMON}
     wanted |= {"limit": 100, **fields}
     return lambda tx: turns.send(tx, session, input=text, **wanted)
 
 
 def emitting(session: str, message: str = "so far") -> Operation:
     """An operation that only adds an event."""
-    return lambda tx: tx.emit(session, "turn.progressed", {"message": message})
+    return lambda tx: tx.emit(session, TURN_PROGRESSED, TurnProgressed(message=message))
 
 
 def data(event: Stored) -> dict[str, Any]:

@@ -24,10 +24,10 @@ from roost.daemon.waiting.awaited import Once
 from roost.protocol import rpc
 from roost.protocol.errors import EngineFailed, OutcomeUnknown, RequestCancelled, StorageFailed, TimedOut, WorkerExited
 from roost.protocol.methods import SessionCreateParams, TurnSendParams
-from roost.protocol.model import Author, EngineKind, ItemKind, Problem, Session, Turn, TurnState, new_id
+from roost.protocol.model import ClientAuthor, EngineKind, ItemKind, Problem, Session, Turn, TurnState, new_id
 
 T = TypeVar("T")
-ME = Author(pid=1, uid=0, client="test")
+ME = ClientAuthor(pid=1, uid=0, client="test")
 
 
 class TinyEngine:

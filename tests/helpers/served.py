@@ -18,8 +18,9 @@ from roost.daemon.settings import Settings, load
 from roost.daemon.store import Store, Tx
 from roost.protocol import rpc
 from roost.protocol.errors import RoostError, from_wire
-from roost.protocol.methods import SessionCreateParams
-from roost.protocol.model import Author
+from roost.protocol.events import SESSION_HELD, Kind
+from roost.protocol.methods import ReloadResult, SessionCreateParams
+from roost.protocol.model import Author, ClientAuthor
 
 CONFIG = """
 [engines.shell]
@@ -46,7 +47,7 @@ class Served(NamedTuple):
     shutdowns: list[str]
     nursery: trio.Nursery
 
-    async def emit(self, session: str, count: int, kind: str = "session.held", size: int = 0) -> None:
+    async def emit(self, session: str, count: int, kind: Kind[Any] = SESSION_HELD, size: int = 0) -> None:
         """``count`` events in one commit; '' is the daemon."""
         text = "x" * size
 
@@ -61,7 +62,7 @@ class Served(NamedTuple):
         seconds, ``patient`` never.
         """
         params = SessionCreateParams(name=name, engine=engine, workspace=str(self.path.parent))
-        return (await self.supervisor.create(params, Author(pid=1, uid=0))).id
+        return (await self.supervisor.create(params, ClientAuthor(pid=1, uid=0))).id
 
     @asynccontextmanager
     async def busy_writer(self) -> AsyncGenerator[None]:
@@ -110,6 +111,13 @@ async def served(
 
     store = Store.open(tmp_path / "state" / "roost.db", used=False)
     shutdowns: list[str] = []
+
+    def request_shutdown(reason: str, author: Author) -> None:
+        shutdowns.append(reason)
+
+    async def request_reload(author: Author) -> ReloadResult:
+        return await current.reload()
+
     with trio.fail_after(deadline), bind(path, mode) as listener:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
@@ -120,8 +128,8 @@ async def served(
                 "store": store,
                 "info": info(tmp_path, path),
                 "settings": current,
-                "request_shutdown": shutdowns.append,
-                "request_reload": current.reload,
+                "request_shutdown": request_shutdown,
+                "request_reload": request_reload,
             }
             limits = options.pop("limits", None)
             rooms = Rooms(**{**defaults, **options})

@@ -52,8 +52,8 @@ async def daemon_stats(client: Client, params: Nothing) -> DaemonStatsResult:
 
 
 async def daemon_reload(client: Client, params: Nothing) -> ReloadResult:
-    return await client.rooms.request_reload()
+    return await client.rooms.request_reload(client.author)
 
 
 def daemon_shutdown(client: Client, params: ShutdownParams) -> Then:
-    return Then(Done(), partial(client.rooms.request_shutdown, params.reason))
+    return Then(Done(), partial(client.rooms.request_shutdown, params.reason, client.author))

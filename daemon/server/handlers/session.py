@@ -61,17 +61,24 @@ def _list(client: Client, params: SessionListParams) -> Packed:
 
 async def session_update(client: Client, params: SessionUpdateParams) -> SessionResult:
     updated = await client.write(
-        lambda tx: sessions.update(tx, params.session, name=params.name, after=params.after, limits=params.limits)
+        lambda tx: sessions.update(
+            tx,
+            params.session,
+            name=params.name,
+            after=params.after,
+            limits=params.limits,
+            author=client.author,
+        )
     )
     return SessionResult(session=updated)
 
 
 async def session_start(client: Client, params: SessionParams) -> SessionResult:
-    return SessionResult(session=await client.rooms.supervisor.start(params.session))
+    return SessionResult(session=await client.rooms.supervisor.start(params.session, client.author))
 
 
 async def session_stop(client: Client, params: SessionStopParams) -> SessionStopResult:
-    return await client.rooms.supervisor.stop(params.session, params.force)
+    return await client.rooms.supervisor.stop(params.session, params.force, client.author)
 
 
 async def session_state(client: Client, params: SessionStateParams) -> SessionStateResult:
@@ -79,11 +86,11 @@ async def session_state(client: Client, params: SessionStateParams) -> SessionSt
 
 
 async def session_clear(client: Client, params: SessionParams) -> SessionResult:
-    return SessionResult(session=await client.rooms.supervisor.checkpoints.clear(params.session))
+    return SessionResult(session=await client.rooms.supervisor.checkpoints.clear(params.session, client.author))
 
 
 async def session_checkpoint(client: Client, params: SessionCheckpointParams) -> CheckpointResult:
-    saved = await client.rooms.supervisor.checkpoints.save(params.session, params.name)
+    saved = await client.rooms.supervisor.checkpoints.save(params.session, params.name, client.author)
     return CheckpointResult(checkpoint=saved)
 
 
@@ -92,15 +99,15 @@ async def session_checkpoints(client: Client, params: SessionParams) -> Checkpoi
 
 
 async def session_archive(client: Client, params: SessionParams) -> SessionStopResult:
-    return await client.rooms.supervisor.archive(params.session)
+    return await client.rooms.supervisor.archive(params.session, client.author)
 
 
 async def session_unarchive(client: Client, params: SessionParams) -> SessionResult:
-    return SessionResult(session=await client.write(lambda tx: sessions.unarchive(tx, params.session)))
+    return SessionResult(session=await client.write(lambda tx: sessions.unarchive(tx, params.session, client.author)))
 
 
 async def session_delete(client: Client, params: SessionDeleteParams) -> Done:
-    await client.rooms.supervisor.delete(params.session, params.force)
+    await client.rooms.supervisor.delete(params.session, params.force, client.author)
     return Done()
 
 
@@ -114,5 +121,5 @@ async def session_wait(client: Client, params: SessionWaitParams) -> SessionResu
 
 
 async def session_release(client: Client, params: SessionParams) -> SessionReleaseResult:
-    released, turns = await client.rooms.supervisor.release(params.session)
+    released, turns = await client.rooms.supervisor.release(params.session, client.author)
     return SessionReleaseResult(session=released, released=turns)

@@ -79,15 +79,15 @@ async def turn_cancel(client: Client, params: TurnCancelParams) -> TurnCancelRes
 
 async def turn_edit(client: Client, params: TurnEditParams) -> TurnResult:
     client.rooms.supervisor.prompts.check_size(params.input)
-    return TurnResult(turn=await client.write(lambda tx: turns.edit(tx, params.turn, params.input)))
+    return TurnResult(turn=await client.write(lambda tx: turns.edit(tx, params.turn, params.input, client.author)))
 
 
 async def turn_move(client: Client, params: TurnMoveParams) -> TurnResult:
-    return TurnResult(turn=await client.write(lambda tx: turns.move(tx, params.turn, params.before)))
+    return TurnResult(turn=await client.write(lambda tx: turns.move(tx, params.turn, params.before, client.author)))
 
 
 async def turn_remove(client: Client, params: TurnParams) -> TurnResult:
-    return TurnResult(turn=await client.write(lambda tx: turns.remove(tx, params.turn)))
+    return TurnResult(turn=await client.write(lambda tx: turns.remove(tx, params.turn, client.author)))
 
 
 async def turn_wait(client: Client, params: TurnWaitParams) -> TurnResult:

@@ -3,6 +3,7 @@
 import pytest
 
 from roost.daemon.core.batches import Report, split
+from roost.protocol.model import DAEMON
 
 
 @pytest.mark.parametrize(("count", "batches"), [(0, 0), (1, 1), (50, 1), (51, 2), (120, 3), (500, 10)])
@@ -26,7 +27,8 @@ def test_counts_and_status_tell_the_truth() -> None:
     assert (report.batches, report.batches_ok, report.batches_failed, report.batches_timed_out) == (3, 1, 1, 1)
     assert report.status == 9
     assert "failed: d f" in report.line() and "timed out: e" in report.line()
-    assert report.data(5)["timed_out"] == ["e"] and report.data(5)["duration"] == 5
+    assert report.data(5, DAEMON)["timed_out"] == ["e"] and report.data(5, DAEMON)["duration"] == 5
+    assert report.data(5, DAEMON)["author"] == {"kind": "daemon"}
 
 
 def test_an_interrupted_turn_is_not_a_loss() -> None:

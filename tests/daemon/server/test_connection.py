@@ -386,6 +386,6 @@ async def test_who_did_it_is_recorded(tmp_path: Path) -> None:
     async with served(tmp_path) as s, connected(s.path) as client:
         session = await s.create("authored")
         anonymous = (await client.call("turn.send", session=session, input="x"))["turn"]["author"]
-        assert anonymous == {"pid": os.getpid(), "uid": os.getuid(), "client": ""}
+        assert anonymous == {"kind": "client", "pid": os.getpid(), "uid": os.getuid(), "client": "", "session": None}
         await client.call("hello", protocol=1, client={"name": "tester", "version": "9"})
         assert (await client.call("turn.send", session=session, input="x"))["turn"]["author"]["client"] == "tester"

@@ -24,7 +24,7 @@ from roost.protocol.errors import (
     TurnNotQueued,
 )
 from roost.protocol.methods import METHODS
-from roost.protocol.model import ItemKind, ItemState
+from roost.protocol.model import Author, ItemKind, ItemState
 from roost.protocol.params import Done
 from roost.protocol.service import PROTOCOL
 
@@ -88,7 +88,7 @@ async def started(client: Client, session: str, turn: str) -> None:
 async def test_it_is_asked_to_stop_only_after_it_has_answered(tmp_path: Path) -> None:
     heard: list[tuple[str, bytes]] = []
 
-    def request_shutdown(reason: str) -> None:
+    def request_shutdown(reason: str, author: Author) -> None:
         heard.append((reason, sock.recv(65536, socket.MSG_PEEK)))
 
     async with served(tmp_path, request_shutdown=request_shutdown) as s, connected(s.path) as client:

@@ -16,6 +16,7 @@ from helpers.served import connected, served
 from helpers.waiting import wait_until
 from roost.protocol import rpc
 from roost.protocol.errors import DatabaseDamaged, LimitReached, PeerRefused, ShuttingDown, StorageFailed
+from roost.protocol.events import DAEMON_STOPPED
 from roost.protocol.methods import METHODS
 
 
@@ -206,7 +207,7 @@ async def test_the_last_event_comes_before_the_end(tmp_path: Path, live: bool) -
         if live:
             await s.emit("", 1)
             await client.events(1)
-        await s.emit("", 1, "daemon.stopped")
+        await s.emit("", 1, DAEMON_STOPPED)
         await s.server.close("SIGTERM")
         assert (await client.events(1))[0]["kind"] == "daemon.stopped"
         assert (await client.note()).params["reason"] == "shutting_down"

@@ -14,6 +14,7 @@ from roost.daemon.server.connection import Connection
 from roost.daemon.server.hub import BURST_BYTES, Follower
 from roost.daemon.server.subscription import ASIDE_BYTES, Subscription
 from roost.protocol import rpc
+from roost.protocol.events import TURN_MOVED
 
 KEPT = BURST_BYTES + 2 * ASIDE_BYTES
 """Bytes that may wait for one client: what was set aside and is being sent, and what is set aside meanwhile."""
@@ -160,7 +161,7 @@ async def test_a_slow_one_on_a_filter_misses_nothing_of_its_kind(tmp_path: Path)
         await client.call("events.subscribe", session=session, kinds=["turn.moved"])
         for _ in range(100):
             await s.emit(session, 100, size=50)
-            await s.emit(session, 2, "turn.moved", size=5000)
+            await s.emit(session, 2, TURN_MOVED, size=5000)
         events = await client.events(200)
         assert {event["kind"] for event in events} == {"turn.moved"}
         assert [event["seq"] for event in events] == [n for k in range(100) for n in (k * 102 + 102, k * 102 + 103)]

@@ -20,6 +20,7 @@ from roost.protocol.errors import (
     SubscriptionNotFound,
     SubscriptionOverlap,
 )
+from roost.protocol.events import TURN_MOVED
 
 
 def seqs(events: list[dict[str, Any]]) -> list[int]:
@@ -77,7 +78,7 @@ async def test_a_filter_lets_its_kinds_through_and_passes_over_the_others(tmp_pa
         )
         assert [event["kind"] for event in await client.events(1)] == ["session.created"]
         await s.emit(session, 3)
-        await s.emit(session, 1, "turn.moved")
+        await s.emit(session, 1, TURN_MOVED)
         await s.emit(session, 2)
         assert [(event["kind"], event["seq"]) for event in await client.events(1)] == [("turn.moved", 8)]
         await client.call("events.unsubscribe", **{"subscription": subscription["subscription"]})

@@ -10,6 +10,7 @@ from roost.daemon.sessions import recorder
 from roost.daemon.sessions.recorder import MERGE_BYTES, MOST_UNSAVED, Recorder, persist
 from roost.daemon.store import Tx, reads
 from roost.protocol.errors import LimitReached, OutcomeUnknown, SessionNotFound, StorageFailed
+from roost.protocol.events import DAEMON_STARTED, DaemonStarted
 from roost.protocol.model import Item, ItemKind, ItemState
 from roost.protocol.rpc import unpack
 
@@ -179,7 +180,7 @@ async def test_persist_tries_until_it_is_written(house: Rooms, monkeypatch: pyte
     delays: list[None] = []
 
     def emit(tx: Tx) -> str:
-        tx.emit("", "daemon.started", {})
+        tx.emit("", DAEMON_STARTED, DaemonStarted(pid=1, version="", interrupted=[], ended=[]))
         return "written"
 
     faults.fail(FULL, 2)

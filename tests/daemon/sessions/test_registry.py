@@ -178,7 +178,7 @@ async def test_a_bug_in_a_session_ends_that_one_alone(house: Rooms, caplog: pyte
     await wait_until(lambda: broken not in house.registry.live)
     assert house.record(broken).state is SessionState.idle
     assert (await house.run(broken, "again")).state is TurnState.completed
-    await house.supervisor.prompts.cancel(other, "user", None)
+    await house.supervisor.prompts.cancel(other, "user")
     assert (await house.wait(other)).state is TurnState.cancelled
 
 
@@ -265,7 +265,7 @@ async def test_unload_of_one_that_does_not_live_or_is_busy_is_refused(house: Roo
     assert not await house.registry.unloading.unload(session, "idle")
     turn = await house.begun(session, "hang")
     assert not await house.registry.unloading.unload(session, "idle")
-    await house.supervisor.prompts.cancel(turn, "user", None)
+    await house.supervisor.prompts.cancel(turn, "user")
     await house.wait(turn)
     await house.run(session, "stuck")
     assert not await house.registry.unloading.unload(session, "idle"), "its state cannot be saved: it stays loaded"

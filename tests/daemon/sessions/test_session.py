@@ -48,7 +48,7 @@ async def test_a_cancel_that_meets_the_claim_is_carried_out(house: Rooms) -> Non
     house.gates["run"] = trio.Event()
     turn = await house.send(session, "hang")
     await wait_until(lambda: live.running.turn)
-    await house.supervisor.prompts.cancel(turn, "policy", None)
+    await house.supervisor.prompts.cancel(turn, "policy")
     house.gates.pop("run").set()
     ended = await house.wait(turn)
     assert (ended.state, ended.reason) == (TurnState.cancelled, "policy")
@@ -276,7 +276,7 @@ async def test_a_deleted_session_leaves_nothing_behind(house: Rooms) -> None:
     session, _ = await house.started()
     first = await house.begun(session, "hang")
     behind = await house.send(session, "say it")
-    await house.supervisor.prompts.cancel(first, "user", None)
+    await house.supervisor.prompts.cancel(first, "user")
     await house.wait(first)
 
     async def wait() -> None:

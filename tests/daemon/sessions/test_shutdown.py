@@ -107,7 +107,7 @@ async def test_what_was_cancelled_is_not_reported_as_interrupted(tmp_path: Path)
         session = await house.create()
         turn = await house.begun(session, "deaf")
         house.live(session).running.turn.cancel("user")  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
-        await house.supervisor.prompts.cancel(turn, "user", None)
+        await house.supervisor.prompts.cancel(turn, "user")
         report = await stop(house)
         assert (await house.wait(turn)).state is TurnState.cancelled and report.interrupted == []
 

@@ -94,7 +94,7 @@ async def test_a_checkpoint_while_a_turn_runs_does_not_count_as_saved(house: Roo
     turn = await house.begun(session, "hang")
     await house.supervisor.checkpoints.save(session, "latest")
     assert house.live(session).state.dirty
-    await house.supervisor.prompts.cancel(turn, "user", None)
+    await house.supervisor.prompts.cancel(turn, "user")
     await house.wait(turn)
 
 
@@ -155,7 +155,7 @@ async def test_delete_and_archive_want_an_idle_session(house: Rooms) -> None:
         await house.supervisor.archive(session)
     with pytest.raises(SessionBusy):
         await house.supervisor.delete(session)
-    await house.supervisor.prompts.cancel(turn, "user", None)
+    await house.supervisor.prompts.cancel(turn, "user")
     await house.wait(turn)
     assert (await house.supervisor.archive(session)).session.archived
     assert not (await house.do(sessions.unarchive, session)).archived
@@ -182,7 +182,7 @@ async def test_a_released_session_goes_on_and_who_waits_hears_of_the_end(house: 
     session = await house.create()
     first = await house.begun(session, "hang")
     behind = await house.send(session, "say it")
-    await house.supervisor.prompts.cancel(first, "user", None)
+    await house.supervisor.prompts.cancel(first, "user")
     held = await house.supervisor.wait_settled(session)
     assert held.hold is not None and held.queued == 1
     released, count = await house.supervisor.release(session)

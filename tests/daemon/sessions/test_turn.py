@@ -13,7 +13,7 @@ from roost.daemon.sessions import recorder
 from roost.daemon.sessions.turn import RunningTurn
 from roost.daemon.store import turns
 from roost.protocol.errors import OutcomeUnknown
-from roost.protocol.model import ItemKind, SessionState, Turn, TurnState
+from roost.protocol.model import DAEMON, ItemKind, SessionState, Turn, TurnState
 
 QUICK = "[sessions]\ncancel_grace = '50ms'\n"
 
@@ -54,7 +54,7 @@ async def test_a_bug_in_an_engine_fails_the_turn_and_ends_the_child(
 async def test_a_cancelled_turn_is_cancelled_whatever_its_engine_answered(house: Rooms) -> None:
     """Section 8, S1.S2: the first end wins, and what comes after the cancel does not matter."""
     session, turn = await running(house, "hang")
-    await house.store.write(lambda tx: turns.request_cancel(tx, turn.turn.id, reason="policy", author=None))
+    await house.store.write(lambda tx: turns.request_cancel(tx, turn.turn.id, reason="policy", author=DAEMON))
     house.engines[session]._cancelled.set()  # pyright: ignore[reportPrivateUsage]
     ended = await house.wait(turn.turn.id)
     assert (ended.state, ended.reason) == (TurnState.cancelled, "policy")
@@ -64,7 +64,7 @@ async def test_one_that_does_not_obey_is_ended_with_its_child(tmp_path: Path) ->
     """Not S1 weakness 8; its child's end is wanted, so it is no death."""
     async with rooms(tmp_path, QUICK) as house:
         session, turn = await running(house, "deaf")
-        await house.supervisor.prompts.cancel(turn.turn.id, "user", None)
+        await house.supervisor.prompts.cancel(turn.turn.id, "user")
         assert (await house.wait(turn.turn.id)).state is TurnState.cancelled
         await wait_until(lambda: session not in house.registry.live)
         assert house.record(session).state is SessionState.idle
@@ -85,7 +85,7 @@ async def test_a_timeout_after_a_cancel_is_not_its_reason(tmp_path: Path) -> Non
     """S1.S4: the first reason stays, and no other is told beside it."""
     async with rooms(tmp_path, "[sessions]\ncancel_grace = '200ms'\n") as house:
         _, turn = await running(house, "deaf", timeout=100)
-        await house.supervisor.prompts.cancel(turn.turn.id, "user", None)
+        await house.supervisor.prompts.cancel(turn.turn.id, "user")
         ended = await house.wait(turn.turn.id)
         assert (ended.state, ended.reason, ended.problem) == (TurnState.cancelled, "user", None)
 
@@ -103,7 +103,7 @@ async def test_interrupted_it_is_asked_and_ends_without_its_engine(tmp_path: Pat
 async def test_what_was_cancelled_before_the_stop_is_cancelled(tmp_path: Path) -> None:
     async with rooms(tmp_path, QUICK) as house:
         _, turn = await running(house, "deaf")
-        await house.supervisor.prompts.cancel(turn.turn.id, "user", None)
+        await house.supervisor.prompts.cancel(turn.turn.id, "user")
         turn.interrupt("daemon_shutdown")
         ended = await house.wait(turn.turn.id)
         assert (ended.state, ended.reason) == (TurnState.cancelled, "user")

@@ -48,7 +48,7 @@ async def test_a_turn_that_waits_lets_another_run_and_goes_on_when_a_place_is_fr
     await wait_all_tasks_blocked(0.01)
     assert await state(house, first) is TurnState.waiting, "no place is free"
     assert "answer heard" not in house.engines[first].entered
-    await house.supervisor.prompts.cancel(running, "user", None)
+    await house.supervisor.prompts.cancel(running, "user")
     assert (await house.wait(turn)).state is TurnState.completed
     assert "answer heard" in house.engines[first].entered
     assert (await house.wait(queued)).state is TurnState.completed
@@ -80,7 +80,7 @@ async def test_a_question_asked_while_the_turn_waits_for_a_place_gives_the_place
     async with trio.open_nursery() as nursery:
         nursery.start_soon(house.live(session).child.waiting, lambda: house.engines[session]._enter("more"))  # pyright: ignore[reportPrivateUsage]
         await wait_until(lambda: "more" in house.engines[session].entered)
-        await house.supervisor.prompts.cancel(running, "user", None)
+        await house.supervisor.prompts.cancel(running, "user")
         await wait_until(lambda: "answer heard" in house.engines[session].entered)
         assert house.record(session).state is SessionState.waiting
         assert (await house.run(await house.create(), "one")).state is TurnState.completed
@@ -92,7 +92,7 @@ async def test_a_question_asked_while_the_turn_waits_for_a_place_gives_the_place
 
 async def test_a_cancel_reaches_a_turn_that_waits_before_its_engine_is_asked(house: Rooms) -> None:
     session, turn = await asking(house)
-    await house.supervisor.prompts.cancel(turn, "user", None)
+    await house.supervisor.prompts.cancel(turn, "user")
     ended = await house.wait(turn)
     assert (ended.state, ended.reason) == (TurnState.cancelled, "user")
     entered = house.engines[session].entered
@@ -106,10 +106,10 @@ async def test_a_cancel_reaches_a_turn_that_has_its_answer_and_waits_for_a_place
     running = await house.begun(other, "hang")
     house.gates["answer"].set()
     await wait_until(lambda: house.supervisor.runner.drives.resuming)
-    await house.supervisor.prompts.cancel(turn, "user", None)
+    await house.supervisor.prompts.cancel(turn, "user")
     assert (await house.wait(turn)).state is TurnState.cancelled
     assert not house.supervisor.runner.drives.resuming
-    await house.supervisor.prompts.cancel(running, "user", None)
+    await house.supervisor.prompts.cancel(running, "user")
     assert (await house.run(session, "one")).state is TurnState.completed, "no place was lost"
 
 

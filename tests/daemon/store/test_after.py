@@ -4,7 +4,7 @@ import pytest
 
 from helpers.ledger import Ledger, data, sending
 from roost.daemon.store import reads, recovery, sessions, turns
-from roost.protocol.model import After, AfterEnd, Problem, Session, Turn, TurnState
+from roost.protocol.model import DAEMON, After, AfterEnd, Problem, Session, SessionAuthor, Turn, TurnState
 
 ENDS = ["failed", "interrupted", "cancelled"]
 
@@ -19,7 +19,11 @@ def test_what_is_queued_behind_is_held_and_a_release_lets_it_go_on(ledger: Ledge
     ledger.end(turn, TurnState(end))
     held = ledger.session(session)
     assert held.hold is not None and (held.hold.reason, held.hold.turn) == (end, turn.id)
-    assert data(ledger.events(session)[-1]) == {"reason": end, "queued": 2}
+    assert data(ledger.events(session)[-1]) == {
+        "reason": end,
+        "queued": 2,
+        "author": SessionAuthor(session=session.id).to_wire(),
+    }
     assert ledger.do(turns.claim, session.id) is None
     assert ledger.do(sending(session.id, "four"))[1:] == (end, 2)
     assert data(ledger.events(session)[-1])["held"] == end
@@ -75,7 +79,8 @@ def test_a_retry_stands_at_the_head_of_the_queue_and_says_so(ledger: Ledger) -> 
     queued, moved = ledger.events(session)[-2:]
     assert data(queued)["turn"]["retry_of"] == turn.id
     second = reads.turns(ledger.reader, session.id, TurnState.queued)[0][1]
-    assert (moved.kind, data(moved)) == ("turn.moved", {"before": second.id})
+    author = SessionAuthor(session=session.id).to_wire()
+    assert (moved.kind, data(moved)) == ("turn.moved", {"before": second.id, "author": author})
 
 
 def test_a_turn_alone_is_tried_again_too(ledger: Ledger) -> None:
@@ -87,28 +92,28 @@ def test_a_turn_alone_is_tried_again_too(ledger: Ledger) -> None:
 
 def test_what_a_user_cancelled_is_not_sent_again(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two", after=after("cancelled", AfterEnd.retry))
-    ledger.do(turns.request_cancel, turn.id, reason="user", author=None)
+    ledger.do(turns.request_cancel, turn.id, reason="user", author=DAEMON)
     ledger.end(turn, TurnState.cancelled)
     assert ledger.queue(session) == ["two"] and ledger.session(session).hold is not None
 
 
 def test_what_a_user_was_cancelling_when_the_daemon_died_is_not_sent_again(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two", after=after("interrupted", AfterEnd.retry))
-    ledger.do(turns.request_cancel, turn.id, reason="user", author=None)
+    ledger.do(turns.request_cancel, turn.id, reason="user", author=DAEMON)
     assert ledger.do(recovery.recover, session.id) == [turn.id]
     assert ledger.queue(session) == ["two"] and ledger.session(session).hold is not None
 
 
 def test_what_a_user_was_cancelling_when_its_child_died_is_not_sent_again(ledger: Ledger) -> None:
     session, turn = ledger.running("one", "two", after=after("failed", AfterEnd.retry))
-    ledger.do(turns.request_cancel, turn.id, reason="user", author=None)
+    ledger.do(turns.request_cancel, turn.id, reason="user", author=DAEMON)
     ledger.do(turns.end, turn.id, state=TurnState.failed, reason="worker_exited", alive=False)
     assert ledger.queue(session) == ["two"] and ledger.session(session).hold is not None
 
 
 def test_what_timed_out_is_sent_again(ledger: Ledger) -> None:
     session, turn = ledger.running("one", after=after("cancelled", AfterEnd.retry))
-    ledger.do(turns.request_cancel, turn.id, reason="timeout", author=None)
+    ledger.do(turns.request_cancel, turn.id, reason="timeout", author=DAEMON)
     ledger.end(turn, TurnState.cancelled)
     assert ledger.queue(session) == ["one"]
 
@@ -143,11 +148,11 @@ def test_a_queue_that_is_emptied_is_on_hold_no_more(ledger: Ledger, leave: str) 
         assert ledger.session(session).hold is not None
         id = waiting.id
         if leave == "cancel":
-            ledger.do(turns.request_cancel, id, reason="user", author=None)
+            ledger.do(turns.request_cancel, id, reason="user", author=DAEMON)
         else:
             ledger.do(turns.remove, id)
     assert ledger.session(session).hold is None
-    assert data(ledger.events(session)[-1]) == {"reason": "empty", "queued": 0}
+    assert data(ledger.events(session)[-1]) == {"reason": "empty", "queued": 0, "author": DAEMON.to_wire()}
 
 
 def test_the_first_reason_of_a_hold_stays(ledger: Ledger) -> None:

@@ -6,13 +6,15 @@ from helpers.ledger import Ledger, data
 from roost.daemon.store import Child, checkpoints, children
 from roost.daemon.store.children import Keeper
 from roost.protocol.errors import LimitReached, SessionNotFound
+from roost.protocol.model import DAEMON
 
 
 def test_a_state_is_saved_with_the_turn_it_holds(ledger: Ledger) -> None:
     session, turn = ledger.running()
     saved = ledger.do(checkpoints.save, session.id, name="latest", state=b"\xc0", through_turn=turn.id)
     assert ledger.read(checkpoints.load, session.id, "latest") == (saved, b"\xc0")
-    assert data(ledger.events(session)[-1]) == {"name": "latest", "through_turn": turn.id, "bytes": 1}
+    shown = {"name": "latest", "through_turn": turn.id, "bytes": 1, "author": DAEMON.to_wire()}
+    assert data(ledger.events(session)[-1]) == shown
     now = ledger.session(session)
     assert (now.checkpoint_at, now.through_turn) == (saved.at, turn.id)
 

@@ -17,9 +17,9 @@ from roost.protocol.errors import (
     TurnNotFound,
     TurnNotQueued,
 )
-from roost.protocol.model import Author, EngineKind, Problem, SessionState, Turn, TurnState
+from roost.protocol.model import DAEMON, ClientAuthor, EngineKind, Problem, SessionState, Turn, TurnState
 
-AUTHOR = Author(pid=10, uid=1000, client="test")
+AUTHOR = ClientAuthor(pid=10, uid=1000, client="test")
 PROBLEM = Problem(name="turn_failed", message="exit status 1")
 
 
@@ -175,13 +175,13 @@ def test_a_queued_turn_is_cancelled_at_once(ledger: Ledger) -> None:
 def test_of_two_cancels_the_first_reason_stays(ledger: Ledger) -> None:
     """S1.S4, S1.S5: both are answered; the first reason and author are kept; one that has ended is left alone."""
     session, turn = ledger.running()
-    first, outcome = ledger.do(turns.request_cancel, turn.id, reason="timeout", author=None)
+    first, outcome = ledger.do(turns.request_cancel, turn.id, reason="timeout", author=DAEMON)
     assert (outcome, first.state, first.cancelling) == ("requested", TurnState.running, "timeout")
     again = ledger.do(turns.request_cancel, turn.id, reason="user", author=AUTHOR)
     assert again == (first, "requested")
     assert ledger.kinds(session).count("turn.cancel_requested") == 1
     ended = ledger.end(turn, TurnState.cancelled)
-    assert (ended.reason, ended.cancelling, ended.cancelled_by) == ("timeout", None, None)
+    assert (ended.reason, ended.cancelling, ended.cancelled_by) == ("timeout", None, DAEMON)
     seq = ledger.session(session).seq
     assert ledger.do(turns.request_cancel, turn.id, reason="user", author=AUTHOR) == (ended, "ended")
     assert ledger.session(session).seq == seq
@@ -207,7 +207,7 @@ def test_a_queued_prompt_is_edited(ledger: Ledger) -> None:
     session = ledger.create()
     turn = ledger.send(session, "rn tests")
     assert ledger.do(turns.edit, turn.id, "run tests").input == "run tests"
-    assert data(ledger.events(session)[-1]) == {"input": "run tests"}
+    assert data(ledger.events(session)[-1]) == {"input": "run tests", "author": DAEMON.to_wire()}
     assert ledger.queue(session) == ["run tests"]
 
 
@@ -218,7 +218,7 @@ def test_a_queued_turn_is_moved(ledger: Ledger) -> None:
     def move(name: str, before: str | None) -> list[str]:
         target = by_name[before].id if before else None
         ledger.do(turns.move, by_name[name].id, target)
-        assert data(ledger.events(session)[-1]) == {"before": target}
+        assert data(ledger.events(session)[-1]) == {"before": target, "author": DAEMON.to_wire()}
         return ledger.queue(session)
 
     assert move("d", "a") == ["d", "a", "b", "c"]

@@ -12,7 +12,7 @@ from helpers.ledger import Ledger, emitting, sending
 from roost.daemon.core.states import SessionEvent
 from roost.daemon.store import reads, recovery, retention, sessions, turns
 from roost.protocol.errors import QueueFull, RoostError, SessionBusy, TurnNotQueued
-from roost.protocol.model import After, AfterEnd, EngineKind, Problem, SessionState, TurnState
+from roost.protocol.model import DAEMON, After, AfterEnd, EngineKind, Problem, SessionState, TurnState
 
 LIMIT = 4
 ENDS = st.sampled_from([TurnState.completed, TurnState.failed, TurnState.cancelled, TurnState.interrupted])
@@ -158,7 +158,7 @@ class Walk(RuleBasedStateMachine):
             return
         turn = everything[which % len(everything)]
         if cancel:
-            outcome = self.ledger.do(turns.request_cancel, turn, reason="user", author=None)[1]
+            outcome = self.ledger.do(turns.request_cancel, turn, reason="user", author=DAEMON)[1]
             assert outcome == ("cancelled" if turn in expected.queue else "requested")
             expected.unwanted.add(turn)
         else:
