@@ -19,8 +19,9 @@ from roost.daemon.store import Store, Tx
 from roost.protocol import rpc
 from roost.protocol.errors import RoostError, from_wire
 from roost.protocol.events import SESSION_HELD, Kind
-from roost.protocol.methods import ReloadResult, SessionCreateParams
+from roost.protocol.methods import SessionCreateParams
 from roost.protocol.model import Author, ClientAuthor
+from roost.protocol.service import ReloadResult
 
 CONFIG = """
 [engines.shell]
@@ -53,7 +54,7 @@ class Served(NamedTuple):
 
         def operation(tx: Tx) -> None:
             for _ in range(count):
-                tx.emit(session, kind, {"reason": text, "queued": 0})
+                tx.emit(session, kind, {"reason": text, "queued": 0, "author": {}})
 
         await self.store.write(operation)
 

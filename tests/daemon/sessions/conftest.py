@@ -1,11 +1,17 @@
 """Fixtures of the tests of sessions."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from helpers.kinds import checked_events
 from helpers.rooms import Rooms, rooms
+
+
+@pytest.fixture(autouse=True)
+def _events_are_what_their_classes_say() -> Iterator[None]:
+    yield from checked_events()
 
 
 @pytest.fixture

@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from helpers.kinds import checked_events
 from helpers.ledger import Ledger
 from roost.daemon.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _events_are_what_their_classes_say() -> Iterator[None]:
+    yield from checked_events()
 
 
 @pytest.fixture
