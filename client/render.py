@@ -225,8 +225,17 @@ def turn_fields(turn: Record) -> list[tuple[str, str]]:
         ("usage", usage(turn["usage"])),
         ("sent", moment(turn["created_at"])),
         ("took", "" if turn["duration"] is None else duration(turn["duration"])),
+        ("progress", progress(turn.get("progress"))),
         ("prompt", turn["input"]),
     ]
+
+
+def progress(told: Record | None) -> str:
+    """``halfway (50%)``. An older daemon tells none."""
+    if told is None:
+        return ""
+    message: str = told["message"]
+    return message + ("" if told["fraction"] is None else f" ({told['fraction']:.0%})")
 
 
 def usage(used: Record) -> str:

@@ -58,6 +58,8 @@ class Transcript:
         elif kind == "item.delta":
             if data["item"] not in self._hidden:
                 yield from self._words(data["item"], data["text"])
+        elif kind == "item.updated":
+            yield from self._amend(data)
         else:
             yield from self._finish(data["item"])
 
@@ -75,6 +77,13 @@ class Transcript:
     def _words(self, item: str, text: str) -> Iterator[Piece]:
         self._shown[item] = self._shown.get(item, 0) + len(text.encode())
         yield self._said(text)
+
+    def _amend(self, data: Record) -> Iterator[Piece]:
+        if title := clean(data.get("title", "")):
+            yield self._noted(f"{data['item']} is now: {title}")
+        if text := data.get("text"):
+            yield self._noted(f"{data['item']} now says:")
+            yield self._said(text)
 
     def _finish(self, item: Record) -> Iterator[Piece]:
         if item["kind"] == "user_message":

@@ -232,6 +232,15 @@ class ItemDelta(TypedDict):
     text: str
 
 
+class ItemUpdated(TypedDict):
+    """What is new of an item, open or ended: ``data`` is added to its data, ``text`` stands in place of its content."""
+
+    item: str
+    title: NotRequired[str]
+    data: NotRequired[dict[str, Any]]
+    text: NotRequired[str]
+
+
 class ItemEnded(TypedDict):
     """``item`` is the whole record, content cut as in :class:`.model.Item`."""
 
@@ -291,6 +300,7 @@ TURN_CANCELLED: Kind[TurnEnded] = Kind("turn.cancelled", TurnCancelled)
 TURN_INTERRUPTED: Kind[TurnEnded] = Kind("turn.interrupted", TurnInterrupted)
 ITEM_STARTED = Kind("item.started", ItemStarted)
 ITEM_DELTA = Kind("item.delta", ItemDelta)
+ITEM_UPDATED = Kind("item.updated", ItemUpdated)
 ITEM_COMPLETED: Kind[ItemEnded] = Kind("item.completed", ItemCompleted)
 ITEM_FAILED: Kind[ItemEnded] = Kind("item.failed", ItemFailed)
 ITEM_CANCELLED: Kind[ItemEnded] = Kind("item.cancelled", ItemCancelled)

@@ -213,6 +213,13 @@ class Session(Noun):
     active_at: UnixMs = Field(description="when a turn was last sent or ended, or the session used")
 
 
+class Progress(Noun):
+    """How far a turn is."""
+
+    message: str
+    fraction: float | None = Field(default=None, description="from 0 to 1, if the engine knows")
+
+
 class Turn(Noun):
     """One prompt and all that came of it."""
 
@@ -231,6 +238,7 @@ class Turn(Noun):
     idle_timeout: DurationMs | None = Field(default=None, description="ms its child may be silent")
     author: Author | None = None
     usage: Usage = Usage()
+    progress: Progress | None = Field(default=None, description="the last that its engine said of it")
     created_at: UnixMs
     started_at: UnixMs | None = None
     ended_at: UnixMs | None = None

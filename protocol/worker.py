@@ -19,6 +19,7 @@ PROTOCOL = 1
 """Version of the worker protocol."""
 
 MOST_DATA = 128 * 1024
+MOST_TEXT = 64 * 1024
 """Bytes of an item's packed data at its start, and again at its end: with its text they must fit into one event."""
 
 MOST_OPEN = 1000
@@ -108,6 +109,8 @@ TO_DAEMON: dict[str, Shape] = {
     "item.start": {"item": STR, "kind": STR, "title?": STR, "data?": MAP},
     "item.delta": {"item": STR, "text": STR},
     "item.end": {"item": STR, "state": STR, "data?": MAP},
+    # what is new of an item of the turn, open or ended: the text is the whole output of one that has ended
+    "item.update": {"item": STR, "title?": STR, "data?": MAP, "text?": STR},
     "progress": {"message": STR, "fraction?": NUMBER},
     # what was used since the last report
     "usage": {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from ..protocol import rpc
 from ..protocol.errors import LocalProtocolError
 from ..protocol.record import Record
-from ..protocol.worker import ITEM_KINDS, ITEM_STATES, MOST_DATA, MOST_OPEN, MOST_USED, TO_DAEMON, check
+from ..protocol.worker import ITEM_KINDS, ITEM_STATES, MOST_DATA, MOST_OPEN, MOST_TEXT, MOST_USED, TO_DAEMON, check
 from .channel import Channel, read_back
 
 TYPE_CHECKING = False  # docs/decisions/0030-performance.md says why
@@ -230,6 +230,22 @@ class Item:
                 self._turn.report("item.end", {"item": self.name, "state": state, "data": data})
                 self.state = state
                 self._turn.ended(self)
+
+    def update(self, *, title: str | None = None, text: str | None = None, **data: Any) -> None:
+        """Change its title, or add to its data, while the turn runs; ``text`` is its whole output once it has ended.
+
+        Raises:
+            ValueError: ``text`` before its end, or ``text`` or ``data`` too large. RuntimeError: the turn is over.
+        """
+        _check_size(data)
+        if text is not None and len(text.encode("utf-8", "replace")) > MOST_TEXT:
+            raise ValueError(f"the text of an update may have {MOST_TEXT} bytes; start another item for more")
+        changed = {"title": title, "text": text, "data": data or None}
+        with self._turn.reporting:
+            if text is not None and self.state == "in_progress":
+                raise ValueError(f"item {self.name} is open; write its text")
+            new = {field: value for field, value in changed.items() if value is not None}
+            self._turn.report("item.update", {"item": self.name, **new})
 
     def __enter__(self) -> Item:
         return self

@@ -30,6 +30,16 @@ class End(NamedTuple):
     data: dict[str, Any]
 
 
+class Update(NamedTuple):
+    """What is new of an item, open or ended; ``data`` is added, ``text`` is the whole output of one that has ended."""
+
+    item: str
+    title: str | None
+    data: dict[str, Any]
+    text: str | None
+    dropped: int = 0
+
+
 class Progress(NamedTuple):
     """``fraction`` from 0 to 1, if the engine knows."""
 
@@ -51,4 +61,4 @@ class Answered(NamedTuple):
     """The engine has its answer: the turn goes on."""
 
 
-Change = Start | Append | End | Progress | UsageReport | Asked | Answered
+Change = Start | Append | End | Update | Progress | UsageReport | Asked | Answered

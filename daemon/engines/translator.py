@@ -5,8 +5,8 @@ from typing import Any
 from ...protocol import rpc
 from ...protocol.errors import InvalidParams
 from ...protocol.model import ItemKind, ItemState, Usage, new_id
-from ...protocol.worker import ITEM_STATES, MOST_DATA, MOST_OPEN, MOST_USED
-from ..core.said import Append, Change, End, Progress, Start, UsageReport
+from ...protocol.worker import ITEM_STATES, MOST_DATA, MOST_OPEN, MOST_TEXT, MOST_USED
+from ..core.said import Append, Change, End, Progress, Start, Update, UsageReport
 
 LONGEST_TITLE = 4096
 LONGEST_NAME = 256
@@ -17,6 +17,8 @@ class Translator:
 
     def __init__(self) -> None:
         self._open: dict[str, str] = {}
+        self._ended: dict[str, str] = {}
+        """The newest that have ended, which can still be updated."""
 
     def change(self, method: str, params: dict[str, Any]) -> Change:
         """The change that a checked notification stands for.
@@ -31,6 +33,8 @@ class Translator:
                 return Append(self._item(params), params["text"])
             case "item.end":
                 return self._end(params)
+            case "item.update":
+                return self._update(params)
             case "progress":
                 fraction = params.get("fraction")
                 return Progress(params["message"][:LONGEST_TITLE], None if fraction is None else _part(fraction))
@@ -62,8 +66,25 @@ class Translator:
             states = ", ".join(ITEM_STATES)
             raise InvalidParams(f"item.end: state is {params['state']!r}; it must be one of {states}", field="state")
         item, data = self._item(params), _data("item.end", params)
-        del self._open[params["item"]]
+        self._ended.pop(params["item"], None)
+        self._ended[params["item"]] = self._open.pop(params["item"])
+        if len(self._ended) > MOST_OPEN:
+            del self._ended[next(iter(self._ended))]
         return End(item, ItemState(params["state"]), data)
+
+    def _update(self, params: dict[str, Any]) -> Update:
+        name, title, text = params["item"], params.get("title"), params.get("text")
+        item = self._open.get(name) or self._ended.get(name)
+        if item is None:
+            raise InvalidParams(f"item.update: there is no item {name!r} in this turn; start it first", field="item")
+        if text is not None:
+            if name in self._open:
+                raise InvalidParams(f"item.update: item {name!r} is open; its text comes by item.delta", field="text")
+            if (size := len(text.encode("utf-8", "replace"))) > MOST_TEXT:
+                told = f"item.update: text has {size} bytes and may have {MOST_TEXT}; start another item for more"
+                raise InvalidParams(told, field="text", bytes=size, limit=MOST_TEXT)
+        data = _data("item.update", params)
+        return Update(item, None if title is None else title[:LONGEST_TITLE], data, text)
 
     def _item(self, params: dict[str, Any]) -> str:
         item = self._open.get(params["item"])

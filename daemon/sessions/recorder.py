@@ -9,7 +9,7 @@ import trio
 from ...protocol import rpc
 from ...protocol.errors import DatabaseRefused, OutcomeUnknown, RoostError, StorageTrouble
 from ..core.backoff import doubling
-from ..core.said import Append, Change, End, Progress, Start
+from ..core.said import Append, Change, End, Progress, Start, Update
 from ..store import Store, Tx
 from ..store.items import record
 from ..waiting import awaited
@@ -97,6 +97,8 @@ class Recorder:
             self._size += len(change.text)
             self._merge(change)
         else:
+            if isinstance(change, Update):
+                change = self._amended(change)
             self._size += _weight(change)
             self._pending.append(change)
             self._enough.set()  # only streamed text gains by waiting for more
@@ -130,6 +132,12 @@ class Recorder:
         kept = len(text.encode())
         self._room = self._room - kept if kept == len(data) else 0
         return change._replace(text=text, dropped=len(data) - kept)
+
+    def _amended(self, change: Update) -> Update:
+        if change.text is None:
+            return change
+        fitted = self._fit(Append(change.item, change.text))
+        return change._replace(text=fitted.text, dropped=fitted.dropped)
 
     def _merge(self, change: Append) -> None:
         last = self._pending[-1] if self._pending else None
@@ -174,11 +182,19 @@ class Recorder:
         self._enough.set()
 
 
-_WITH_DATA = (Start, End)
+_WITH_DATA = (Start, End, Update)
 
 
 def _weight(change: Change) -> int:
     """About how many bytes of memory it takes; a character may take four."""
     data = change.data if isinstance(change, _WITH_DATA) else None
-    text = change.title if isinstance(change, Start) else change.message if isinstance(change, Progress) else ""
+    match change:
+        case Start():
+            text = change.title
+        case Update():
+            text = (change.title or "") + (change.text or "")
+        case Progress():
+            text = change.message
+        case _:
+            text = ""
     return 64 + 4 * len(text) + (len(rpc.pack(data)) if data else 0)

@@ -48,6 +48,13 @@ def drop_inline(conn: sqlite3.Connection, item: Item) -> None:
         conn.execute("DELETE FROM chunks WHERE item = ?", (item.id,))
 
 
+def replaced(conn: sqlite3.Connection, item: Item, text: str, dropped: int) -> dict[str, object]:
+    """The fields of an ended item that has this text, at most :data:`INLINE` bytes, in place of its content."""
+    conn.execute("DELETE FROM chunks WHERE item = ?", (item.id,))
+    kept = len(text.encode())
+    return {"content": text, "tail": "", "kept": kept, "bytes": kept + dropped, "truncated": dropped > 0}
+
+
 def read(conn: sqlite3.Connection, item: Item, start: int, stop: int) -> bytes:
     """Bytes ``start`` to ``stop`` of what is kept."""
     if item.state is not ItemState.in_progress and item.kept <= INLINE:

@@ -3,22 +3,27 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from ...protocol.errors import IllegalTransition
+from ...protocol import model
+from ...protocol.errors import IllegalTransition, LimitReached
 from ...protocol.events import (
     ITEM_DELTA,
     ITEM_ENDS,
     ITEM_STARTED,
+    ITEM_UPDATED,
     TURN_PROGRESSED,
     TURN_USAGE_REPORTED,
     ItemDelta,
     ItemEnded,
     ItemStarted,
+    ItemUpdated,
     Kind,
     TurnProgressed,
     TurnUsageReported,
 )
 from ...protocol.model import Item, ItemState, SessionState, Turn, TurnState, Usage
-from ..core.said import Answered, Append, Asked, Change, End, Progress, Start
+from ...protocol.rpc import pack
+from ...protocol.worker import MOST_DATA
+from ..core.said import Answered, Append, Asked, Change, End, Progress, Start, Update
 from ..core.states import ITEM, ITEM_END, TURN, SessionEvent, TurnEvent
 from . import content, sessions
 from .rows import ITEMS
@@ -81,6 +86,7 @@ class _Batch:
         self._session = session
         self._turn = turn
         self._growing: dict[str, _Growth] = {}
+        self._progressed: Progress | None = None
 
     def add(self, change: Change) -> None:
         match change:
@@ -92,8 +98,10 @@ class _Batch:
                 self._grow(change.item, self._growth(change.item))
                 close(self._tx, self._tx.item(change.item), change.state, change.data)
                 del self._growing[change.item]
-            case Progress(message, fraction):
-                self._progress(message, fraction)
+            case Update():
+                self._update(change)
+            case Progress():
+                self._progress(change)
             case Asked():
                 self._step(TurnEvent.wait, SessionState.busy, SessionEvent.wait)
             case Answered():
@@ -104,6 +112,10 @@ class _Batch:
     def finish(self) -> None:
         for item, growth in self._growing.items():
             self._grow(item, growth)
+        if self._progressed is not None:
+            turn = self._tx.turn(self._turn)
+            progress = model.Progress(message=self._progressed.message, fraction=self._progressed.fraction)
+            self._tx.put_turn(turn.model_copy(update={"progress": progress}))
 
     def _start(self, start: Start) -> None:
         sql = "SELECT max(number) FROM items WHERE turn = ?"
@@ -160,10 +172,27 @@ class _Batch:
             content.append(conn, item, growth.start, b"".join(growth.pieces))
         conn.execute("UPDATE items SET kept = ?, bytes = ? WHERE id = ?", (growth.kept, growth.bytes, item))
 
-    def _progress(self, message: str, fraction: float | None) -> None:
-        told: TurnProgressed = {"message": message}
-        if fraction is not None:
-            told["fraction"] = fraction
+    def _update(self, update: Update) -> None:
+        item = self._tx.item(update.item)
+        told: ItemUpdated = {"item": item.id}
+        changed: dict[str, Any] = {}
+        if update.title is not None:
+            told["title"] = changed["title"] = update.title
+        if update.data:
+            told["data"] = update.data
+            changed["data"] = _fitting(item, {**item.data, **update.data})
+        if update.text is not None:
+            told["text"] = update.text
+            changed |= content.replaced(self._tx.conn, item, update.text, update.dropped)
+        self._tx.put_item(item.model_copy(update=changed))
+        self._emit(ITEM_UPDATED, told)
+
+    def _progress(self, progress: Progress) -> None:
+        """Each is an event; the turn's row has the last of the batch."""
+        self._progressed = progress
+        told: TurnProgressed = {"message": progress.message}
+        if progress.fraction is not None:
+            told["fraction"] = progress.fraction
         self._emit(TURN_PROGRESSED, told)
 
     def _use(self, used: Usage) -> None:
@@ -182,6 +211,14 @@ class _Batch:
 
     def _emit(self, kind: Kind[T], data: T) -> None:
         self._tx.emit(self._session, kind, data, turn=self._turn)
+
+
+def _fitting(item: Item, data: dict[str, Any]) -> dict[str, Any]:
+    """The data of an item is at most twice what one report may bring: its end brings more of it in one event."""
+    if (size := len(pack(data))) > 2 * MOST_DATA:
+        text = f"the data of item {item.id} would be {size} bytes and may be {2 * MOST_DATA}; start another item"
+        raise LimitReached(text, item=item.id, bytes=size, limit=2 * MOST_DATA)
+    return data
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

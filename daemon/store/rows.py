@@ -19,6 +19,7 @@ from ...protocol.model import (
     Limits,
     Noun,
     Problem,
+    Progress,
     Session,
     SessionState,
     Turn,
@@ -157,6 +158,7 @@ TURNS = Table(
         "cancelled_by": _AUTHOR,
         "author": _AUTHOR,
         "usage": _noun(Usage, cached=True),
+        "progress": _noun(Progress),
     },
 )
 ITEMS = Table("items", Item, {"kind": _enum(ItemKind), "state": _enum(ItemState), "truncated": _BOOL, "data": _MAP})

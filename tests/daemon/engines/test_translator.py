@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from roost.daemon.core.said import Append, End, Progress, Start, UsageReport
+from roost.daemon.core.said import Append, End, Progress, Start, Update, UsageReport
 from roost.daemon.engines.translator import LONGEST_NAME, LONGEST_TITLE, Translator
 from roost.protocol.errors import InvalidParams
 from roost.protocol.model import ItemKind, ItemState, Usage
@@ -77,3 +77,30 @@ def test_the_number_of_open_items_is_bounded() -> None:
         translator.change("item.start", {"item": str(n), "kind": "command"})
     with pytest.raises(InvalidParams, match=str(MOST_OPEN)):
         translator.change("item.start", {"item": "one more", "kind": "command"})
+
+
+def test_an_item_is_updated_open_or_ended() -> None:
+    translator = Translator()
+    started = translator.change("item.start", {"item": "a", "kind": "tool_call"})
+    assert isinstance(started, Start)
+    early = translator.change("item.update", {"item": "a", "title": "T" * 5000})
+    assert early == Update(started.item, "T" * 4096, {}, None)
+    with pytest.raises(InvalidParams, match="item 'a' is open; its text comes by"):
+        translator.change("item.update", {"item": "a", "text": "x"})
+    translator.change("item.end", {"item": "a", "state": "completed"})
+    late = translator.change("item.update", {"item": "a", "text": "x", "data": {"n": 1}})
+    assert late == Update(started.item, None, {"n": 1}, "x")
+    with pytest.raises(InvalidParams, match="65537 bytes and may have 65536"):
+        translator.change("item.update", {"item": "a", "text": "x" * 65537})
+    with pytest.raises(InvalidParams, match="there is no item 'b' in this turn"):
+        translator.change("item.update", {"item": "b", "title": "x"})
+
+
+def test_the_newest_ended_items_can_be_updated() -> None:
+    translator = Translator()
+    for number in range(1001):
+        translator.change("item.start", {"item": str(number), "kind": "status"})
+        translator.change("item.end", {"item": str(number), "state": "completed"})
+    assert isinstance(translator.change("item.update", {"item": "1", "title": "x"}), Update)
+    with pytest.raises(InvalidParams, match="no item '0'"):
+        translator.change("item.update", {"item": "0", "title": "x"})

@@ -6,10 +6,11 @@ from string import ascii_lowercase
 import pytest
 
 from helpers.ledger import Ledger, data
-from roost.daemon.core.said import Append, Change, End, Progress, Start, UsageReport
+from roost.daemon.core.said import Append, Change, End, Progress, Start, Update, UsageReport
 from roost.daemon.store import items, reads
 from roost.protocol.errors import IllegalTransition, ItemNotFound, LimitReached, TurnNotFound
 from roost.protocol.model import Item, ItemKind, ItemState, Turn, TurnState, Usage, new_id
+from roost.protocol.model import Progress as Progressed
 
 KIB = 1024
 
@@ -235,6 +236,52 @@ def test_progress_is_said(ledger: Ledger) -> None:
         {"message": "reading"},
         {"message": "half", "fraction": 0.5},
     ]
+    assert ledger.turn(turn).progress == Progressed(message="half", fraction=0.5)
+    assert ledger.end(ledger.turn(turn)).progress == Progressed(message="half", fraction=0.5)
+
+
+def test_progress_and_usage_of_one_batch_both_stay(ledger: Ledger) -> None:
+    _, turn = ledger.running()
+    record(ledger, turn, Progress("half", 0.5), UsageReport(Usage(input_tokens=7)), Progress("done", None))
+    now = ledger.turn(turn)
+    assert (now.progress, now.usage.input_tokens) == (Progressed(message="done"), 7)
+
+
+def test_an_open_item_is_updated_while_it_grows(ledger: Ledger) -> None:
+    _, turn = ledger.running()
+    id = new_id("i")
+    record(ledger, turn, Start(id, ItemKind.command, "ls", {"a": 1}), Append(id, "one "))
+    record(ledger, turn, Append(id, "two "), Update(id, "ls -l", {"b": 2}, None), Append(id, "three"))
+    growing = only(ledger, turn)
+    assert (growing.title, growing.data, growing.content) == ("ls -l", {"a": 1, "b": 2}, "one two three")
+    record(ledger, turn, Update(id, "ls -la", {}, None), End(id, ItemState.completed, {"exit_code": 0}))
+    ended = only(ledger, turn)
+    assert (ended.title, ended.data) == ("ls -la", {"a": 1, "b": 2, "exit_code": 0})
+    assert whole(ledger, id) == b"one two three"
+
+
+@pytest.mark.parametrize("size", [10, 300 * KIB])
+def test_the_output_of_an_ended_item_is_amended(ledger: Ledger, size: int) -> None:
+    _, turn = ledger.running()
+    id = new_id("i")
+    record(ledger, turn, Start(id, ItemKind.command, "ls", {}), Append(id, "x" * size), End(id, ItemState.failed, {}))
+    record(ledger, turn, Update(id, None, {"late": True}, None))
+    assert whole(ledger, id) == b"x" * size
+    record(ledger, turn, Update(id, None, {}, "grün", 3))
+    now = only(ledger, turn)
+    assert (now.content, now.tail, now.kept, now.bytes, now.truncated) == ("grün", "", 5, 8, True)
+    assert (now.state, now.data, whole(ledger, id)) == ("failed", {"late": True}, "grün".encode())
+
+
+def test_the_data_of_an_item_stays_bounded_however_often_it_is_updated(ledger: Ledger) -> None:
+    _, turn = ledger.running()
+    id = new_id("i")
+    record(ledger, turn, Start(id, ItemKind.status, "", {}))
+    for name in "ab":
+        record(ledger, turn, Update(id, None, {name: "x" * 100 * KIB}, None))
+    with pytest.raises(LimitReached, match="start another item"):
+        record(ledger, turn, Update(id, None, {"c": "x" * 100 * KIB}, None))
+    assert only(ledger, turn).data.keys() == {"a", "b"}
 
 
 def test_usage_adds_up_in_the_turn_and_the_session(ledger: Ledger) -> None:
