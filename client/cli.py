@@ -43,7 +43,7 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; the result is its exit status (design.md section 14 lists them)."""
+    """Run the command; the result is its exit status."""
     # A stream that was closed by whoever started us is None; what the output cannot encode must not end it.
     sys.stdin = sys.stdin or open(os.devnull)
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))

@@ -11,7 +11,7 @@ Saved = Literal["saved", "unchanged", "failed", "timed_out"]
 
 
 def split(ids: Sequence[str], size: int) -> list[list[str]]:
-    """``ids`` in order, in ceil(n / size) batches (S0.D2)."""
+    """``ids`` in order, in ceil(n / size) batches."""
     return [list(ids[at : at + size]) for at in range(0, len(ids), size)]
 
 

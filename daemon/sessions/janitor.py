@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Janitor:
-    """Sweeps at once on start and then on period (S0.W4). What breaks one sweep does not end the next."""
+    """Sweeps at once on start and then on period. What breaks one sweep does not end the next."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -33,7 +33,7 @@ class Janitor:
             self._supervisor.runner.poke()  # more turns may run now
 
     async def sweep_idle(self) -> None:
-        """Unload what was idle too long; what cannot be saved stays and is tried again (S0.W1, S0.W6)."""
+        """Unload what was idle too long; what cannot be saved stays and is tried again."""
         unloaded: list[bool] = []
         async with trio.open_nursery() as nursery:  # one that hangs keeps no other waiting
             for session_id in self._supervisor.registry.unloading.due(self._supervisor.settings.sessions.idle_unload):

@@ -12,7 +12,7 @@ from .errands import Errands, Starter
 log = logging.getLogger(__name__)
 
 ROOM = 100
-"""Letters in a mailbox; whoever has one more waits (S0.A2)."""
+"""Letters in a mailbox; whoever has one more waits."""
 
 ANSWER = 40.0
 """Seconds within which what is asked for is done: longer than a child is given to answer."""
@@ -61,7 +61,7 @@ class Letter(Generic[T]):
 
 
 class Mailbox:
-    """Jobs for one task, done one after another in the order in which they came (S0.A1).
+    """Jobs for one task, done one after another in the order in which they came.
 
     Args:
         of: whose it is, for errors. closed: why nothing is done any more.
@@ -78,7 +78,7 @@ class Mailbox:
         """Have ``job`` done after what was asked before. Leaving ends only the waiting.
 
         Raises:
-            RoostError: what ``closed`` says; TimedOut: not ``within`` so many seconds (S0.A12). What has not begun
+            RoostError: what ``closed`` says; TimedOut: not ``within`` so many seconds. What has not begun
                 by then is not done.
         """
         letter = Letter(job)

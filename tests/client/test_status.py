@@ -1,4 +1,4 @@
-"""Exit statuses, as design.md section 14 lists them."""
+"""Exit statuses."""
 
 import pytest
 

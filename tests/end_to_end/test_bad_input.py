@@ -87,7 +87,7 @@ def test_a_name_twice_and_a_name_that_is_none(shared: Daemon) -> None:
 
 
 def test_a_key_again(shared: Daemon) -> None:
-    """S3.O2: the same key is the same turn; with other content it is a conflict."""
+    """The same key is the same turn; with other content it is a conflict."""
     session = shared.create()
     first = shared.send(session, "echo once", key="k1")
     assert shared.send(session, "echo once", key="k1") == first
@@ -148,7 +148,7 @@ def test_what_cannot_be_done_now(shared: Daemon) -> None:
     assert refused(shared, "turn.edit", turn=turn, input="x").name == "turn_not_queued"
     assert refused(shared, "turn.move", turn=turn, before=None).name == "turn_not_queued"
     assert refused(shared, "turn.remove", turn=turn).name == "turn_not_queued"
-    assert shared.call("turn.cancel", turn=turn)["outcome"] == "ended", "S1.S5: nothing changes"
+    assert shared.call("turn.cancel", turn=turn)["outcome"] == "ended", "nothing changes"
     assert refused(shared, "events.subscribe", session=session, after=10**9).name == "invalid_params"
     assert refused(shared, "session.update", session=session).name == "invalid_params"
 
@@ -195,7 +195,7 @@ def vanished(path: Path) -> None:
     ("harm", "name"), [(damaged, "database_damaged"), (newer, "database_newer"), (vanished, "database_missing")]
 )
 def test_a_refused_database_is_left_as_it_is(used: Daemon, harm: Any, name: str) -> None:
-    """Section 6 rule 6: never overwritten, moved or emptied, and not made anew."""
+    """Never overwritten, moved or emptied, and not made anew."""
     database = used.state / "roost.db"
     for leftover in used.state.glob("roost.db-*"):
         leftover.unlink()
@@ -207,7 +207,7 @@ def test_a_refused_database_is_left_as_it_is(used: Daemon, harm: Any, name: str)
 
 
 def test_a_refused_database_behind_systemds_socket_answers_each_call(used: Daemon) -> None:
-    """Section 6 rule 6: it stays up, READY, writes nothing, and answers each call with the reason."""
+    """It stays up, READY, writes nothing, and answers each call with the reason."""
     database = used.state / "roost.db"
     damaged(database)
     before = database.read_bytes()
@@ -224,7 +224,7 @@ def test_a_refused_database_behind_systemds_socket_answers_each_call(used: Daemo
 
 
 def taken_away(daemon: Daemon, session: str, what: str) -> None:
-    """Section 6 rule 7: writes to an unlinked database succeed, so roost looks."""
+    """Writes to an unlinked database succeed, so roost looks."""
     with daemon.connect() as connection:
         (daemon.state / what).unlink()
         wait_until(lambda: not connection.call("daemon.status", {})["storage"]["ok"], "it is noticed")
@@ -291,7 +291,7 @@ def fill(ballast: Path) -> None:
 
 
 def test_a_full_disk_is_one_requests_error(small_disk: Daemon) -> None:
-    """Section 6 rule 10: the request gets the error, nothing half-done stays, the daemon goes on and says so."""
+    """The request gets the error, nothing half-done stays, the daemon goes on and says so."""
     session = small_disk.create()
     ballast = small_disk.state / "ballast"
     fill(ballast)

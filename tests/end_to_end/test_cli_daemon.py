@@ -50,7 +50,7 @@ def pid_of(roost: Roost) -> int:
 
 
 def test_the_first_verb_starts_a_daemon_that_outlives_it_in_a_cleaned_environment(roost: Roost) -> None:
-    """S0.K7: the command goes on only when the daemon has said that it is ready. Its environment is a cleaned one."""
+    """The command goes on only when the daemon has said that it is ready. Its environment is a cleaned one."""
     inherited = {
         "ROOST_SESSION": "s-x",
         "ROOST_CHILD": "s-x/c-x",
@@ -111,7 +111,7 @@ def test_inside_a_session_it_talks_to_that_daemon_and_starts_none(served: Roost)
 
 
 def test_a_daemon_that_ends_at_once_is_shown_with_its_status_and_last_words(roost: Roost, tmp_path: Path) -> None:
-    """S0.K3: a start that does not succeed fails, with the reason."""
+    """A start that does not succeed fails, with the reason."""
     (tmp_path / "bad.toml").write_text("[daemon]\nnonsense = 1\n")
     done = roost("ls", ROOST_CONFIG=str(tmp_path / "bad.toml"))
     assert done.status == 7

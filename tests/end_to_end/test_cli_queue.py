@@ -130,7 +130,7 @@ def test_a_failure_holds_the_queue_until_it_is_released(roost: Roost) -> None:
 
 
 def test_cancel_takes_a_session_or_a_turn_and_twice_is_once(roost: Roost) -> None:
-    """S1.S4, S1.S5: the first reason stays, and a turn that has ended is left as it is."""
+    """The first reason stays, and a turn that has ended is left as it is."""
     busy = Busy(roost, "cancelled")
     withdrawn = roost("cancel", busy.waiting[0])
     assert withdrawn.out == f"{busy.waiting[0]} cancelled\n" and "it will not run; `roost queue s-" in withdrawn.err

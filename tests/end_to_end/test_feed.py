@@ -112,7 +112,7 @@ def whole(sock: socket.socket) -> bytes:
 
 
 def test_a_subscriber_that_sleeps_for_50_000_events_misses_none(odd: Daemon) -> None:
-    """S1.E6, S2.V6 and beyond: it is not told that it lagged; it gets every event, in order, once."""
+    """It is not told that it lagged; it gets every event, in order, once."""
     session = odd.create("odd")
     progress(odd, session, 18_000)  # caches are as full as they get
     packed(odd, 0)
@@ -157,7 +157,7 @@ def test_a_stopped_client_delays_nobody(odd: Daemon) -> None:
 
 
 def test_no_gap_and_no_double_between_history_and_live(odd: Daemon) -> None:
-    """Section 7: whoever joins, whenever, from wherever, sees the same as everybody."""
+    """Whoever joins, whenever, from wherever, sees the same as everybody."""
     chance = random.Random(7)
     sessions = [odd.create("odd") for _ in range(4)]
     stop = threading.Event()
@@ -194,7 +194,7 @@ def test_no_gap_and_no_double_between_history_and_live(odd: Daemon) -> None:
 
 
 def test_what_retention_removed_is_read_as_one_event(tmp_path: Path) -> None:
-    """Section 6 rule 2: numbers are never used again, and a gap is told in its place."""
+    """Numbers are never used again, and a gap is told in its place."""
     config = engines("[retention]\nevents_per_session = 50\nsweep = '200ms'\n")
     daemon = Daemon(tmp_path / "s", config)
     try:
@@ -215,7 +215,7 @@ def test_what_retention_removed_is_read_as_one_event(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_feed_is_said(odd: Daemon) -> None:
-    """S1.B3, not S1 weakness 4: never silence."""
+    """Never silence."""
     session = odd.create("odd")
     with odd.connect() as connection:
         connection.call("events.subscribe", {"session": session, "after": 0, "follow": False})

@@ -75,7 +75,7 @@ def test_a_bug_in_one_sweeper_ends_neither_the_others_nor_its_next_sweep(daemon:
 
 
 def test_a_bug_in_the_queue_runner_is_survived(daemon: Daemon, switches: Path) -> None:
-    """Not S3 weakness 2: what waited meanwhile runs when the runner is well again."""
+    """What waited meanwhile runs when the runner is well again."""
     session = daemon.create("odd")
     daemon.run(session, "say hello")
     (switches / "runner").touch()
@@ -86,7 +86,7 @@ def test_a_bug_in_the_queue_runner_is_survived(daemon: Daemon, switches: Path) -
 
 
 def test_a_full_disk_in_one_operation_of_a_group_is_that_ones_error(daemon: Daemon, switches: Path) -> None:
-    """Section 6 rule 4: many write at the same moment; only what is too large fails, and nothing of it stays."""
+    """Many write at the same moment; only what is too large fails, and nothing of it stays."""
     sessions = [daemon.create("odd") for _ in range(8)]
     large = daemon.create("odd")
     daemon.run(large, "say hello")

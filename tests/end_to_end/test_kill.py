@@ -97,7 +97,7 @@ def check_turns(daemon: Daemon, sessions: list[str], answered: dict[str, str]) -
 
 
 def test_30_random_moments_under_load(tmp_path: Path) -> None:
-    """Section 6 rule 1, S2.Y1-Y6, S2.V4, S0.R5: again and again on the same state directory."""
+    """Again and again on the same state directory."""
     daemon = Daemon(tmp_path / "s", engines("[sessions]\ncancel_grace = '500ms'\n"))
     chance = random.Random(20260)
     try:
@@ -134,7 +134,7 @@ def test_30_random_moments_under_load(tmp_path: Path) -> None:
 
 
 def check_interrupted(daemon: Daemon, events: list[dict[str, Any]]) -> None:
-    """What ran at the kill is interrupted, its items too, with events; S2.Y1, Y2."""
+    """What ran at the kill is interrupted, its items too, with events."""
     state: dict[str, str] = {}
     items: dict[str, str] = {}
     ready = max(n for n, e in enumerate(events) if e["kind"] == "daemon.started")
@@ -172,7 +172,7 @@ def finish_all(daemon: Daemon, sessions: list[str], answered: dict[str, str]) ->
 
 
 def test_the_state_of_a_turn_that_ended_is_there(shared: Daemon) -> None:
-    """Section 6 rule 5: kill -9 right after turn.completed loses nothing of that turn."""
+    """Kill -9 right after turn.completed loses nothing of that turn."""
     session = shared.create("shell")
     (shared.workspace / "deep").mkdir()
     for n in range(5):
@@ -185,7 +185,7 @@ def test_the_state_of_a_turn_that_ended_is_there(shared: Daemon) -> None:
 
 
 def test_turns_that_waited_still_wait_and_then_run_once(shared: Daemon) -> None:
-    """Not S3 weakness 3: what was in flight is on disk, so that nothing is submitted twice."""
+    """What was in flight is on disk, so that nothing is submitted twice."""
     session = shared.create("odd", after={"interrupted": "continue"})
     first = shared.send(session, "wait")
     rest = [shared.send(session, f"say {n}") for n in range(5)]
@@ -230,7 +230,7 @@ def syncs(lines: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def test_fdatasync_lies_between_request_and_reply(tmp_path: Path) -> None:
-    """Section 6 rule 1: durable, then visible."""
+    """Durable, then visible."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed: apt-get install strace")

@@ -39,7 +39,7 @@ def queued(daemon: Daemon, session: str) -> list[str]:
 
 
 def test_turns_run_one_at_a_time_in_order_of_arrival(odd: Daemon) -> None:
-    """S2.U4, S3.N5: one in flight per session, the first queued first."""
+    """One in flight per session, the first queued first."""
     session, first = busy(odd, after={"cancelled": "continue"})
     rest = [odd.send(session, f"say {n}") for n in range(20)]
     assert odd.session(session)["queued"] == 20 and queued(odd, session) == rest
@@ -54,7 +54,7 @@ def test_turns_run_one_at_a_time_in_order_of_arrival(odd: Daemon) -> None:
 
 
 def test_sessions_are_independent(odd: Daemon) -> None:
-    """S3.N7 and not weakness 1, 6: a session that hangs stops neither the poll nor another session."""
+    """A session that hangs stops neither the poll nor another session."""
     busy(odd)
     other = odd.create("odd")
     for n in range(5):
@@ -62,7 +62,7 @@ def test_sessions_are_independent(odd: Daemon) -> None:
 
 
 def test_a_start_drives_all_that_waited_at_once_and_a_completion_the_next() -> None:
-    """S3.N1, N4, O1: what is queued when the daemon dies runs when it is back, in every session.
+    """What is queued when the daemon dies runs when it is back, in every session.
 
     Nothing waits for a poll, which is far away here.
     """
@@ -159,7 +159,7 @@ def test_a_hold_is_lifted_when_nothing_is_left_to_hold(odd: Daemon) -> None:
 
 
 def test_cancel_is_idempotent_and_keeps_the_first_reason(odd: Daemon) -> None:
-    """S1.S4, S1.S5, S4.R4: queued at once, running when it has ended, ended not at all; asking twice is asking once."""
+    """Queued at once, running when it has ended, ended not at all; asking twice is asking once."""
     session, running = busy(odd)
     waiting = odd.send(session, "say never")
     assert odd.call("turn.cancel", turn=waiting)["outcome"] == "cancelled"
@@ -175,7 +175,7 @@ def test_cancel_is_idempotent_and_keeps_the_first_reason(odd: Daemon) -> None:
 
 
 def test_a_child_that_ignores_the_cancel_is_ended(odd: Daemon) -> None:
-    """Not S1 weakness 8: what never yields is stopped all the same."""
+    """What never yields is stopped all the same."""
     session = odd.create("odd")
     turn = odd.send(session, "deaf")
     wait_until(lambda: odd.session(session)["turn"] == turn, "it runs")

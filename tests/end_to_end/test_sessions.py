@@ -28,7 +28,7 @@ def children(daemon: Daemon, session: str) -> set[int]:
 
 
 def test_first_requests_at_once_start_one_child(daemon: Daemon) -> None:
-    """S0.R1-R4, not S2 weakness 1: K first requests, one child, and all K are answered by it."""
+    """K first requests, one child, and all K are answered by it."""
     session = daemon.create("thinking")
     with ThreadPoolExecutor(20) as pool:
         calls = [
@@ -47,7 +47,7 @@ def test_first_requests_at_once_start_one_child(daemon: Daemon) -> None:
 
 
 def test_a_client_that_leaves_in_the_middle_changes_nothing(daemon: Daemon) -> None:
-    """S0.A9 and section 3: no work lives in a connection's cancel scope."""
+    """No work lives in a connection's cancel scope."""
     session = daemon.create("thinking")
     leaver, stayer = daemon.connect(), daemon.connect()
     leaver.send("session.start", {"session": session})
@@ -94,7 +94,7 @@ def test_a_stopped_worker_delays_nobody_else(daemon: Daemon) -> None:
 
 
 def test_a_child_that_dies_fails_its_turn_with_its_last_words(daemon: Daemon) -> None:
-    """S0.A11, S0.R6: the turn says how its child died; the next one gets a new child."""
+    """The turn says how its child died; the next one gets a new child."""
     session = daemon.create("odd")
     turn = daemon.run(session, "die 7")
     assert (turn["state"], turn["problem"]["name"]) == ("failed", "worker_exited")
@@ -125,7 +125,7 @@ def test_a_worker_that_breaks_the_protocol_is_ended_alone(daemon: Daemon, prompt
     ],
 )
 def test_an_engine_that_cannot_start_fails_its_turn(daemon: Daemon, engine: str, name: str) -> None:
-    """S2.U5: the turn is failed with the reason, its end is sent, and the session is free again."""
+    """The turn is failed with the reason, its end is sent, and the session is free again."""
     session = daemon.create(engine)
     turn = daemon.run(session, "hello")
     assert (turn["state"], turn["problem"]["name"]) == ("failed", name)
@@ -156,7 +156,7 @@ def test_a_crash_loop_ends_in_the_open_and_can_be_rearmed(daemon: Daemon) -> Non
 
 
 def test_stop_keeps_the_state_and_the_next_turn_restores_it(daemon: Daemon) -> None:
-    """S0.R2, S0.T4, not S0 weakness 4: the saved copy is kept when it was restored."""
+    """The saved copy is kept when it was restored."""
     session = daemon.create("odd")
     daemon.run(session, "one")
     pid = daemon.session(session)["pid"]
@@ -185,7 +185,7 @@ def test_a_forced_stop_does_not_ask(daemon: Daemon) -> None:
 
 
 def test_idle_sessions_are_saved_and_unloaded(daemon: Daemon) -> None:
-    """S0.W1, W4, W6, S2.L5, not S0 weakness 1: saved before it leaves memory, restored when asked for."""
+    """Saved before it leaves memory, restored when asked for."""
     with daemon.reloaded(engines("[sessions]\nidle_unload = '300ms'\nidle_sweep = '100ms'\n")):
         session = daemon.create("odd")
         daemon.run(session, "remember me")
@@ -201,7 +201,7 @@ def test_idle_sessions_are_saved_and_unloaded(daemon: Daemon) -> None:
 
 
 def test_the_least_recently_used_make_room(daemon: Daemon) -> None:
-    """S2.L1-L4, not weakness 8: never one with a running turn."""
+    """Never one with a running turn."""
     with daemon.reloaded(engines("[limits]\nmax_live = 3\n")):
         busy = daemon.create("odd")
         daemon.send(busy, "wait")
@@ -236,7 +236,7 @@ def test_archive_and_delete(daemon: Daemon) -> None:
 
 
 def test_clear_empties_the_state_and_the_session_lives_on(daemon: Daemon) -> None:
-    """Not S0.A6, A8: the session outlives its last thought and a clear."""
+    """The session outlives its last thought and a clear."""
     session = daemon.create("thinking")
     daemon.run(session, "one")
     daemon.call("session.clear", session=session)
@@ -248,7 +248,7 @@ def test_clear_empties_the_state_and_the_session_lives_on(daemon: Daemon) -> Non
 
 
 def test_a_waiter_for_each_end(daemon: Daemon) -> None:
-    """S1.X4, not S1 weakness 9: any number wait for the end, and each gets it."""
+    """Any number wait for the end, and each gets it."""
     session = daemon.create("odd")
     turn = daemon.send(session, "wait")
     results: list[str] = []

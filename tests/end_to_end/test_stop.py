@@ -28,7 +28,7 @@ def odd(tmp_path: Path) -> Any:
 
 
 def test_119_saved_one_timed_out_and_one_that_died_before_it_could_be_asked_is_a_loss(odd: Daemon) -> None:
-    """S0.D2-D4 and not weaknesses 6-8: one child that never answers costs nobody else's state."""
+    """One child that never answers costs nobody else's state."""
     sessions = [odd.create("odd") for _ in range(120)]
     hung = sessions.pop(60)
     with odd.connect() as connection:
@@ -61,7 +61,6 @@ def test_119_saved_one_timed_out_and_one_that_died_before_it_could_be_asked_is_a
 
 
 def test_nothing_live_stops_at_once_and_only_its_own_socket_goes_with_it(daemon: Daemon) -> None:
-    """S0.D1. One that systemd handed over stays, and one that is another daemon's by now."""
     assert daemon.stop() == 0
     assert not daemon.socket.exists()
     own = daemon.socket
@@ -118,7 +117,7 @@ def test_a_stop_saves_what_is_not_saved_interrupts_what_runs_and_no_child_outliv
 
 
 def test_a_stop_admits_nothing_new_and_a_second_sigterm_cuts_its_waiting_short(tmp_path: Path) -> None:
-    """Not S0 weakness 14: what is applied after a snapshot is lost, so nothing is applied."""
+    """What is applied after a snapshot is lost, so nothing is applied."""
     slow = FAST.replace("3s", "60s")
     daemon = Daemon(tmp_path / "s", engines(slow))
     try:

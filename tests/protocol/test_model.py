@@ -65,7 +65,6 @@ def test_every_class_of_an_event_is_registered() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(params: type[BaseModel], given: dict[str, Any], culprit: str) -> None:
-    """S2.U1 (an empty prompt), S2.M5 (an update with no fields)."""
     with pytest.raises(ValidationError, match=culprit):
         params.model_validate(given)
 

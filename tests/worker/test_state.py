@@ -37,7 +37,7 @@ def test_a_new_process_goes_on_from_the_saved_state(tmp_path: Path) -> None:
 
 
 def test_while_a_turn_runs_the_state_is_the_one_before_it(tmp_path: Path) -> None:
-    """S0.A7: the answer is a copy, so that a half-changed state is never saved.
+    """The answer is a copy, so that a half-changed state is never saved.
 
     A daemon that stops asks for a cancel, then for a checkpoint, while the function still winds down.
     """

@@ -36,7 +36,6 @@ def answered(worker: Driver) -> dict[str, Any]:
 
 
 def test_a_thought_is_answered_with_where_the_thinking_stands(thinking: Driver) -> None:
-    """S0.A3"""
     assert thinking.turn(thought(1))["status"] == "completed"
     assert thinking.said[0] == ("thought", "thought 1")
     assert answered(thinking) == {
@@ -73,7 +72,6 @@ def test_items_say_what_kind_of_thought_it_is(thinking: Driver) -> None:
 
 
 def test_the_session_outlives_its_last_thought_and_a_clear(thinking: Driver) -> None:
-    """S0.A6 and S0.A8 end the actor here; a session of roost goes on."""
     thinking.turn(thought(1, next_thought_needed=False))
     assert answered(thinking)["next_thought_needed"] is False
     thinking.turn("one more")
@@ -104,7 +102,7 @@ def test_a_thought_that_is_not_valid_fails_its_turn_and_changes_nothing(
 
 
 def test_prompts_are_applied_one_at_a_time_in_order(thinking: Driver) -> None:
-    """S0.A1 at the worker: one turn after the other, no update lost."""
+    """One turn after the other, no update lost."""
     for number in range(1, 51):
         thinking.turn(f"step {number}")
     history: list[dict[str, Any]] = thinking.call("state.get")["state"]["history"]
@@ -113,7 +111,7 @@ def test_prompts_are_applied_one_at_a_time_in_order(thinking: Driver) -> None:
 
 
 def test_a_new_process_goes_on_with_history_and_branches(thinking: Driver, tmp_path: Path) -> None:
-    """S0.T4: history and branches equal what was saved."""
+    """History and branches equal what was saved."""
     thinking.turn(thought(1))
     state = thinking.turn(thought(2, branch_from_thought=1, branch_id="alt", is_revision=False))["state"]
     with Driver(THINKING, tmp_path) as restored:

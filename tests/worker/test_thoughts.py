@@ -19,7 +19,6 @@ def thought(number: int = 1, total: int = 3, **fields: Any) -> dict[str, Any]:
 
 
 def test_the_total_is_raised_to_the_number() -> None:
-    """S0.A5"""
     thinking = Thoughts()
     assert thinking.add(thought(5, 3))["total_thoughts"] == 5
     assert thinking.history[0]["total_thoughts"] == 5
@@ -27,7 +26,6 @@ def test_the_total_is_raised_to_the_number() -> None:
 
 
 def test_a_thought_with_origin_and_id_is_in_history_and_in_its_branch() -> None:
-    """S0.A4"""
     thinking = Thoughts()
     thinking.add(thought(1))
     thinking.add(thought(2, branch_from_thought=1, branch_id="alt"))
@@ -38,7 +36,6 @@ def test_a_thought_with_origin_and_id_is_in_history_and_in_its_branch() -> None:
 
 
 def test_a_state_is_a_copy() -> None:
-    """S0.A7"""
     thinking = Thoughts()
     thinking.add(thought(1))
     thinking.add(thought(2, branch_from_thought=1, branch_id="alt"))

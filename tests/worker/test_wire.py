@@ -98,7 +98,7 @@ def test_requests_are_answered_while_a_turn_runs(tmp_path: Path) -> None:
 
 
 def test_long_text_is_sent_in_pieces_of_at_most_64_kib_and_waits_for_a_reader_unbuffered(tmp_path: Path) -> None:
-    """S0.A2: what cannot be delivered makes the sender wait; it is neither dropped nor kept elsewhere."""
+    """What cannot be delivered makes the sender wait; it is neither dropped nor kept elsewhere."""
     with Driver(MOODS, tmp_path) as worker:
         worker.initialize()
         running = worker.start("floods")
@@ -132,7 +132,7 @@ def test_shutdown_ends_the_process_also_while_a_turn_runs(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("command", [MOODS, SHELL, THINKING])
 def test_a_worker_ends_when_stdin_closes(command: list[str], tmp_path: Path) -> None:
-    """S0.A10: when nobody can send to it any more, it ends by itself."""
+    """When nobody can send to it any more, it ends by itself."""
     with Driver(command, tmp_path) as worker:
         worker.initialize()
         worker.stdin.close()

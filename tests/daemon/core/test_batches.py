@@ -1,4 +1,4 @@
-"""The batches of a stop and the truth about them (S0.D1-D4)."""
+"""The batches of a stop and the truth about them."""
 
 import pytest
 
@@ -8,7 +8,6 @@ from roost.protocol.model import DAEMON
 
 @pytest.mark.parametrize(("count", "batches"), [(0, 0), (1, 1), (50, 1), (51, 2), (120, 3), (500, 10)])
 def test_split_into_ceil_n_by_50(count: int, batches: int) -> None:
-    """S0.D1, S0.D2."""
     ids = [str(n) for n in range(count)]
     parts = split(ids, 50)
     assert len(parts) == batches
@@ -17,7 +16,7 @@ def test_split_into_ceil_n_by_50(count: int, batches: int) -> None:
 
 
 def test_counts_and_status_tell_the_truth() -> None:
-    """S0.D3, D4; not S0.D5 nor weakness 8: a batch with a failure is not ok, and the stop is not a success."""
+    """A batch with a failure is not ok, and the stop is not a success."""
     report = Report("SIGTERM", sessions=5)
     report.add_batch({"a": "saved", "b": "unchanged"})
     assert report.status == 0

@@ -6,7 +6,7 @@ SLOTS = 10
 
 
 def test_one_drive_in_flight_for_a_session() -> None:
-    """S3.N5, and not weakness 4: work that came while it was in flight is driven when that ends."""
+    """Work that came while it was in flight is driven when that ends."""
     drives = Drives()
     assert drives.due(0.0, ["a"], SLOTS, ()) == ["a"]
     assert drives.due(0.1, ["a"], SLOTS, ()) == []
@@ -15,14 +15,14 @@ def test_one_drive_in_flight_for_a_session() -> None:
 
 
 def test_a_session_in_flight_stops_no_other() -> None:
-    """S3.N6, N7 and weakness 1: one in flight neither stops the poll nor a poke of another."""
+    """One in flight neither stops the poll nor a poke of another."""
     drives = Drives()
     assert drives.due(0.0, ["a"], SLOTS, ()) == ["a"]
     assert drives.due(0.0, ["a", "b", "c"], SLOTS, ()) == ["b", "c"]
 
 
 def test_start_up_recovers_all_at_once() -> None:
-    """S3 weakness 1: not one by one."""
+    """Not one by one."""
     sessions = [f"s{n}" for n in range(100)]
     assert Drives().due(0.0, sessions, 1000, ()) == sessions
 
@@ -44,7 +44,7 @@ def test_fewer_slots_end_nothing_and_more_are_used_at_once() -> None:
 
 
 def test_a_failing_session_backs_off_alone() -> None:
-    """S3 weakness 7: a failing handle is not called at each poll, and the others do not wait."""
+    """A failing handle is not called at each poll, and the others do not wait."""
     drives = Drives()
     now, starts = 0.0, 0
     while now < 60.0:
@@ -69,14 +69,13 @@ def test_success_and_a_person_forget_the_failures() -> None:
 
 
 def test_in_flight_says_since_when() -> None:
-    """S3 weakness 9: what is in flight, and for how long, can be asked for."""
+    """What is in flight, and for how long, can be asked for."""
     drives = Drives()
     drives.due(3.0, ["a"], SLOTS, ())
     assert drives.in_flight == {"a": 3.0}
 
 
 def test_a_completion_of_what_is_not_in_flight_is_harmless() -> None:
-    """S3.N12."""
     drives = Drives()
     drives.finished("a", 0.0, ok=True)
     assert drives.due(0.0, ["a"], SLOTS, ()) == ["a"]

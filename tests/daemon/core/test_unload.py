@@ -11,36 +11,30 @@ def session(name: str, used_at: float, busy: bool = False) -> Candidate:
 
 
 def test_idle_for_strictly_longer_goes() -> None:
-    """S0.W1"""
     candidates = [session("exactly", 100), session("longer", 99.9), session("just now", 1899)]
     assert choose(candidates, now=1900, idle=1800, max_live=0) == ["longer"]
 
 
 def test_busy_is_never_idle() -> None:
-    """S0.W3, S2.L2"""
     assert choose([session("a", 0, busy=True)], now=9999, idle=1, max_live=0) == []
 
 
 def test_least_recently_used_goes_first() -> None:
-    """S2.L1, S2.L2"""
     candidates = [session("c", 3), session("a", 1), session("d", 4), session("b", 2)]
     assert choose(candidates, now=5, idle=100, max_live=2) == ["a", "b"]
 
 
 def test_busy_ones_are_passed_over() -> None:
-    """S2.L2"""
     candidates = [session("a", 1, busy=True), session("b", 2), session("c", 3)]
     assert choose(candidates, now=5, idle=100, max_live=2) == ["b"]
 
 
 def test_all_busy_exceeds_the_limit() -> None:
-    """S2.L3"""
     candidates = [session(name, 1, busy=True) for name in "abc"]
     assert choose(candidates, now=5, idle=100, max_live=1) == []
 
 
 def test_zero_is_no_limit() -> None:
-    """S2.L4"""
     assert choose([session(str(n), n) for n in range(1000)], now=1000, idle=1000, max_live=0) == []
 
 
@@ -52,7 +46,6 @@ def test_zero_is_no_limit() -> None:
 def test_limit_holds_unless_the_busy_alone_exceed_it(
     sessions: list[tuple[float, bool]], idle: float, max_live: int
 ) -> None:
-    """S2.L1, S2.L2, S2.L3, S2.L4"""
     candidates = [session(str(n), used_at, busy) for n, (used_at, busy) in enumerate(sessions)]
     gone = set(choose(candidates, now=100, idle=idle, max_live=max_live))
     kept = [one for one in candidates if one.id not in gone]

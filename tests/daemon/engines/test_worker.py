@@ -123,7 +123,7 @@ async def test_a_start_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_cannot_be_recorded_is_not_kept(tmp_path: Path) -> None:
-    """Design 9: what a next daemon could not find must not run."""
+    """What a next daemon could not find must not run."""
     engine, listening = worker(tmp_path)
     listening.refuse = StorageFailed("the disk is full; free some space")
     assert await refusal(engine) is listening.refuse

@@ -31,14 +31,13 @@ async def refused(path: Path | str) -> str:
 
 
 async def test_links_and_dots_are_resolved(tmp_path: Path) -> None:
-    """S2.M3: it exists, is a folder, and is canonical."""
+    """It exists, is a folder, and is canonical."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     assert await look(tmp_path / "link" / ".." / "link" / ".") == str(tmp_path / "real")
 
 
 async def test_what_is_no_directory(tmp_path: Path) -> None:
-    """S2.M3"""
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     assert await refused(tmp_path / "missing") == "No such file or directory"

@@ -302,7 +302,6 @@ async def test_a_number_too_large_is_refused_by_its_name(tmp_path: Path, number:
 
 
 async def test_events_are_read_by_the_page(tmp_path: Path) -> None:
-    """S2.V3"""
     async with served(tmp_path) as s, connected(s.path) as client:
         session = await s.create("a")
         await s.emit(session, 9)

@@ -84,7 +84,7 @@ async def asleep(s: Served, client: Client, most_aside: int, **feed: Any) -> Sle
 
 
 async def test_one_that_sleeps_for_50_000_events_then_gets_each_once_byte_for_byte(tmp_path: Path) -> None:
-    """S1.E6, S2.V6: nobody is told that it lags, because nothing is lost; neither of a session nor of all."""
+    """Nobody is told that it lags, because nothing is lost; neither of a session nor of all."""
     async with (
         served(tmp_path, deadline=150) as s,
         connected(s.path) as one,

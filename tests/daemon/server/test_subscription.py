@@ -39,7 +39,7 @@ def mistaken(*_: object) -> None:
 
 
 async def test_it_is_answered_before_its_first_event(tmp_path: Path) -> None:
-    """S2.V3: only what is after the number, ascending."""
+    """Only what is after the number, ascending."""
     async with served(tmp_path) as s, connected(s.path) as client:
         session = await s.create("a")
         await s.emit(session, 9)
@@ -50,7 +50,6 @@ async def test_it_is_answered_before_its_first_event(tmp_path: Path) -> None:
 
 
 async def test_who_names_no_number_sees_only_what_comes(tmp_path: Path) -> None:
-    """S1.E5"""
     async with served(tmp_path) as s, connected(s.path) as client:
         session = await s.create("a")
         await s.emit(session, 4)
@@ -203,7 +202,6 @@ async def test_a_session_that_is_deleted_ends_its_feed_after_its_last_event(tmp_
 
 
 async def test_an_event_is_on_disk_before_anybody_sees_it(tmp_path: Path) -> None:
-    """S2.V1"""
     async with served(tmp_path) as s, connected(s.path) as client:
         await client.call("events.subscribe", all=True)
         with sqlite3.connect(s.store.path) as other:
@@ -216,7 +214,6 @@ async def test_an_event_is_on_disk_before_anybody_sees_it(tmp_path: Path) -> Non
 
 
 async def test_without_subscribers_an_event_is_just_an_event(tmp_path: Path) -> None:
-    """S1.E4, S2.V2"""
     async with served(tmp_path) as s:
         async with connected(s.path) as client:
             await client.call("events.subscribe", all=True)
@@ -237,7 +234,6 @@ async def test_what_is_committed_together_comes_together(tmp_path: Path) -> None
 
 
 async def test_each_of_many_gets_every_event_and_one_that_leaves_takes_nothing_along(tmp_path: Path) -> None:
-    """S1.E7, S1.E8"""
     async with served(tmp_path) as s, AsyncExitStack() as stack:
         session = await s.create("a")
         clients = [await stack.enter_async_context(connected(s.path)) for _ in range(20)]

@@ -18,7 +18,6 @@ from roost.protocol.model import SessionState
 async def test_of_many_who_ask_nobody_waits_longer_than_the_first(
     house: Rooms, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S0.A12."""
     session = await house.create()
     await house.run(session, "one")
     house.gates["state"] = trio.Event()

@@ -33,7 +33,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_only_what_is_idle_too_long_is_unloaded_and_saved_before(
     tmp_path: Path, mock_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S0.W1, not weakness 1; S0.W2: one that has ended is not there."""
+    """One that has ended is not there."""
     caplog.set_level("INFO")
     async with rooms(tmp_path, IDLE) as house:
         idle, busy, fresh = [await house.create() for _ in range(3)]
@@ -53,7 +53,7 @@ async def test_only_what_is_idle_too_long_is_unloaded_and_saved_before(
 
 
 async def test_what_cannot_be_saved_stays_and_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """S0.W6: it is counted as deferred, and nothing is lost."""
+    """It is counted as deferred, and nothing is lost."""
     caplog.set_level("INFO")
     async with rooms(tmp_path, IDLE) as house:
         session = await house.create()
@@ -144,7 +144,7 @@ async def test_no_session_is_ever_deleted_by_age(tmp_path: Path) -> None:
 async def test_a_sweep_begins_at_once_and_survives_its_own_bugs(
     nursery: trio.Nursery, autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S0.W4; and not weakness 14: it ends with its nursery."""
+    """It ends with its nursery."""
     times: list[float] = []
 
     async def sweep() -> None:

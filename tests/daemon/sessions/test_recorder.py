@@ -42,7 +42,6 @@ def start(item: str = "i-1") -> Change:
 async def test_the_first_after_a_pause_goes_at_once_and_a_stream_is_merged(
     house: Rooms, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Design 6.9, S2.V5."""
     monkeypatch.setattr(recorder, "MERGE_TIME", 0.3)
     made, _ = await recording(house, nursery)
     await made.add(start())
@@ -116,7 +115,7 @@ async def test_messages_and_titles_are_part_of_what_is_unsaved(
 
 
 async def test_past_max_output_it_is_counted_and_not_kept(house: Rooms, nursery: trio.Nursery) -> None:
-    """Design 6.9: cut at a character's border."""
+    """Cut at a character's border."""
     made, turn = await recording(house, nursery, max_output=10)
     await made.add(start())
     for text in ("aaaa", "ééé", "zz", "more"):

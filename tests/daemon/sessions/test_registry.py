@@ -41,7 +41,6 @@ async def gather(count: int, ask: Callable[[], Any]) -> list[Any]:
 
 
 async def test_many_first_requests_share_one_start(house: Rooms) -> None:
-    """S0.R3, R4, not S2 weakness 1."""
     session = await house.create()
     house.gates["serve"] = trio.Event()
 
@@ -60,7 +59,6 @@ async def test_many_first_requests_share_one_start(house: Rooms) -> None:
 
 
 async def test_one_that_lives_is_returned_and_counts_as_used(house: Rooms) -> None:
-    """S0.R1."""
     session = await house.create()
     live = await house.registry.ensure(session)
     live.used_at = 0
@@ -69,7 +67,6 @@ async def test_one_that_lives_is_returned_and_counts_as_used(house: Rooms) -> No
 
 
 async def test_a_slow_start_holds_nobody_up(house: Rooms) -> None:
-    """S0.R5."""
     slow, quick = await house.create(), await house.create()
     house.gates["serve"] = gate = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -83,7 +80,7 @@ async def test_a_slow_start_holds_nobody_up(house: Rooms) -> None:
 
 
 async def test_one_that_is_stopping_is_waited_for_and_started_anew(house: Rooms) -> None:
-    """S0.R6, not S2 weakness 13: never two children of one session."""
+    """Never two children of one session."""
     session = await house.create()
     first = await house.registry.ensure(session)
     house.gates["end"] = trio.Event()
@@ -104,7 +101,6 @@ async def test_one_that_is_stopping_is_waited_for_and_started_anew(house: Rooms)
 
 
 async def test_a_dead_one_is_replaced(house: Rooms) -> None:
-    """S0.R6, not S0 weakness 2."""
     session = await house.create()
     first = await house.registry.ensure(session)
     house.engines[session].kill()
@@ -140,7 +136,7 @@ async def test_what_cannot_be_started_says_why_and_leaves_nothing(house: Rooms, 
 
 
 async def test_a_start_that_cannot_be_written_is_an_error_at_once(house: Rooms) -> None:
-    """Design 6.10: who needed the write gets the error, nothing half-done stays, and it is not the session's fault."""
+    """Who needed the write gets the error, nothing half-done stays, and it is not the session's fault."""
     session = await house.create()
     faults = Faults(house.store)
     for before in range(3):  # before anything is written; before the child is recorded; before it is ready
@@ -163,7 +159,7 @@ async def test_nothing_is_started_while_the_daemon_stops(house: Rooms) -> None:
 
 
 async def test_a_bug_in_a_session_ends_that_one_alone(house: Rooms, caplog: pytest.LogCaptureFixture) -> None:
-    """Section 3: internal_error there and nothing elsewhere; not S2 weakness 6: its turn does not stay running."""
+    """internal_error there and nothing elsewhere: its turn does not stay running."""
     broken, sound = await house.create(), await house.create()
     turn, other = await house.begun(broken, "hang"), await house.begun(sound, "hang")
     live = house.live(broken)
@@ -243,7 +239,7 @@ async def test_each_failure_is_waited_for_anew(tmp_path: Path) -> None:
 
 
 async def test_the_least_recently_used_gives_its_child_up(tmp_path: Path) -> None:
-    """S2.L1-L3: never one with a turn; if all are busy the limit is exceeded."""
+    """Never one with a turn; if all are busy the limit is exceeded."""
     async with rooms(tmp_path, "[limits]\nmax_live = 2\n") as house:
         busy = await house.create()
         await house.begun(busy, "hang")
@@ -260,7 +256,7 @@ async def test_the_least_recently_used_gives_its_child_up(tmp_path: Path) -> Non
 
 
 async def test_unload_of_one_that_does_not_live_or_is_busy_is_refused(house: Rooms) -> None:
-    """S2.L5, S0.W6: it stays, and is tried again."""
+    """It stays, and is tried again."""
     session = await house.create()
     assert not await house.registry.unloading.unload(session, "idle")
     turn = await house.begun(session, "hang")

@@ -58,7 +58,7 @@ async def settle() -> None:
 
 
 async def test_a_start_drives_all_that_may_run_at_once(nursery: trio.Nursery, autojump_clock: trio.abc.Clock) -> None:
-    """S3.N1, not weakness 1: N sessions at once, before any poke."""
+    """N sessions at once, before any poke."""
     host = Host()
     for n in range(100):
         host.gates[f"s-{n}"] = trio.Event()
@@ -72,7 +72,7 @@ async def test_a_start_drives_all_that_may_run_at_once(nursery: trio.Nursery, au
 async def test_a_poke_drives_now_and_a_lost_one_costs_a_poll(
     nursery: trio.Nursery, autojump_clock: trio.abc.Clock
 ) -> None:
-    """S3.N3; the poll is the way back for wakes that were lost (S3.O1)."""
+    """The poll is the way back for wakes that were lost."""
     host = Host()
     nursery.start_soon(host.runner.run)
     await settle()
@@ -87,7 +87,7 @@ async def test_a_poke_drives_now_and_a_lost_one_costs_a_poll(
 
 
 async def test_many_pokes_are_one_look(nursery: trio.Nursery, autojump_clock: trio.abc.Clock) -> None:
-    """Not S3 weakness 8: nothing is queued for a poke, whatever their number."""
+    """Nothing is queued for a poke, whatever their number."""
     host = Host()
     host.gates["s-a"] = trio.Event()
     nursery.start_soon(host.runner.run)
@@ -105,7 +105,6 @@ async def test_many_pokes_are_one_look(nursery: trio.Nursery, autojump_clock: tr
 async def test_a_completion_drives_the_next_turn_without_a_poll(
     nursery: trio.Nursery, autojump_clock: trio.abc.Clock
 ) -> None:
-    """S3.N4, N14."""
     host = Host()
     host.queue("s-a", 20)
     begin = trio.current_time()
@@ -115,7 +114,7 @@ async def test_a_completion_drives_the_next_turn_without_a_poll(
 
 
 async def test_one_in_flight_a_session_and_others_go_on(nursery: trio.Nursery, autojump_clock: trio.abc.Clock) -> None:
-    """S3.N5-N7, not weaknesses 1, 4 and 6: a hung drive stops neither poll nor pokes, and its own poke is kept."""
+    """A hung drive stops neither poll nor pokes, and its own poke is kept."""
     host = Host()
     host.gates["s-hung"] = trio.Event()
     host.queue("s-hung", 2)
@@ -138,7 +137,7 @@ async def test_one_in_flight_a_session_and_others_go_on(nursery: trio.Nursery, a
 async def test_a_drive_that_fails_is_logged_and_backs_off(
     nursery: trio.Nursery, autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S3.N10, not weakness 7: it slows itself and nobody else."""
+    """It slows itself and nobody else."""
     host = Host()
     host.bad = {"s-bad"}
     host.queue("s-bad", 1)
@@ -190,7 +189,7 @@ async def test_slots_are_given_in_turn(nursery: trio.Nursery, autojump_clock: tr
 
 
 async def test_a_poke_after_the_end_is_no_error(autojump_clock: trio.abc.Clock) -> None:
-    """S3.N11; and not weakness 5: it can be stopped, and starts nothing after that."""
+    """It can be stopped, and starts nothing after that."""
     host = Host()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.runner.run)
@@ -203,7 +202,7 @@ async def test_a_poke_after_the_end_is_no_error(autojump_clock: trio.abc.Clock) 
 
 
 async def test_begun_again_it_drives_what_was_cut_off(autojump_clock: trio.abc.Clock) -> None:
-    """Not S3 weakness 2: no drive is counted as under way that is not."""
+    """No drive is counted as under way that is not."""
     host = Host(slots=1)
     host.gates["s-a"] = trio.Event()
     host.queue("s-a", 1)
@@ -221,7 +220,6 @@ async def test_begun_again_it_drives_what_was_cut_off(autojump_clock: trio.abc.C
 async def test_how_long_each_drive_is_under_way_can_be_asked(
     nursery: trio.Nursery, autojump_clock: trio.abc.Clock
 ) -> None:
-    """Not S3 weakness 9."""
     host = Host()
     host.gates["s-a"] = trio.Event()
     begin = trio.current_time()

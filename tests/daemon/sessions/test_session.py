@@ -30,7 +30,6 @@ from roost.protocol.model import SessionState, TurnState
 
 
 async def test_a_turn_runs_and_its_state_is_part_of_its_end(house: Rooms) -> None:
-    """Design 6.5."""
     session, live = await house.started()
     turn = await house.run(session, "keep")
     assert (turn.state, house.record(session).state) == (TurnState.completed, SessionState.ready)
@@ -40,7 +39,7 @@ async def test_a_turn_runs_and_its_state_is_part_of_its_end(house: Rooms) -> Non
 
 
 async def test_a_cancel_that_meets_the_claim_is_carried_out(house: Rooms) -> None:
-    """S1.C1, C4: on disk before the session knows its turn, it is not lost."""
+    """On disk before the session knows its turn, it is not lost."""
     session, live = await house.started()
     live.running.cancel("t-later", "policy")
     live.running.cancel("t-other", "user")
@@ -69,7 +68,7 @@ async def test_a_claim_of_which_nobody_knows_whether_it_is_on_disk_is_looked_up(
 
 
 async def test_a_claim_that_fails_is_tried_again_and_does_not_spin(tmp_path: Path) -> None:
-    """Not S3 weakness 7: a full disk is not asked again at once, for ever."""
+    """A full disk is not asked again at once, for ever."""
     async with rooms(tmp_path, "[sessions]\npoll = '20ms'\n") as house:
         session, _ = await house.started()
         faults = Faults(house.store)
@@ -149,7 +148,7 @@ async def test_a_turn_that_is_claimed_as_the_stop_by_force_comes_is_cancelled(ho
 
 # --- unload, clear, delete, archive ---
 async def test_unload_and_send_meet_and_the_turn_runs(house: Rooms) -> None:
-    """Not S0 weakness 5: never between memory and disk."""
+    """Never between memory and disk."""
     session = await house.create()
     for n in range(20):
         await house.run(session, f"turn {n}")
@@ -293,7 +292,7 @@ async def test_a_deleted_session_leaves_nothing_behind(house: Rooms) -> None:
 
 
 async def test_an_engine_is_told_what_was_cut_off_until_a_turn_has_begun(tmp_path: Path) -> None:
-    """Section 10: a child that was started and unloaded again before its first turn does not take the news along."""
+    """A child that was started and unloaded again before its first turn does not take the news along."""
     async with rooms(tmp_path) as house:
         session = await house.create()
         turn = await house.begun(session, "hang")

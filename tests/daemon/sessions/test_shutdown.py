@@ -32,13 +32,12 @@ async def saved(house: Rooms, session: str) -> object:
 
 
 async def test_without_sessions_it_is_over_at_once(house: Rooms) -> None:
-    """S0.D1."""
     report = await stop(house)
     assert (report.sessions, report.batches, report.status) == (0, 0, 0)
 
 
 async def test_each_state_that_changed_is_saved_in_batches(tmp_path: Path) -> None:
-    """S0.D2, D3: ceil(n / batch) batches, and the counters tell the truth."""
+    """Ceil(n / batch) batches, and the counters tell the truth."""
     async with rooms(tmp_path, QUICK) as house:
         sessions = [await house.create() for _ in range(7)]
         for n, session in enumerate(sessions):
@@ -53,7 +52,7 @@ async def test_each_state_that_changed_is_saved_in_batches(tmp_path: Path) -> No
 
 
 async def test_one_that_hangs_costs_nobody_else_and_is_named(tmp_path: Path) -> None:
-    """S0.D4, not weaknesses 6-8: its batch is over in its time, and nothing else waits for it."""
+    """Its batch is over in its time, and nothing else waits for it."""
     async with rooms(tmp_path, QUICK) as house:
         sessions = [await house.create() for _ in range(4)]
         for session in sessions:
@@ -113,7 +112,7 @@ async def test_what_was_cancelled_is_not_reported_as_interrupted(tmp_path: Path)
 
 
 async def test_a_turn_that_is_just_being_claimed_is_interrupted_too(tmp_path: Path) -> None:
-    """Not S0 weakness 14: nothing begins behind the back of the stop."""
+    """Nothing begins behind the back of the stop."""
     async with rooms(tmp_path, QUICK) as house:
         session = await house.create()
         await house.registry.ensure(session)

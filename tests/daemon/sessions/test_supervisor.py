@@ -24,7 +24,7 @@ from roost.protocol.model import After, AfterEnd, SessionState, TurnState
 
 
 async def test_the_state_is_a_copy_of_the_live_one_else_the_saved_one(house: Rooms) -> None:
-    """S0.A7, R2: memory, then disk, then nothing."""
+    """Memory, then disk, then nothing."""
     session = await house.create()
     assert (await house.supervisor.checkpoints.state(session, "latest")).source == "none"
     await house.run(session, "one")

@@ -52,7 +52,7 @@ async def test_a_bug_in_an_engine_fails_the_turn_and_ends_the_child(
 
 
 async def test_a_cancelled_turn_is_cancelled_whatever_its_engine_answered(house: Rooms) -> None:
-    """Section 8, S1.S2: the first end wins, and what comes after the cancel does not matter."""
+    """The first end wins, and what comes after the cancel does not matter."""
     session, turn = await running(house, "hang")
     await house.store.write(lambda tx: turns.request_cancel(tx, turn.turn.id, reason="policy", author=DAEMON))
     house.engines[session]._cancelled.set()  # pyright: ignore[reportPrivateUsage]
@@ -61,7 +61,7 @@ async def test_a_cancelled_turn_is_cancelled_whatever_its_engine_answered(house:
 
 
 async def test_one_that_does_not_obey_is_ended_with_its_child(tmp_path: Path) -> None:
-    """Not S1 weakness 8; its child's end is wanted, so it is no death."""
+    """Its child's end is wanted, so it is no death."""
     async with rooms(tmp_path, QUICK) as house:
         session, turn = await running(house, "deaf")
         await house.supervisor.prompts.cancel(turn.turn.id, "user")
@@ -82,7 +82,7 @@ async def test_its_timeout_ends_it(tmp_path: Path) -> None:
 
 
 async def test_a_timeout_after_a_cancel_is_not_its_reason(tmp_path: Path) -> None:
-    """S1.S4: the first reason stays, and no other is told beside it."""
+    """The first reason stays, and no other is told beside it."""
     async with rooms(tmp_path, "[sessions]\ncancel_grace = '200ms'\n") as house:
         _, turn = await running(house, "deaf", timeout=100)
         await house.supervisor.prompts.cancel(turn.turn.id, "user")
@@ -91,7 +91,7 @@ async def test_a_timeout_after_a_cancel_is_not_its_reason(tmp_path: Path) -> Non
 
 
 async def test_interrupted_it_is_asked_and_ends_without_its_engine(tmp_path: Path) -> None:
-    """Section 10: its child is still wanted, for its state is to be saved."""
+    """Its child is still wanted, for its state is to be saved."""
     async with rooms(tmp_path, QUICK) as house:
         session, turn = await running(house, "deaf")
         turn.interrupt("daemon_shutdown")
@@ -150,7 +150,7 @@ async def test_a_turn_that_says_too_much_at_once_fails_and_the_session_lives(hou
 
 
 async def test_a_turn_whose_end_cannot_be_told_lets_nobody_wait_for_ever(house: Rooms) -> None:
-    """Not S3 weakness 2: its drive comes back, its session is settled, the next turn runs."""
+    """Its drive comes back, its session is settled, the next turn runs."""
     session, turn = await running(house, "hang")
     broken = turns.end
 

@@ -51,7 +51,7 @@ def test_a_session_has_so_many_names_at_most(ledger: Ledger) -> None:
 
 
 def test_a_cleared_state_is_replaced_or_gone(ledger: Ledger) -> None:
-    """S0.A8: what was thought is forgotten, the session stays."""
+    """What was thought is forgotten, the session stays."""
     session, turn = ledger.running()
     ledger.end(turn, engine_state=b"full")
     ledger.do(checkpoints.clear, session.id, b"empty")

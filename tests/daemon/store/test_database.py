@@ -195,7 +195,7 @@ def test_one_of_another_program_is_refused(path: Path) -> None:
 
 
 def test_a_newer_one_is_refused_even_its_wal_is_left_alone(filled: Path) -> None:
-    """S2.F4: it names both versions."""
+    """It names both versions."""
     ahead = database.newest() + 1
     writer = sqlite3.connect(filled)
     try:

@@ -16,7 +16,7 @@ from roost.protocol.errors import OutcomeUnknown, StorageFailed
 async def test_a_disk_that_hangs_is_given_up_and_what_was_asked_may_still_be_done(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Section 3: a file operation has a deadline and is abandoned, not awaited."""
+    """A file operation has a deadline and is abandoned, not awaited."""
     monkeypatch.setattr(store_module, "WRITING", 0.05)
     entered, answer = Event(), Event()
 

@@ -94,7 +94,6 @@ def test_a_batch_is_one_piece_of_content_however_many_deltas(ledger: Ledger) -> 
 @pytest.mark.parametrize("character", ["x", "ä", "€", "😀"])
 @pytest.mark.parametrize("more", [-1, 0, 1, 200_000])
 def test_content_is_inline_up_to_256_kib_then_head_and_tail(ledger: Ledger, character: str, more: int) -> None:
-    """Design 6.9. Cut at the borders of characters; the whole is there to be read."""
     _, turn = ledger.running()
     id = ledger.item(turn, "!")
     size = len(character.encode())
@@ -165,7 +164,7 @@ def test_an_item_without_content(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled", "interrupted"])
 def test_what_is_open_ends_as_its_turn_does(ledger: Ledger, state: str) -> None:
-    """S2.U6: a partial message is kept, and says what became of it."""
+    """A partial message is kept, and says what became of it."""
     session, turn = ledger.running()
     first, second = ledger.item(turn, "half a wo"), ledger.item(turn)
     record(ledger, turn, End(second, ItemState.completed, {}))
@@ -285,7 +284,6 @@ def test_the_data_of_an_item_stays_bounded_however_often_it_is_updated(ledger: L
 
 
 def test_usage_adds_up_in_the_turn_and_the_session(ledger: Ledger) -> None:
-    """S2.U12."""
     session, first = ledger.running("one", "two")
     record(ledger, first, UsageReport(Usage(input_tokens=5)), UsageReport(Usage(output_tokens=3, cost=0.25)))
     ledger.end(first)

@@ -30,7 +30,6 @@ def prune(ledger: Ledger, session: str, keep: int, age: int | None = None, turns
 
 
 def test_only_what_is_after_is_read_ascending(ledger: Ledger) -> None:
-    """S2.V3."""
     session = ledger.create()
     ledger.group(*[emitting(session.id) for _ in range(9)])
     page, following, more = ledger.read(reads.events, session.id, 4, 100)
@@ -71,7 +70,7 @@ def test_sessions_and_the_daemon_are_numbered_apart_and_together(ledger: Ledger)
 
 
 def test_no_number_is_used_twice(path: Path) -> None:
-    """S2.V4: after a restart they go on, even when those given last were removed."""
+    """After a restart they go on, even when those given last were removed."""
     with closing(Ledger(path)) as ledger:
         session, doomed = ledger.create("kept"), ledger.create("doomed")
         ledger.do(sessions.delete, doomed.id, force=False)

@@ -31,7 +31,7 @@ def set_turn(ledger: Ledger, turn: Turn, **fields: Any) -> None:
 
 @pytest.mark.parametrize("state", [TurnState.running, TurnState.waiting])
 def test_a_turn_that_ran_is_interrupted(ledger: Ledger, state: TurnState) -> None:
-    """S2.Y1: with the reason, an end, and a duration from its start."""
+    """With the reason, an end, and a duration from its start."""
     session, turn = ledger.running("one")
     assert turn.started_at is not None
     set_turn(ledger, turn, state=state, started_at=turn.started_at - 5000)
@@ -45,7 +45,7 @@ def test_a_turn_that_ran_is_interrupted(ledger: Ledger, state: TurnState) -> Non
 
 
 def test_a_duration_is_not_below_0(ledger: Ledger) -> None:
-    """S2.Y1, S0.D7: the wall clock was set back meanwhile."""
+    """The wall clock was set back meanwhile."""
     _, turn = ledger.running()
     assert turn.started_at is not None
     set_turn(ledger, turn, started_at=turn.started_at + 1_000_000)
@@ -54,7 +54,7 @@ def test_a_duration_is_not_below_0(ledger: Ledger) -> None:
 
 
 def test_its_items_are_interrupted_before_it(ledger: Ledger) -> None:
-    """S2.Y2, S2.Y2b, and none of its weakness 3: each change is an event, children first."""
+    """Each change is an event, children first."""
     session, turn = ledger.running("one")
     open_items = [ledger.item(turn, "half a "), ledger.item(turn)]
     seq = ledger.session(session).seq
@@ -74,7 +74,6 @@ def test_its_items_are_interrupted_before_it(ledger: Ledger) -> None:
 
 
 def test_items_that_have_ended_are_left(ledger: Ledger) -> None:
-    """S2.Y2b."""
     _, turn = ledger.running()
     id = ledger.item(turn, "done")
     ledger.do(record, turn.id, [End(id, ItemState.failed, {})])
@@ -84,7 +83,7 @@ def test_items_that_have_ended_are_left(ledger: Ledger) -> None:
 
 
 def test_several_are_settled_oldest_first(ledger: Ledger) -> None:
-    """S2.Y2b: it takes a broken database to have several, and they are settled all the same."""
+    """It takes a broken database to have several, and they are settled all the same."""
     session, first = ledger.running("one", "two", "three")
     second = ledger.do(
         lambda tx: tx.put_turn(
@@ -108,7 +107,6 @@ def _queued(ledger: Ledger, session: str) -> str:
 
 
 def test_a_session_that_was_touched_says_when(path: Path) -> None:
-    """S2.Y3."""
     with closing(Ledger(path)) as ledger:
         session, _ = ledger.running()
         ledger.conn.execute("UPDATE sessions SET updated_at = 1")
@@ -118,7 +116,6 @@ def test_a_session_that_was_touched_says_when(path: Path) -> None:
 
 
 def test_what_has_ended_is_untouched(ledger: Ledger) -> None:
-    """S2.Y4."""
     ended: list[tuple[Session, Turn]] = []
     for state in ("completed", "failed", "cancelled", "interrupted"):
         session, turn = ledger.running()
@@ -131,7 +128,6 @@ def test_what_has_ended_is_untouched(ledger: Ledger) -> None:
 
 
 def test_twice_is_once(ledger: Ledger) -> None:
-    """S2.Y5."""
     session, turn = ledger.running("one", "two")
     ledger.item(turn, "half")
     recover_all(ledger)
@@ -142,7 +138,7 @@ def test_twice_is_once(ledger: Ledger) -> None:
 
 
 def test_it_is_over_when_it_returns(path: Path) -> None:
-    """S2.Y6: it is a plain call that a start makes before it listens; what it did is on disk."""
+    """It is a plain call that a start makes before it listens; what it did is on disk."""
     with closing(Ledger(path)) as ledger:
         session, turn = ledger.running("one", "two")
     with closing(Ledger(path, used=True)) as ledger:
@@ -153,7 +149,7 @@ def test_it_is_over_when_it_returns(path: Path) -> None:
 
 
 def test_queued_turns_stay_queued_and_are_held(ledger: Ledger) -> None:
-    """Not as in S2.Y1: what had not begun is not lost; nothing runs behind what was cut off until somebody says so."""
+    """What had not begun is not lost; nothing runs behind what was cut off until somebody says so."""
     session, turn = ledger.running("one", "two", "three")
     recover_all(ledger)
     assert ledger.queue(session) == ["two", "three"]
@@ -197,7 +193,7 @@ def test_a_failed_session_stays_failed(ledger: Ledger) -> None:
 
 
 def test_an_item_that_outlived_its_turn_is_settled(ledger: Ledger) -> None:
-    """None of S2's weakness 11: not only unfinished turns are looked for."""
+    """Not only unfinished turns are looked for."""
     session, turn = ledger.running()
     id = ledger.item(turn, "left")
     ledger.end(turn)

@@ -60,7 +60,7 @@ def test_two_in_one_group_cannot_have_one_name(ledger: Ledger) -> None:
 
 
 def test_a_key_makes_one_session(ledger: Ledger) -> None:
-    """S3.O2: the same key again returns the first result; with other content it is a conflict."""
+    """The same key again returns the first result; with other content it is a conflict."""
     first = ledger.create("a", key="k", author=ClientAuthor(pid=1, uid=1))
     again = ledger.create("a", key="k", author=ClientAuthor(pid=2, uid=1))
     assert again == first and len(ledger.read(reads.all_sessions)) == 1

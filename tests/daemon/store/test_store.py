@@ -47,7 +47,7 @@ class Gate:
 
 
 async def test_a_write_returns_after_its_commit_was_delivered_and_is_on_disk(store: Store, path: Path) -> None:
-    """S2.V1: durable before any subscriber sees it; seen before the one who asked is answered."""
+    """Durable before any subscriber sees it; seen before the one who asked is answered."""
     seen: list[tuple[Commit, int]] = []
 
     def look(commit: Commit) -> None:
@@ -68,7 +68,6 @@ async def test_a_write_returns_after_its_commit_was_delivered_and_is_on_disk(sto
 
 
 async def test_nobody_need_listen(store: Store) -> None:
-    """S2.V2, S1.E4."""
     await store.write(emitting(""))
     assert store.offset == 1
 
@@ -171,7 +170,7 @@ async def test_a_listener_that_fails_harms_nobody(store: Store, caplog: pytest.L
 
 
 async def test_when_its_files_are_gone_nothing_is_written(store: Store) -> None:
-    """Design 6.7: writing to an unlinked database would succeed."""
+    """Writing to an unlinked database would succeed."""
     session = await store.write(creating())
     store.gone = "/state/roost.db"
     with pytest.raises(StorageGone, match=r"/state/roost\.db was removed or replaced"):
@@ -211,7 +210,7 @@ async def test_a_write_failure_is_a_problem_until_one_succeeds(store: Store) -> 
 
 
 async def test_a_read_sees_all_of_an_operation_or_nothing(store: Store) -> None:
-    """S0.P2: the old whole or the new whole, never a part."""
+    """The old whole or the new whole, never a part."""
     gate = Event()
     session = await store.write(creating())
 

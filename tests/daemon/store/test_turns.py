@@ -24,7 +24,7 @@ PROBLEM = Problem(name="turn_failed", message="exit status 1")
 
 
 def test_a_prompt_is_durable_with_its_event(ledger: Ledger) -> None:
-    """S3.O1, S2.U2: it is on disk before anything is done about it."""
+    """It is on disk before anything is done about it."""
     session = ledger.create()
     turn, held, ahead = ledger.do(sending(session.id, "one", timeout=5, idle_timeout=6, author=AUTHOR))
     assert (turn.number, turn.state, turn.author, held, ahead) == (1, TurnState.queued, AUTHOR, None, 0)
@@ -41,7 +41,7 @@ def test_how_many_are_ahead(ledger: Ledger) -> None:
 
 
 def test_a_key_sends_one_turn(ledger: Ledger) -> None:
-    """S3.O2: the second call returns the first result, with what is ahead of it now; other content is a conflict."""
+    """The second call returns the first result, with what is ahead of it now; other content is a conflict."""
     session, running = ledger.running()
     ledger.send(session, "between")
     first = ledger.do(sending(session.id, "once", key="k", author=AUTHOR))
@@ -89,7 +89,7 @@ def test_a_prompt_that_fits_no_event_is_refused_whole(ledger: Ledger) -> None:
 
 
 def test_claims_go_in_order_of_arrival_one_at_a_time(ledger: Ledger) -> None:
-    """S3.O3, S2.U4: by order of arrival, and sessions are independent."""
+    """By order of arrival, and sessions are independent."""
     session, first = ledger.running("one", "two", "three")
     other, elsewhere = ledger.running("other")
     assert (first.input, elsewhere.input) == ("one", "other")
@@ -119,7 +119,7 @@ def test_a_session_without_a_child_cannot_be_claimed_for(ledger: Ledger) -> None
 
 
 def test_the_end_of_a_turn_is_one_transaction_with_its_state(ledger: Ledger) -> None:
-    """S3.O11: what the turn made and its end stand or fall together."""
+    """What the turn made and its end stand or fall together."""
     session, turn = ledger.running()
     item = ledger.item(turn, "done")
     ended = ledger.end(turn, reason="because", exit_code=0, duration=1234, engine_state=b"state")
@@ -136,7 +136,7 @@ def test_the_end_of_a_turn_is_one_transaction_with_its_state(ledger: Ledger) -> 
 
 
 def test_the_first_end_wins(ledger: Ledger) -> None:
-    """S3.O11, S3.O14, S1.S2: a second end is refused and changes nothing."""
+    """A second end is refused and changes nothing."""
     session, turn = ledger.running()
     ended = ledger.end(turn, engine_state=b"first")
     before = ledger.session(session)
@@ -162,7 +162,7 @@ def test_a_program_per_turn_leaves_the_session_idle(ledger: Ledger) -> None:
 
 
 def test_a_queued_turn_is_cancelled_at_once(ledger: Ledger) -> None:
-    """S3.O7: what is not claimed goes."""
+    """What is not claimed goes."""
     session = ledger.create()
     turn = ledger.send(session)
     cancelled, outcome = ledger.do(turns.request_cancel, turn.id, reason="user", author=AUTHOR)
@@ -173,7 +173,7 @@ def test_a_queued_turn_is_cancelled_at_once(ledger: Ledger) -> None:
 
 
 def test_of_two_cancels_the_first_reason_stays(ledger: Ledger) -> None:
-    """S1.S4, S1.S5: both are answered; the first reason and author are kept; one that has ended is left alone."""
+    """Both are answered; the first reason and author are kept; one that has ended is left alone."""
     session, turn = ledger.running()
     first, outcome = ledger.do(turns.request_cancel, turn.id, reason="timeout", author=DAEMON)
     assert (outcome, first.state, first.cancelling) == ("requested", TurnState.running, "timeout")
@@ -188,7 +188,7 @@ def test_of_two_cancels_the_first_reason_stays(ledger: Ledger) -> None:
 
 
 def test_a_turn_whose_engine_cannot_start_fails_in_the_queue(ledger: Ledger) -> None:
-    """S2.U5: failed, said, and what is behind it is held."""
+    """Failed, said, and what is behind it is held."""
     session = ledger.create()
     first = ledger.send(session, "one")
     ledger.send(session, "two")

@@ -50,7 +50,7 @@ def test_a_group_is_one_commit(ledger: Ledger) -> None:
 
 
 def test_first_in_is_first_out(ledger: Ledger) -> None:
-    """S0.P1: strictly in order, by one writer."""
+    """Strictly in order, by one writer."""
     session = ledger.create()
     ledger.group(*[emitting(session.id, str(n)) for n in range(100)])
     assert [unpack(e.packed)["data"]["message"] for e in ledger.events(session, 1)] == [str(n) for n in range(100)]
@@ -62,7 +62,7 @@ def test_first_in_is_first_out(ledger: Ledger) -> None:
 def test_a_failed_operation_leaves_nothing_and_gives_its_numbers_back(
     ledger: Ledger, failing: Callable[[], None], error: type[Exception]
 ) -> None:
-    """S0.P4: the others of the batch are written, and it is known which."""
+    """The others of the batch are written, and it is known which."""
     session = ledger.create("sound")
     good = emitting(session.id)
     jobs = ledger.group(good, writing_then(session.id, failing), good, writing_then(session.id, failing), good)

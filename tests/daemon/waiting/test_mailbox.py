@@ -17,7 +17,7 @@ def box() -> Mailbox:
 
 
 async def test_jobs_are_done_one_at_a_time_in_their_order(nursery: trio.Nursery) -> None:
-    """S0.A1: applied one at a time in mailbox order, and no update is lost."""
+    """Applied one at a time in mailbox order, and no update is lost."""
     mailbox = box()
     log: list[int] = []
     inside = 0
@@ -45,7 +45,7 @@ async def test_jobs_are_done_one_at_a_time_in_their_order(nursery: trio.Nursery)
 
 
 async def test_a_full_mailbox_makes_the_next_one_wait(nursery: trio.Nursery) -> None:
-    """S0.A2: neither dropped nor kept elsewhere."""
+    """Neither dropped nor kept elsewhere."""
     mailbox = box()
     stuck = trio.Event()
     done: list[int] = []
@@ -69,7 +69,7 @@ async def test_a_full_mailbox_makes_the_next_one_wait(nursery: trio.Nursery) -> 
 
 
 async def test_who_leaves_ends_only_its_waiting(nursery: trio.Nursery) -> None:
-    """S0.A9: a caller that went away before the reply is ignored, and the next is served."""
+    """A caller that went away before the reply is ignored, and the next is served."""
     mailbox = box()
     go, done = trio.Event(), trio.Event()
 
@@ -111,7 +111,7 @@ async def test_errors_are_the_jobs_outcome(nursery: trio.Nursery, caplog: pytest
 
 
 async def test_a_stuck_owner_is_a_timeout_and_what_was_not_begun_is_not_done(nursery: trio.Nursery) -> None:
-    """S0.A12: a timeout error, not a hang."""
+    """A timeout error, not a hang."""
     mailbox = box()
     stuck = trio.Event()
     done: list[str] = []
@@ -209,7 +209,7 @@ async def test_behind_one_that_goes_first_and_finishes_nothing_is_begun() -> Non
 
 
 async def test_what_is_asked_of_one_that_ended_is_refused() -> None:
-    """S0.A11: a distinct error, for who waits and for who comes later; S0.A10: it ends by itself."""
+    """A distinct error, for who waits and for who comes later; it ends by itself."""
     mailbox = box()
     errors: list[Exception] = []
 
