@@ -18,7 +18,7 @@ class RoostError(Exception):
 
     Args:
         message: one sentence that says what to do.
-        data: what names the culprit; every value must be something MessagePack can carry.
+        data: names the culprit; every value must be something MessagePack can carry.
     """
 
     name: ClassVar[str] = "error"

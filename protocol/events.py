@@ -1,4 +1,4 @@
-"""One class per kind of event: what its ``data`` holds. The envelope is :class:`.model.Event`.
+"""One class per kind of event, with the fields of its ``data``. The envelope is :class:`.model.Event`.
 
 They are typed dicts, so that the writer packs them as they are; ``turn`` stands in the envelope. ``author`` is an
 author of ``model``; events of older versions may lack it.
@@ -74,7 +74,7 @@ class SessionCreated(TypedDict):
 
 
 class SessionUpdated(TypedDict):
-    """What ``session.update`` changed, new values only."""
+    """The changes of ``session.update``, new values only."""
 
     changed: dict[str, Any]
     author: dict[str, Any]
@@ -177,7 +177,7 @@ class TurnCancelRequested(TypedDict):
 
 
 class TurnProgressed(TypedDict):
-    """What the engine says of its progress; ``fraction`` from 0 to 1."""
+    """The engine's word on its progress; ``fraction`` from 0 to 1."""
 
     message: str
     fraction: NotRequired[float]
@@ -233,7 +233,7 @@ class ItemDelta(TypedDict):
 
 
 class ItemUpdated(TypedDict):
-    """What is new of an item, open or ended: ``data`` is added to its data, ``text`` stands in place of its content."""
+    """The news of an item, open or ended: ``data`` is added to its data, ``text`` stands in place of its content."""
 
     item: str
     title: NotRequired[str]

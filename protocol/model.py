@@ -1,4 +1,4 @@
-"""The nouns: what a session, a turn, an item, a checkpoint and an engine are on the wire and in memory."""
+"""The nouns: a session, a turn, an item, a checkpoint and an engine as they are on the wire and in memory."""
 
 import secrets
 from base64 import b32encode
@@ -78,7 +78,7 @@ class EngineKind(StrEnum):
 
 
 class AfterEnd(StrEnum):
-    """What happens to the turns queued behind one that did not complete."""
+    """The treatment of the turns queued behind a turn that did not complete."""
 
     proceed = "continue"
     hold = "hold"
@@ -86,9 +86,9 @@ class AfterEnd(StrEnum):
 
 
 class After(Noun):
-    """What follows a turn that did not complete. ``retry`` sends it once more, at most 3 times in all, then holds.
+    """The sequel of a turn that did not complete. ``retry`` sends it once more, at most 3 times in all, then holds.
 
-    What a user has cancelled or stopped is not sent again, but holds.
+    A turn that a user has cancelled or stopped is not sent again, but holds.
     """
 
     failed: AfterEnd = AfterEnd.hold
@@ -97,7 +97,7 @@ class After(Noun):
 
 
 class Limits(Noun):
-    """What a session's processes may use; null: roost sets no limit. Which ones this host can enforce is checked."""
+    """Limits of a session's processes; null: roost sets none. A limit that this host cannot enforce is refused."""
 
     memory_max: int | None = Field(default=None, ge=1, le=2**53, strict=True, description="bytes, of all together")
     pids_max: int | None = Field(
@@ -146,7 +146,7 @@ class DeadlineAuthor(Noun):
 
 
 class SessionAuthor(Noun):
-    """A session: what it says shall follow a turn that did not complete."""
+    """A session, by its setting for a turn that did not complete."""
 
     kind: Literal["session"] = "session"
     session: str
@@ -161,7 +161,7 @@ class DaemonAuthor(Noun):
 Author = Annotated[
     ClientAuthor | PolicyAuthor | DeadlineAuthor | SessionAuthor | DaemonAuthor, Field(discriminator="kind")
 ]
-"""Who did it. Clients ignore kinds that they do not know."""
+"""The author of a change. Clients ignore kinds that they do not know."""
 DAEMON = DaemonAuthor()
 
 

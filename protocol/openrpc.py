@@ -18,7 +18,7 @@ from .service import PROTOCOL
 
 Schema = dict[str, Any]
 Said = tuple[str, str]
-"""What is said: params, result, event or notification, and its name."""
+"""The part of the protocol: params, result, event or notification, and its name."""
 
 _TRANSPORT = (
     "MessagePack-RPC over a Unix socket. A request is [0, msgid, method, [params]], a response [1, msgid, error, "

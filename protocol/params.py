@@ -1,4 +1,4 @@
-"""What the params of all methods are made of."""
+"""The parts of the params of all methods."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -8,7 +8,7 @@ from .model import Noun
 
 
 class Params(BaseModel):
-    """What a request says. Unknown fields are errors."""
+    """The params of a request. Unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 MAX_MSGID = 2**32 - 1
 MOST_NAMED = 64
-"""Characters of a method that a refusal says: it may be as long as a frame, and who refuses it keeps the answer."""
+"""Characters of a method that a refusal says: it may be as long as a frame, and the refusing side keeps the answer."""
 _HEAD_BYTES = 64  # enough for the array header, the type and the msgid of any frame
 
 
 class Limits(Record):
-    """What one connection accepts.
+    """The bounds of one connection.
 
     Attributes:
         frame: bytes of one message. nesting: depth of arrays and maps. pending: requests not yet answered.
@@ -100,7 +100,7 @@ class Refused(Record):
 
 
 class Unheard(Record):
-    """A notification in MessagePack-RPC whose params are not one map: nobody here understands it."""
+    """A notification in MessagePack-RPC whose params are not one map: no side understands it."""
 
     __slots__ = __match_args__ = ("error",)
 
@@ -156,12 +156,12 @@ def notification(method: str, params: dict[str, Any]) -> bytes:
 
 
 def notification_head(method: str) -> bytes:
-    """What precedes the packed params of a notification: ``notification_head(m) + pack(params)`` is one."""
+    """The bytes before the packed params of a notification: ``notification_head(m) + pack(params)`` is one."""
     return b"\x93\x02" + pack(method) + b"\x91"
 
 
 def result_head(msgid: int) -> bytes:
-    """What precedes the packed result of a response without error."""
+    """The bytes before the packed result of a response without error."""
     return b"\x94\x01" + pack(msgid) + b"\xc0"
 
 
@@ -174,7 +174,7 @@ def failure(msgid: int, error: RoostError) -> bytes:
 
 
 class Connection:
-    """One side of one connection. Feed it what was read; it yields messages in order."""
+    """One side of one connection. Feed it the bytes that were read; it yields messages in order."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()

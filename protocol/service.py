@@ -1,4 +1,4 @@
-"""What is said of the connection, the daemon and its engines: the params and results of their verbs."""
+"""The connection, the daemon and its engines: the params and results of their verbs."""
 
 from typing import Any, Literal
 

@@ -1,7 +1,7 @@
 """Sizes in bytes as people write them. PURE, and light enough for the command line's fast path."""
 
 UNITS = {"": 0, "B": 0, "K": 1, "KIB": 1, "M": 2, "MIB": 2, "G": 3, "GIB": 3, "T": 4, "TIB": 4}
-"""Powers of 1024. MB and the like are missing on purpose: half of those who write them mean something else."""
+"""Powers of 1024. MB and the like are missing on purpose: half of their writers mean something else."""
 LARGEST = 2**63 - 1
 
 

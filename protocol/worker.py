@@ -1,4 +1,4 @@
-"""What daemon and worker say to each other over the worker's stdin and stdout: MessagePack-RPC, the same framing.
+"""The messages of daemon and worker over the worker's stdin and stdout: MessagePack-RPC, the same framing.
 
 Each message is a shape: field -> the types it may have; a name that ends in ``?`` may be left out. No pydantic: a
 worker must stay small. Both sides check what they hear with :func:`check`.
@@ -91,7 +91,7 @@ def taken(name: str, capabilities: Collection[str]) -> bool:
 
 
 RESULTS: dict[str, Shape] = {
-    # capabilities: what the worker takes of OPTIONAL
+    # capabilities: the parts of OPTIONAL that the worker takes
     "initialize": {"protocol": INT, "capabilities": (list,), "name?": STR, "version?": STR},
     # status: completed, failed or cancelled. state: left out = not part of this answer; null is a state
     "turn.run": {"status": STR, "message?": STR, "exit_code?": (int, type(None)), "state?": ANY, "data?": MAP},
@@ -102,17 +102,17 @@ RESULTS: dict[str, Shape] = {
     "ping": {},
     "shutdown": {},
 }
-"""What a worker answers."""
+"""The answers of a worker."""
 
 TO_DAEMON: dict[str, Shape] = {
     # item: an id of the worker's own choice, unique within the turn
     "item.start": {"item": STR, "kind": STR, "title?": STR, "data?": MAP},
     "item.delta": {"item": STR, "text": STR},
     "item.end": {"item": STR, "state": STR, "data?": MAP},
-    # what is new of an item of the turn, open or ended: the text is the whole output of one that has ended
+    # the news of an item of the turn, open or ended: the text is the whole output of an ended item
     "item.update": {"item": STR, "title?": STR, "data?": MAP, "text?": STR},
     "progress": {"message": STR, "fraction?": NUMBER},
-    # what was used since the last report
+    # the usage since the last report
     "usage": {
         "input_tokens?": INT,
         "output_tokens?": INT,

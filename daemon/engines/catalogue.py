@@ -1,4 +1,4 @@
-"""Which engine a session gets: one row for each kind."""
+"""The engine that a session gets: one row for each kind."""
 
 from ...protocol.model import EngineKind
 from ..process.processes import Processes

@@ -108,7 +108,7 @@ class Line:
         """The result of a request; ``within`` in seconds.
 
         Raises:
-            RoostError: what ``lost`` says, or an error of the child's own. WorkerViolation, TimedOut.
+            RoostError: the error of ``lost``, or an error of the child's own. WorkerViolation, TimedOut.
         """
         msgid = self.codec.next_msgid()
         self._calls[msgid] = call

@@ -1,7 +1,7 @@
 """A cgroup for each owner below the one that was delegated to this daemon, and in it a leaf for each of its children.
 
 The owner's cgroup has the limits, so that they hold for all its children together; a child enters its leaf, so that it
-ends alone. All of it blocks, for a millisecond if the kernel is well. What the kernel refuses is a LimitUnenforceable.
+ends alone. All of it blocks, for a millisecond if the kernel is well. A refusal of the kernel is a LimitUnenforceable.
 """
 
 import logging

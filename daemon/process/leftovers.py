@@ -39,7 +39,7 @@ async def end_leftovers(
     and log-in shells with all that people run in them. It looks again until a full look finds none.
 
     Args:
-        sockets: where the dead daemon may have listened. ours: which of these owners are in our store.
+        sockets: where the dead daemon may have listened. ours: tells the owners of these that are in our store.
     """
     roots = [root for root in recorded if root.child.boot_id == proc.boot_id()]
     doomed: set[str] = set()

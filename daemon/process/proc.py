@@ -1,4 +1,4 @@
-"""What the kernel tells about processes in /proc."""
+"""The kernel's facts about processes, from /proc."""
 
 import os
 import signal

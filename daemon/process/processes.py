@@ -90,7 +90,7 @@ class Processes:
         The limits that can be enforced here hold for all children of the owner together, from now on. Where cgroups can
         be made, the child has a leaf of its own below its owner's.
 
-        Cancelled, it comes back soon, even if the file system of ``cwd`` hangs; what still starts is killed.
+        Cancelled, it comes back soon, even if the file system of ``cwd`` hangs; a child that still starts is killed.
 
         Raises:
             EngineFailed: there is no such program, or it cannot be started.
@@ -155,14 +155,14 @@ class Processes:
         await self._clearing.clear_owner(owner, held, self.ending, partial(self._orders.begins, owner))
 
     def _held(self, tree: Tree, cgroup: Cgroup) -> list[int]:
-        """What a child's cgroup still holds after all of it was killed; see :meth:`clear`. Called in a thread."""
+        """The processes that a child's cgroup still holds after all was killed; see :meth:`clear`. In a thread."""
         held = _killed(cgroup)
         if self.cgroups.cgroups is not None and self._clearing.last(tree):
             held += self.cgroups.cgroups.kill_rest(tree.owner, partial(self.leaves, tree.owner))
         return held
 
     def _held_by(self, owner: str) -> list[int]:
-        """What an owner's cgroup still holds after all of it was killed. Called in a thread."""
+        """The processes that an owner's cgroup still holds after all of it was killed. Called in a thread."""
         if self.cgroups.cgroups is None:
             return []
         cgroup = Cgroup(self.cgroups.cgroups.root / owner)
@@ -172,7 +172,7 @@ class Processes:
         """Kill what the cgroups of a dead predecessor hold, however it hid from other looks; the pids of what ended.
 
         Args:
-            ours: which of these owners are in our store.
+            ours: tells the owners of these that are in our store.
         """
         if self.cgroups.cgroups is None:
             return []
@@ -194,7 +194,7 @@ def _touch(program: str, cwd: str, env: Mapping[str, str]) -> None:
 
 
 def _killed(cgroup: Cgroup) -> list[int]:
-    """What a cgroup still holds after all of it was killed."""
+    """The processes that a cgroup still holds after all of it was killed."""
     cgroup.kill()
     cgroup.wait_empty(MOMENT)
     return cgroup.pids()

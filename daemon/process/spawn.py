@@ -82,7 +82,7 @@ class Child:
 
     Attributes:
         returncode: exit status, or the negative number of the signal that ended it; None while its end was not seen.
-        root: what a next daemon must know to find it and its tree.
+        root: the facts by which a next daemon finds it and its tree.
         descriptors: our ends of its stdin, stdout and stderr; for readers that do without the streams.
     """
 
@@ -165,7 +165,7 @@ class Child:
                 await self.wait()
             return await self._killed()
         except trio.Cancelled:
-            # What is left is told when this is repeated: here a task waits for the cancellation.
+            # Processes that are left are told when this is repeated: here a task waits for the cancellation.
             with trio.move_on_after(PARTING, shield=True), suppress(ProcessesLeft, TimedOut):
                 await self._killed()
             raise

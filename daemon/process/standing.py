@@ -1,4 +1,4 @@
-"""In whose tree a process stands: what an agent starts may be a client of the daemon, and then acts for its session."""
+"""The tree that a process stands in: an agent may be a client of the daemon, and then acts for its session."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Whose each process is: found by its parents, by the session and group it is in, and by its environment's mark.
+"""The owner of each process, found by its parents, by the session and group it is in, and by its environment's mark.
 
 Pure: a table of processes in, the trees of the children out.
 """

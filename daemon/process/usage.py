@@ -22,7 +22,7 @@ from .trees import Census
 DEADLINE = 2.0
 """Seconds for one reading; then the process that is being read is taken for stuck."""
 TRIES = 3
-"""Readings that may get stuck, each at another process; what the last one has read is told."""
+"""Readings that may get stuck, each at another process; the result of the last one is told."""
 SHOWN = 64
 """Pids of one tree that are listed."""
 _TICKS = os.sysconf("SC_CLK_TCK")

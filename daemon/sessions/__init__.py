@@ -1,4 +1,4 @@
-"""Who owns turns and children: the supervisor (verbs), the registry, one task a live session, the queue runner, the
+"""Owners of turns and children: the supervisor (verbs), the registry, one task a live session, the queue runner, the
 sweepers, and the stop of them all."""
 
 from .supervisor import Supervisor

@@ -100,7 +100,7 @@ class SessionChild:
         return self._stuck.by
 
     def free(self) -> None:
-        """What did not end has ended: the session may be waited for again."""
+        """The processes that did not end have ended: the session may be waited for again."""
         self._stuck.free()
 
     # --- reports of the engine ---

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Janitor:
-    """Sweeps at once on start and then on period. What breaks one sweep does not end the next."""
+    """Sweeps at once on start and then on period. An error in a sweep does not end the next sweep."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -33,9 +33,9 @@ class Janitor:
             self._supervisor.runner.poke()  # more turns may run now
 
     async def sweep_idle(self) -> None:
-        """Unload what was idle too long; what cannot be saved stays and is tried again."""
+        """Unload the sessions that were idle too long; a session that cannot be saved stays and is tried again."""
         unloaded: list[bool] = []
-        async with trio.open_nursery() as nursery:  # one that hangs keeps no other waiting
+        async with trio.open_nursery() as nursery:  # a session that hangs keeps no other waiting
             for session_id in self._supervisor.registry.unloading.due(self._supervisor.settings.sessions.idle_unload):
                 nursery.start_soon(guarded, f"unload of {session_id}", self._unload, session_id, unloaded)
         if unloaded:
@@ -53,7 +53,7 @@ class Janitor:
                 log.warning("session %s is not re-armed yet: %s", session_id, exc)
 
     async def sweep_old(self) -> None:
-        """Remove events and ended turns beyond the limits, a piece at a time: what waits behind waits for one piece."""
+        """Remove events and ended turns beyond the limits, a piece at a time: other work waits for one piece."""
         store, limits = self._supervisor.store, self._supervisor.settings.retention
         keep, keep_turns = limits.events_per_session, limits.turns_per_session
         age = None if limits.max_age is None else round(limits.max_age * 1000)

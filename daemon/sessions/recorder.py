@@ -84,7 +84,7 @@ class Recorder:
         self._more = Once()
         self._enough = Once()
         self._batch: list[Change] = []
-        """What is being written."""
+        """The changes that are being written."""
         self._closing = False
 
     async def add(self, change: Change | None) -> None:

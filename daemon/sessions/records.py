@@ -60,7 +60,7 @@ class Records:
         """Ids, oldest first, and the cursor of the next page. Only when :attr:`complete`.
 
         Args:
-            cursor: one that a page gave; '' for the first page.
+            cursor: the cursor that a page gave; '' for the first page.
         """
         at = bisect_right(self._order, _position(cursor)) if cursor else 0
         ids: list[str] = []

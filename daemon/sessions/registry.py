@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Registry:
-    """Which sessions live. Only here is a live session made, and only here does it leave.
+    """The live sessions. Only here is a live session made, and only here does it leave.
 
     Attributes:
         admitting: something new is taken.
@@ -220,7 +220,7 @@ class Registry:
 
     @asynccontextmanager
     async def alone(self, session_id: str) -> AsyncGenerator[None]:
-        """Nobody starts the session meanwhile.
+        """No task starts the session meanwhile.
 
         Raises:
             TimedOut: the request that has it alone now took longer than is waited for.

@@ -80,6 +80,6 @@ class Running:
             await self.turn.done.wait()
 
     def close(self) -> None:
-        """The session's task is over. A turn that a bug has cut off is settled: nobody may wait for it."""
+        """The session's task is over. A turn that a bug has cut off is settled: no client may wait for it."""
         if self.turn is not None:
             self.turn.done.set()

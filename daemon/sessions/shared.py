@@ -1,4 +1,4 @@
-"""What all live sessions share."""
+"""The rooms and settings that all live sessions share."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from .records import Records
 
 
 class Shared(NamedTuple):
-    """One a daemon."""
+    """Shared by all live sessions; a daemon has one."""
 
     settings: Current
     store: Store

@@ -42,7 +42,7 @@ class Shutdown:
         self._scopes: set[trio.CancelScope] = set()
 
     def hurry(self) -> None:
-        """Wait for nothing more: what is not saved by now has timed out."""
+        """Wait for nothing more: a session that is not saved by now has timed out."""
         self._hurried = True
         for scope in self._scopes:
             scope.cancel()
@@ -94,7 +94,7 @@ class Shutdown:
                     self._lost[live.id] = TimedOut("it did not hand over its state in time")
         self.report.add_batch(results)
         self._progress(f"stopping: {self.report.saved} saved, {self.report.batches} batches settled")
-        async with trio.open_nursery() as nursery:  # one that hangs here delays no other batch
+        async with trio.open_nursery() as nursery:  # a session that hangs here delays no other batch
             for live in lives:
                 nursery.start_soon(self._end, live)
 
@@ -109,12 +109,12 @@ class Shutdown:
             if live.state.dirty:
                 log.error("session %s: its state could not be saved: %s", live.id, exc)
                 self._lost[live.id] = exc
-        # One whose child died before it could be asked has lost what changed.
+        # A session whose child died before it could be asked has lost its changes.
         results[live.id] = "failed" if live.state.dirty else "saved" if changed else "unchanged"
         self._progress(f"stopping: {len(results)} of a batch settled")
 
     async def _end(self, live: LiveSession) -> None:
-        """End the child; one that was settled as lost is not asked again, only ended."""
+        """End the child; a child that was settled as lost is not asked again, only ended."""
         lost = self._lost.get(live.id)
         with self._until(trio.current_time() + self._ending):
             if lost is None:
@@ -125,7 +125,7 @@ class Shutdown:
                 await live.child.engine.gone.wait()
         if live.life is not Life.over:
             live.child.kill()
-        # However great the hurry: what it leaves is settled, or the next start would have to guess.
+        # However great the hurry, every session is settled, or the next start would have to guess.
         with trio.move_on_after(SETTLING):
             if lost is not None:
                 await live.state.say_unsaved(lost)

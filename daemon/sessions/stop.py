@@ -25,7 +25,7 @@ class Stop:
         step: takes a step of the session's life.
 
     Attributes:
-        reason: why it is to end; None: nobody has asked for it.
+        reason: why it is to end; None: no client has asked for it.
         preparing: cancelled when the start that is being prepared is not wanted any more.
     """
 

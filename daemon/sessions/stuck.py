@@ -46,5 +46,5 @@ class Stuck:
         return news
 
     def free(self) -> None:
-        """What did not end has ended: the session may be waited for again."""
+        """The processes that did not end have ended: the session may be waited for again."""
         self.by = None

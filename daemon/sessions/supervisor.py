@@ -79,7 +79,7 @@ class Supervisor:
         return {s: round((now - began) * 1000) for s, began in self.runner.drives.in_flight.items()}
 
     async def usage(self) -> list[ProcessStats]:
-        """What the daemon and its children use now."""
+        """The resources that the daemon and its children use now."""
         return await self.registry.owned(self._usage.measured)
 
     # --- the verbs ---

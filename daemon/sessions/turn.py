@@ -55,7 +55,7 @@ class RunningTurn:
         self.done = Once()
         """Its end is on disk, or what should have written it has failed."""
         self.ended: Ended | None = None
-        """What its engine answered."""
+        """The answer of its engine."""
         self.waits = Waits(turn, self.recorder, places)
         self._engine = engine
         self._store = store

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Unloading:
-    """Of the live sessions: those idle for long, and the least recently used beyond ``max_live``."""
+    """Of the live sessions, the ones idle for long, and the least recently used beyond ``max_live``."""
 
     def __init__(self, settings: Current, live: Mapping[str, LiveSession]) -> None:
         self._settings = settings

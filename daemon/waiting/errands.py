@@ -13,11 +13,11 @@ Starter = Callable[[Callable[[], Awaitable[object]]], None]
 
 
 class Errands(Generic[T]):
-    """A bounded queue, and who empties it, in its order.
+    """A bounded queue, and the task that empties it, in its order.
 
     Args:
         do: is given each, and waited for before the next one.
-        room: how many wait; who has one more waits itself.
+        room: how many wait; the task that brings one more waits itself.
     """
 
     def __init__(self, do: Callable[[T], Awaitable[object]], room: int) -> None:

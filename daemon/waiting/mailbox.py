@@ -1,4 +1,4 @@
-"""A job that somebody else does, and its outcome: whoever waits may leave, the job goes on. A mailbox holds them."""
+"""A job that another task does, and its outcome: a task that waits may leave, the job goes on. A mailbox holds them."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from .errands import Errands, Starter
 log = logging.getLogger(__name__)
 
 ROOM = 100
-"""Letters in a mailbox; whoever has one more waits."""
+"""Letters in a mailbox; the task that brings one more waits."""
 
 ANSWER = 40.0
 """Seconds within which what is asked for is done: longer than a child is given to answer."""
