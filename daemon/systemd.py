@@ -1,4 +1,4 @@
-"""What systemd hands over and wants to hear: the listening socket, readiness, the watchdog. See sd_notify(3)."""
+"""What systemd hands over and wants to be told: the listening socket, readiness, the watchdog. See sd_notify(3)."""
 
 import os
 import socket

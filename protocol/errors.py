@@ -56,7 +56,7 @@ class UnknownError(RoostError):
 
 
 class ProtocolViolation(RoostError):
-    """The peer sent what is not MessagePack-RPC. The connection is over."""
+    """The peer sent bytes that are not MessagePack-RPC. The connection is over."""
 
     name = "protocol_violation"
     code = -32700

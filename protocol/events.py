@@ -27,7 +27,7 @@ class Kind(str, Generic[T]):
 
 
 class DaemonStarted(TypedDict):
-    """roostd is ready. ``ended`` names the pids that a dead predecessor left and that were ended."""
+    """roostd is ready. ``ended`` names the pids of the leftovers of a dead daemon that were ended."""
 
     pid: int
     version: str
@@ -83,7 +83,7 @@ class SessionUpdated(TypedDict):
 class SessionStateChanged(TypedDict):
     """``pid`` is there on the way to starting; ``problem`` says why a child died or did not start.
 
-    ``author`` is there if somebody asked for it.
+    ``author`` is there if the change was asked for.
     """
 
     old: str

@@ -166,7 +166,7 @@ DAEMON = DaemonAuthor()
 
 
 class Hold(Noun):
-    """Queued turns are parked until somebody releases them."""
+    """Queued turns are parked until a client releases them."""
 
     reason: str
     turn: str | None = Field(default=None, description="the turn whose end caused it")

@@ -22,7 +22,7 @@ class Paths(Record):
     Attributes:
         state: the state directory. socket: where the daemon listens.
         lock: a file of one line of JSON, ``{"pid": …, "socket": …}``, that the daemon writes under its flock.
-        named: somebody named the socket itself, so no other path may stand in for it.
+        named: the caller named the socket itself, so no other path may stand in for it.
     """
 
     __slots__ = __match_args__ = ("state", "socket", "lock", "named")

@@ -1,7 +1,7 @@
 """The messages of daemon and worker over the worker's stdin and stdout: MessagePack-RPC, the same framing.
 
 Each message is a shape: field -> the types it may have; a name that ends in ``?`` may be left out. No pydantic: a
-worker must stay small. Both sides check what they hear with :func:`check`.
+worker must stay small. Both sides check what they read with :func:`check`.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Listener(Protocol):
         """The child said something of the running turn; None: only a sign of life. Waits while too much is unsaved."""
 
     async def waiting(self, answer: Callable[[], Awaitable[T]]) -> T:
-        """Run ``answer``, which waits for somebody outside; its result.
+        """Run ``answer``, which waits for the world outside; its result.
 
         The turn waits meanwhile and gives its place back; this returns when the turn runs again, or waits for other
         answers.

@@ -133,7 +133,7 @@ class Cgroups:
 
         Raises:
             LimitUnenforceable: the kernel refuses it.
-            ProcessesLeft: leftovers of a dead roostd in the owner's cgroup do not end.
+            ProcessesLeft: leftovers of a dead daemon in the owner's cgroup do not end.
         """
         owner = Cgroup(self.root / tree.owner)
         leaf = Cgroup(owner.folder / tree.leaf)
@@ -172,12 +172,12 @@ class Cgroups:
         return sorted({*mine.direct(), *(pid for cgroup in rest for pid in cgroup.pids())})
 
     def leftovers(self) -> list[Cgroup]:
-        """The owners' cgroups that are there: of a dead predecessor, or of another daemon in the same place."""
+        """The owners' cgroups that are there: of a dead daemon, or of another daemon in the same place."""
         with _ours(self.root):
             return [Cgroup(path) for path in sorted(self.root.iterdir()) if delegation.is_owner(path)]
 
     def _emptied(self, owner: str, used: Callable[[], Collection[str]]) -> None:
-        """End what a dead roostd left in the cgroup of an owner that has no other child."""
+        """End the leftovers of a dead daemon in the cgroup of an owner that has no other child."""
         deadline = time.monotonic() + PREDECESSOR
         while len(used()) <= 1 and (self.root / owner).exists() and (pids := self.kill_rest(owner, used)):
             if time.monotonic() > deadline:

@@ -58,7 +58,7 @@ class Orders:
             if order.withdraw():
                 self.given_up.add(tree)
                 buried = Once()
-                # A task of nobody: the task that asked has gone, and the owner may be idle.
+                # A task of its own: the task that asked has gone, and the owner may be idle.
                 name = f"a start of {tree.owner} that was given up"
                 trio.lowlevel.spawn_system_task(guarded, name, self._bury, tree, order, buried)
                 with trio.move_on_after(PARTING, shield=True):

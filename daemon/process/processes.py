@@ -50,7 +50,7 @@ class Processes:
         self.children: dict[int, Root] = {}
         """The children that are not reaped, by pid. Threads add to it."""
         self.leftovers: dict[str, list[Root]] = {}
-        """Owner → children of a dead predecessor that do not end. They are not this daemon's to reap."""
+        """Owner → children of a dead daemon that do not end. They are not this daemon's to reap."""
         self.watch = Watch()
         self.spawning = trio.CapacityLimiter(at_once)
         self.ending = trio.CapacityLimiter(at_once)
@@ -96,7 +96,7 @@ class Processes:
             EngineFailed: there is no such program, or it cannot be started.
             WorkspaceInvalid: ``cwd`` is no directory, or not to be entered.
             LimitUnenforceable: there are limits, and the cgroup cannot be made.
-            ProcessesLeft: leftovers of a dead roostd in the owner's cgroup do not end.
+            ProcessesLeft: leftovers of a dead daemon in the owner's cgroup do not end.
         """
         # A dead file system is met here first, by one call for all, and not by each start in one of their few places.
         where = command[0], cwd, env.get("PATH")
@@ -169,7 +169,7 @@ class Processes:
         return _killed(cgroup) if cgroup.folder.exists() else []
 
     async def end_leftovers(self, ours: Callable[[list[str]], Awaitable[set[str]]]) -> list[int]:
-        """Kill what the cgroups of a dead predecessor hold, however it hid from other looks; the pids of what ended.
+        """Kill what the cgroups of a dead daemon hold, however it hid from other looks; the pids of what ended.
 
         Args:
             ours: tells the owners of these that are in our store.

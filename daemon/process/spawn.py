@@ -180,7 +180,7 @@ class Child:
                 await self._guardian.clear(self)
                 with trio.move_on_after(PARTING):
                     await self.wait()
-                if _returncode(self.pid) is None:  # asked, since a loop that was late may not have heard of it
+                if _returncode(self.pid) is None:  # asked, since a loop that was late may not have been told of it
                     text = f"process {self.pid} was killed and is not gone; look at what holds it, as a debugger does"
                     raise ProcessesLeft(text, pids=[self.pid])
                 self.returncode = await self.wait()

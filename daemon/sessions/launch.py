@@ -28,7 +28,7 @@ FILE_DEADLINE = 10.0
 HISTORY = 20
 """Turns that a child is told of at its start."""
 BESIDE = 256 * 1024
-"""Bytes of the message that restores a child, less its state and the prompt that was cut off; those two share the rest.
+"""Bytes of the message that restores a child, beside its state and the prompt that was cut off, which share the rest.
 A state may have 15 MiB: then 768 KiB of that prompt are told."""
 
 

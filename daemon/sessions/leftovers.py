@@ -1,4 +1,4 @@
-"""Sessions with leftovers of a dead predecessor that do not end: no child of them is started until those are gone."""
+"""Sessions with leftovers of a dead daemon that do not end: no child of them is started until those are gone."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""The sessions in memory: changed by commits only, so that nobody sees what is not on disk."""
+"""The sessions in memory: changed by commits only, so that no client sees what is not on disk."""
 
 from bisect import bisect_right, insort
 
@@ -34,7 +34,7 @@ class Records:
         """Of a session's record, by the session's id; the end of a turn, by the turn's."""
 
     def get(self, ref: str) -> Session | None:
-        """By id, or by a name that can be nobody else's, if it is in memory."""
+        """By id, or by a name that no other session can have, if it is in memory."""
         found = self._sessions.get(ref)
         if found is None and (self.complete or ref in self._sure) and ref[:2] not in _IDS:
             named = self._names.get(ref, ())

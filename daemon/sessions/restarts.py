@@ -12,7 +12,7 @@ from .records import Records
 
 
 class Restarts:
-    """Counts the ends of children that nobody wanted."""
+    """Counts the unwanted ends of children."""
 
     def __init__(self, settings: Current, store: Store, records: Records) -> None:
         self._settings = settings

@@ -33,7 +33,7 @@ class LiveSession:
     Attributes:
         life: how far it is. served: it was serving once.
         failure: why it did not start, or why its child died.
-        used_at: when somebody last used it, on Trio's clock.
+        used_at: the time of its last use, on Trio's clock.
     """
 
     def __init__(self, shared: Shared, session_id: str) -> None:
@@ -60,7 +60,7 @@ class LiveSession:
 
     @property
     def attended(self) -> bool:
-        """Its child is there, and does what is asked of the session."""
+        """Its child is there, and does the jobs of the session."""
         return self.served and self.child.alive
 
     # --- its life ---
@@ -145,7 +145,7 @@ class LiveSession:
         return engine
 
     async def _live(self, engine: Engine) -> None:
-        """Start the child and do what is asked, as long as it lives."""
+        """Start the child and do the jobs, as long as it lives."""
         failure: RoostError | None = None
         async with trio.open_nursery() as nursery:
             try:

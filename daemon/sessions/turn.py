@@ -32,7 +32,7 @@ async def claimed(store: Store, session_id: str) -> Turn | None:
     try:
         return await store.write(claim)
     except OutcomeUnknown:
-        return await persist(store, looked_up)  # else it might be running, and nobody would run it
+        return await persist(store, looked_up)  # else it might be running, and no task would run it
 
 
 class _Cancel:

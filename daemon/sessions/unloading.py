@@ -1,4 +1,4 @@
-"""Unloading: a session that nobody uses is saved and gives up its child."""
+"""Unloading: a session that no client uses is saved and gives up its child."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Unloading:
             start(guarded, f"unload of {session_id}", self.unload, session_id, "max_live")
 
     async def unload(self, session_id: str, reason: str) -> bool:
-        """Save and stop a session that nobody uses. False: it stays, and is looked at again at the next sweep."""
+        """Save and stop a session that no client uses. False: it stays, and is looked at again at the next sweep."""
         live = self._live.get(session_id)
         if live is None:
             return False

@@ -61,7 +61,7 @@ def ended(tx: Tx, owner: str, leaf: str, pid: int) -> None:
 
 
 def recorded(conn: sqlite3.Connection) -> list[Child]:
-    """The children that a dead predecessor left."""
+    """The children that a dead daemon left."""
     return [
         Child(*row) for row in conn.execute("SELECT owner, leaf, pid, start_time, boot_id, pgid, sid FROM children")
     ]

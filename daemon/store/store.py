@@ -1,4 +1,4 @@
-"""The store as the daemon's loop sees it: hand operations in, hear of commits in order, read on the side."""
+"""The store as the daemon's loop sees it: hand operations in, be told of commits in order, read on the side."""
 
 import logging
 import sqlite3

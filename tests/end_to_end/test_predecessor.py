@@ -1,4 +1,4 @@
-"""After a dead predecessor: what is its own is ended before anything starts, and nobody else is touched."""
+"""After a dead daemon: what is its own is ended before anything starts, and nobody else is touched."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""A dead predecessor's children are waited for, then killed; nobody else's are touched."""
+"""A dead daemon's children are waited for, then killed; nobody else's are touched."""
 
 import logging
 import os

@@ -129,7 +129,7 @@ def test_children_of_a_dead_daemon_are_ours_also_when_another_daemon_has_taken_t
 
 
 def test_this_daemon_and_its_ancestors_are_nobodys() -> None:
-    """An agent that started this daemon, in a session that a dead predecessor left, with a neighbour in it."""
+    """An agent that started this daemon, in a session that a dead daemon left, with a neighbour in it."""
     there = process(90), process(SELF, 90, sid=90), process(95, 90, sid=90)
     table = {one.pid: one for one in (process(1, 0), *there)}
     found = census(table, {}, (root(90),), self=SELF, sockets=frozenset())
