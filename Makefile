@@ -22,10 +22,10 @@ PARTS := $(MEASURED) test-commands test-long test-machines
 demo: $(VENV)/.stamp-run
 	$(BIN)/python tests/end_to_end/demo.py
 
-# All parts at a time: where the tests of one wait, those of another have the core.
+# Four parts at a time: where the tests of one wait, those of another have the core; more only wait for each other.
 test: $(VENV)/.stamp-test
 	@echo "All tests; each part tells its own when it is over, within some minutes."
-	@$(MAKE) --no-print-directory --jobs=$(words $(PARTS)) --keep-going --output-sync $(PARTS)
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync $(PARTS)
 
 test-daemon:
 	$(ALONE) $(PYTEST) -o cache_dir=.pytest_cache/$@ tests/daemon $(patsubst %,--ignore=%,$(STORE_SERVER)) $(NOT_MACHINES)

@@ -66,6 +66,8 @@ class LiveSession:
     # --- its life ---
 
     def _step(self, event: LifeEvent) -> None:
+        if self.life is Life.over:
+            return  # it ended while a forced stop of it was being written, which has no place in the mailbox
         self.life = LIFE.next(self.life, event)
         self._changed.tell()
 

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from helpers.cli import Roost
 from helpers.daemon import DEADLINE, Daemon, alive, running, wait_until
 
 CONFIG = "[limits]\nqueue = 10\n"
-Reloads = Callable[[], list[dict[str, list[str]]]]
+Reloads = Callable[[], list[dict[str, Any]]]
 
 
 class Systemd:
