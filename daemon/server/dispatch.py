@@ -4,7 +4,7 @@ A reference is an id, the start of one, or a name: before the handler it is the 
 """
 
 from collections.abc import Coroutine
-from functools import cache, partial
+from functools import partial
 from typing import Any, get_args
 
 from ...protocol.errors import MethodNotFound, ShuttingDown
@@ -29,25 +29,30 @@ def handled(client: Client, method: str, raw: dict[str, Any]) -> Answer:
     """
     row = _admitted(client.rooms, method)
     params = validated(method, row.params, raw)
-    wanted = {field: ref for field in _references(row.params) if (ref := getattr(params, field)) is not None}
-    for field, ref in tuple(wanted.items()):
-        session = client.rooms.supervisor.records.get(ref) if _references(row.params)[field] == "session" else None
-        if session is not None:
-            params = params if ref == session.id else params.model_copy(update={field: session.id})
-            del wanted[field]
-    if not wanted:
+    wanted: list[tuple[str, str]] | None = None
+    for field, noun in _REFERENCES[method]:
+        ref = getattr(params, field)
+        if ref is None:
+            continue
+        session = client.rooms.supervisor.records.get(ref) if noun == "session" else None
+        if session is None:
+            wanted = [*(wanted or ()), (field, noun)]
+        elif session.id != ref:
+            params = params.model_copy(update={field: session.id})
+    if wanted is None:
         return HANDLERS[method](client, params)
     found = partial(_found, client, method, params, wanted)
     # A prompt is sent, and what is asked is done, also when the client leaves while the store is read.
     return client.rooms.supervisor.registry.owned(found) if row.changes else found()
 
 
-async def _found(client: Client, method: str, params: Params, wanted: dict[str, str]) -> Result:
+async def _found(client: Client, method: str, params: Params, wanted: list[tuple[str, str]]) -> Result:
     """The result of a request whose references have to be looked up."""
-    nouns, registry = _references(type(params)), client.rooms.supervisor.registry
+    registry = client.rooms.supervisor.registry
     ids: dict[str, str] = {}
-    for field, ref in wanted.items():
-        if nouns[field] == "session":
+    for field, noun in wanted:
+        ref = getattr(params, field)
+        if noun == "session":
             ids[field] = (await registry.find(ref)).id
         else:
             turn = await client.rooms.store.read(partial(reads.turn, ref=ref))
@@ -70,17 +75,20 @@ def _admitted(rooms: Rooms, method: str) -> Method:
     return row
 
 
-@cache
-def _references(params: type[Params]) -> dict[str, str]:
-    """The fields that name a session or a turn, and which of the two."""
-    return {
-        field: mark.noun
+def _references(params: type[Params]) -> tuple[tuple[str, str], ...]:
+    """The fields that name a session or a turn, each with its noun."""
+    return tuple(
+        (field, mark.noun)
         for field, info in params.model_fields.items()
         for mark in (*info.metadata, *_marks(info.annotation))
         if isinstance(mark, Reference)
-    }
+    )
 
 
 def _marks(annotation: Any) -> list[Any]:
     """The marks of a type that stand inside, as in ``SessionRef | None``."""
     return [mark for part in get_args(annotation) for mark in (*getattr(part, "__metadata__", ()), *_marks(part))]
+
+
+_REFERENCES = {method: _references(row.params) for method, row in METHODS.items()}
+"""By method, found once: a request that needs no look-up is answered inline, and asked for most often."""
