@@ -166,6 +166,7 @@ class TurnParams(Params):
 
 
 class TurnGetParams(Params):
+    # No TurnRef: the query that reads the items finds the turn too, and a look-up before it would be one read more.
     turn: Annotated[str, Field(min_length=1, max_length=128, description="id or unique start of an id")]
     after: Cursor = Field(default=0, description="items with a greater number")
 
@@ -228,6 +229,9 @@ class ItemReadResult(Noun):
     kept: int
 
 
+_BY_LIMIT = "ask for a smaller `limit` and go on with `next`"
+
+
 class Method(NamedTuple):
     """A verb.
 
@@ -242,7 +246,7 @@ class Method(NamedTuple):
     summary: str
     changes: bool = False
     always: bool = False
-    paging: str = "ask for a smaller `limit` and go on with `next`"
+    paging: str = "it cannot be had in parts; please report this"
 
 
 METHODS: dict[str, Method] = {
@@ -260,7 +264,7 @@ METHODS: dict[str, Method] = {
     "engine.list": Method(Nothing, EngineListResult, "The engines a session can have."),
     "session.create": Method(SessionCreateParams, SessionResult, "Make a session; no child is started.", changes=True),
     "session.get": Method(SessionParams, SessionResult, "One session."),
-    "session.list": Method(SessionListParams, SessionListResult, "Sessions, oldest first."),
+    "session.list": Method(SessionListParams, SessionListResult, "Sessions, oldest first.", paging=_BY_LIMIT),
     "session.update": Method(
         SessionUpdateParams, SessionResult, "Change its name, limits, or what follows a failed turn.", changes=True
     ),
@@ -286,7 +290,9 @@ METHODS: dict[str, Method] = {
     ),
     "session.unarchive": Method(SessionParams, SessionResult, "Take it back.", changes=True),
     "session.delete": Method(SessionDeleteParams, Done, "Delete it and all that it holds.", changes=True),
-    "session.stderr": Method(SessionStderrParams, SessionStderrResult, "What its children wrote to stderr."),
+    "session.stderr": Method(
+        SessionStderrParams, SessionStderrResult, "What its children wrote to stderr.", paging=_BY_LIMIT
+    ),
     "session.wait": Method(SessionWaitParams, SessionResult, "Wait until nothing runs and nothing can run."),
     "session.release": Method(SessionParams, SessionReleaseResult, "Let queued turns on hold go on.", changes=True),
     "turn.send": Method(TurnSendParams, TurnSendResult, "Queue a prompt; durable before it is answered.", changes=True),
@@ -296,7 +302,7 @@ METHODS: dict[str, Method] = {
         "One turn and its items.",
         paging="page its items with `after`, read a big one with item.read",
     ),
-    "turn.list": Method(TurnListParams, TurnListResult, "Turns of a session."),
+    "turn.list": Method(TurnListParams, TurnListResult, "Turns of a session.", paging=_BY_LIMIT),
     "turn.cancel": Method(
         TurnCancelParams, TurnCancelResult, "Cancel a turn; asking twice is asking once.", changes=True
     ),
@@ -310,7 +316,7 @@ METHODS: dict[str, Method] = {
         "The whole content of an item, a piece at a time.",
         paging="ask for a smaller `limit`",
     ),
-    "events.read": Method(EventsReadParams, EventsReadResult, "Events after a number."),
+    "events.read": Method(EventsReadParams, EventsReadResult, "Events after a number.", paging=_BY_LIMIT),
     "events.subscribe": Method(
         EventsSubscribeParams, EventsSubscribeResult, "Events after a number, then live, as `event` notifications."
     ),
