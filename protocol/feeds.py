@@ -55,6 +55,6 @@ class EventsEnd(Noun):
 
 
 EVENT = "event"
-"""The notification that carries one event."""
+"""The notification that carries an event."""
 EVENTS_END = "events.end"
 """The notification that ends a subscription."""

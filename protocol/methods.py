@@ -1,4 +1,4 @@
-"""The verbs: one Params and one Result each, and the table METHODS that lists them all."""
+"""The verbs: Params and a Result for each, and the table METHODS that lists them all."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 

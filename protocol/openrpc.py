@@ -72,6 +72,7 @@ def _method(
             for field, schema in params.get("properties", {}).items()
         ],
         "result": {"name": method.result.__name__, "schema": schemas["result", name]},
+        "x-changes": method.changes,
     }
 
 

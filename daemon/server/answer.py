@@ -1,4 +1,4 @@
-"""What a handler may return, and its bytes."""
+"""The results that a handler may return, and their bytes."""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -19,7 +19,7 @@ class Packed(NamedTuple):
 
 
 class Then(NamedTuple):
-    """A result, and what begins only after it was sent."""
+    """A result, and a step that begins only after the result was sent."""
 
     result: "Noun | Packed"
     follow_up: Callable[[], object]

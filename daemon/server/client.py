@@ -1,4 +1,4 @@
-"""What a handler sees: its client, and the rooms of the daemon."""
+"""The view of a handler: its client, and the rooms of the daemon."""
 
 import sqlite3
 import time
@@ -23,7 +23,7 @@ from .hub import Follower, Hub
 from .outgoing import Outgoing
 
 PAGES_AT_ONCE = 4
-"""Pages of one client that are read from the store at the same time."""
+"""Pages of a client that are read from the store at the same time."""
 
 FINDING = 2.0
 """Seconds to find the session that a client stands in: /proc may not answer for a process that hangs."""
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Info(NamedTuple):
-    """What the daemon says of itself. ``started_at`` is unix time in milliseconds."""
+    """The daemon, as it describes itself. ``started_at`` is unix time in milliseconds."""
 
     version: str
     pid: int
@@ -101,14 +101,14 @@ class Rooms:
 
 
 class Client:
-    """One client.
+    """A client, as its handlers see it.
 
     Attributes:
-        author: recorded as the author of what the client does.
-        limits: those that held when it connected.
-        out: what it has not taken yet.
+        author: recorded as the author of each change that the client makes.
+        limits: of its connection, as the settings had them when it connected.
+        out: the bytes that it has not taken yet.
         subscriptions: its feeds, by id.
-        waits: the requests of it that wait, by msgid.
+        waits: its requests that wait, by msgid.
         settled: told when it waits for less.
     """
 
@@ -141,7 +141,7 @@ class Client:
                 self.author = self.author.model_copy(update={"session": owner})
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """A page from the store: only when the client takes what it got, and a few at a time."""
+        """A page from the store: only while the client takes the pages before it, and a few at a time."""
         async with self._pages:
             await self.out.wait_room()
             return await self.rooms.store.read(query)
@@ -156,12 +156,12 @@ class Client:
             scope.cancel()
 
     def follow(self, subscription: Follower) -> None:
-        """From now on the hub tells it what happens."""
+        """From now on the hub tells the subscription of each commit."""
         self.subscriptions[subscription.id] = subscription
         self.rooms.hub.add(subscription)
 
     def forget(self, subscription: Follower) -> None:
-        """Nothing more is offered to it."""
+        """The hub offers nothing more to the subscription."""
         self.rooms.hub.remove(subscription)
         self.subscriptions.pop(subscription.id, None)
         self.settled.tell()

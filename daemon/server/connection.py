@@ -1,7 +1,7 @@
-"""One client's connection: reads requests and has their handlers answer.
+"""A client's connection: reads requests and has their handlers answer.
 
-A handler that need not wait is a plain function and is called inline; one that waits returns a coroutine, which gets a
-task here. What it waits for belongs to somebody else: ending the task ends only the waiting.
+A handler that need not wait is a plain function and is called inline; a handler that waits returns a coroutine, which
+gets a task here. The work that it waits for has another owner: ending the task ends only the waiting.
 """
 
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 READ_BYTES = 32 * 1024
 FAREWELL = 0.8
-"""Seconds a client has to take what is left for it, at the stop or when it has violated the protocol."""
+"""Seconds a client has to take the bytes left for it, at the stop or when it has violated the protocol."""
 
 
 class Connection:
@@ -84,14 +84,14 @@ class Connection:
                 return
             for message in self._rpc.receive(data):
                 if self._take(message):
-                    # Tasks that start in the same tick run in any order: what came first begins first.
+                    # Tasks that start in the same tick run in any order: the request that came first shall begin first.
                     await trio.lowlevel.checkpoint()
                 if self.out.size > UNSENT:
                     await self.out.wait_room()
             self.out.flush()
 
     async def _receive(self) -> bytes:
-        """What the client sent; nothing when it has left."""
+        """The bytes that the client sent; none when it has left."""
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
@@ -132,7 +132,7 @@ class Connection:
     # --- requests ---
 
     def _take(self, message: rpc.Message) -> bool:
-        """Whether a task was started for it."""
+        """Whether a task was started for the message."""
         match message:
             case rpc.Request(msgid, method, params):
                 return self._request(msgid, method, params)

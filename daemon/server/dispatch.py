@@ -1,4 +1,4 @@
-"""From a request to its handler: whether it is admitted now, what it says, and the sessions and turns that it names.
+"""From a request to its handler: it is admitted, validated, and the sessions and turns that it names are resolved.
 
 A reference is an id, the start of one, or a name: before the handler it is the id.
 """
@@ -42,7 +42,7 @@ def handled(client: Client, method: str, raw: dict[str, Any]) -> Answer:
     if wanted is None:
         return HANDLERS[method](client, params)
     found = partial(_found, client, method, params, wanted)
-    # A prompt is sent, and what is asked is done, also when the client leaves while the store is read.
+    # A prompt is sent, and any other change is made, also when the client leaves while the store is read.
     return client.rooms.supervisor.registry.owned(found) if row.changes else found()
 
 

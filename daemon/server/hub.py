@@ -25,7 +25,7 @@ BURST_BYTES = 128 * 1024
 
 
 class Burst:
-    """Some events of one feed, in order. The first follower that asks for their frames makes them for all."""
+    """Some events of a feed, in order. The first follower that asks for their frames makes them for all."""
 
     __slots__ = ("_frames", "events", "size")
 
@@ -42,7 +42,7 @@ class Burst:
 
 
 class Follower(Protocol):
-    """What follows one session, or all; see :class:`.subscription.Subscription`."""
+    """A follower of a session, or of all; see :class:`.subscription.Subscription`."""
 
     id: str
     session: str | None
@@ -50,19 +50,19 @@ class Follower(Protocol):
     """Bytes that are set aside for it."""
 
     def offer(self, burst: Burst) -> None:
-        """This has been committed. Never raises, never waits."""
+        """These events were committed. Never raises, never waits."""
 
     def session_deleted(self) -> None:
         """Its last events were offered."""
 
     def fail(self, exc: Exception) -> None:
-        """End it with why it cannot go on."""
+        """End it with the reason why it cannot go on."""
 
     def wind_up(self) -> None:
         """End it as soon as it has caught up."""
 
     def end(self, reason: Reason, message: str = "") -> None:
-        """Say why, and be forgotten."""
+        """Tell the client the reason, and be forgotten."""
 
 
 Followers: TypeAlias = dict[Follower, None]
@@ -99,7 +99,7 @@ class Hub:
             self._commits.append(commit)
 
     def flush(self) -> None:
-        """Offer what was published to its followers."""
+        """Offer the published events to their followers."""
         commits, self._commits = self._commits, []
         if self._all:
             _offer(self._all, [event for commit in commits for event in commit.events])

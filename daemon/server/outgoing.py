@@ -1,4 +1,4 @@
-"""Bytes on their way to one client: sent at once if the socket takes them, kept in bounds if not."""
+"""Bytes on their way to a client: sent at once if the socket takes them, kept in bounds if not."""
 
 import logging
 import socket
@@ -13,11 +13,11 @@ log = logging.getLogger(__name__)
 UNSENT = 1024 * 1024
 """Bytes a client may leave unread before nothing more is done for it."""
 STALLED = 86400.0
-"""Seconds in which a client may take nothing while its socket is full: it may stop, not keep its place for ever."""
+"""Seconds that a client's socket may stay full: a client may stop, not keep its place for ever."""
 
 
 class Outgoing:
-    """What one client has not taken yet.
+    """The bytes that a client has not taken yet.
 
     Args:
         sock: connected, not blocking.
@@ -37,18 +37,18 @@ class Outgoing:
         self._waiting = Change()
 
     def put(self, data: bytes) -> None:
-        """Keep ``data`` for the next :meth:`flush`, so that what is put together is sent together."""
+        """Keep ``data`` for the next :meth:`flush`: the bytes put before it are sent together."""
         self._chunks.append(data)
         self.size += len(data)
 
     def flush(self) -> None:
-        """Send what was put, as far as the socket takes it now; the writer sends the rest."""
+        """Send as much as the socket takes now; the writer sends the rest."""
         if self._chunks and not self.blocked and not self._send():
             self.blocked = True
             self._start_writer()
 
     def _send(self) -> bool:
-        """Whether all is sent (or nobody is there to take it)."""
+        """Whether all is sent (or the client is gone)."""
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         try:
             sent = self._sock.send(data)
@@ -73,7 +73,7 @@ class Outgoing:
         self.size = 0
 
     async def write(self) -> None:
-        """Send the rest as the client takes it; wake who waits for room. A client that takes nothing is cut off."""
+        """Send the rest as the client takes it, and wake the tasks that wait for room; cut off a client that stalls."""
         while self.blocked:
             with trio.move_on_after(STALLED) as waiting:
                 await trio.lowlevel.wait_writable(self._sock)

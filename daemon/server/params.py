@@ -1,4 +1,4 @@
-"""What a request says, validated; what is wrong with it, as one sentence that names the field."""
+"""The params of a request, validated; their mistake, as a sentence that names the field."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
@@ -19,7 +19,7 @@ def validated(method: str, model: type[P], raw: dict[str, Any]) -> P:
     """``raw`` as ``model``.
 
     Raises:
-        InvalidParams: says what is wrong first; ``data.errors`` has all of it.
+        InvalidParams: its message has the first mistake, ``data.errors`` all of them.
     """
     try:
         return model.model_validate(raw)

@@ -9,9 +9,9 @@ from ...protocol import rpc
 from ...protocol.errors import RoostError
 
 MOST_REFUSALS = 16
-"""Clients that are told why at the same time; the others are closed without a word."""
+"""Clients that are told the reason at the same time; the others are closed without a word."""
 PATIENCE = 1.0
-"""Seconds it has for its first request."""
+"""Seconds that the client has for its first request."""
 _LIMITS = rpc.Limits(frame=64 * 1024, pending=1)
 
 

@@ -1,4 +1,4 @@
-"""Accepts clients, says what is admitted now, and ends them all."""
+"""Accepts clients, refuses changes while the daemon stops, and ends all connections."""
 
 import logging
 import os
@@ -24,14 +24,14 @@ CLOSING = 1.0
 
 
 class Server:
-    """One a daemon.
+    """The daemon's server; a daemon has a single one.
 
     Args:
-        rooms: what the handlers of its clients see.
+        rooms: the daemon, as the handlers see it.
         limits: of each connection; the size of its messages is a setting.
 
     Attributes:
-        clients: the connections there are.
+        clients: the connections that are open.
     """
 
     def __init__(self, rooms: Rooms, limits: rpc.Limits | None = None) -> None:

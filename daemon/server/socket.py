@@ -1,4 +1,4 @@
-"""The Unix socket: bound safely, and who is at its other end."""
+"""The Unix socket: bound safely, and the process at its other end."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ class Peer(NamedTuple):
 
 
 def peer_of(sock: socket.socket) -> Peer:
-    """Who connected.
+    """The process that connected.
 
     Raises:
         OSError: the socket is no Unix socket.
@@ -43,7 +43,7 @@ def bind(path: str | Path, mode: int = 0o600) -> socket.socket:
     Raises:
         SocketPathTooLong: the kernel takes 107 bytes.
         StateDirectoryUnusable: the directory is open to others, not ours, or cannot be made.
-        SocketInUse: a live daemon listens there, or something that is no socket stands there.
+        SocketInUse: a live daemon listens there, or a file that is no socket stands there.
     """
     name = os.fspath(path)
     size = len(os.fsencode(name))

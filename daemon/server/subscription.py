@@ -1,8 +1,9 @@
-"""One client's ordered, lossless feed: history, then live, with no gap and no double between the two.
+"""A client's ordered, lossless feed: history, then live, with no gap and no double between the two.
 
-Reading: pages come from the store, and what commits meanwhile is set aside, in bounds. Live: the last page was read
-and what was set aside has followed it; commits go straight to the socket. When the client is slow, they are set aside
-again; past the bound that is dropped and the feed goes back to reading. So nothing is lost and nobody waits.
+Reading: pages come from the store, and events committed meanwhile are set aside, in bounds. Live: the last page was
+read and the events set aside have followed it; commits go straight to the socket. When the client is slow, events are
+set aside again; past the bound they are dropped and the feed goes back to reading. So nothing is lost, and the daemon
+waits for no client.
 """
 
 import logging
@@ -43,7 +44,7 @@ class Kinds:
 
 
 class Subscription:
-    """What one client follows. From when it is made the hub tells it what happens; :meth:`run` is its task.
+    """A feed of a client. From its making on the hub tells it of each commit; :meth:`run` is its task.
 
     Args:
         session: an id; None is all sessions and the daemon.
@@ -59,7 +60,7 @@ class Subscription:
         self._kinds = Kinds(kinds)
         self._number = attrgetter("offset" if session is None else "seq")
         self._aside: list[Stored] | None = None
-        """What was committed and not sent; None while that is left to the store."""
+        """Events that were committed and not sent; None while they are left to the store."""
         self._live = False
         self._last: Reason | None = None
         """Why it ends once all is sent."""
@@ -71,10 +72,10 @@ class Subscription:
         phase = "live" if self._live else "reading" if self._aside is None else "joining"
         return f"<Subscription {self.id} to {self.session or 'all'} {phase} at {self.cursor}>"
 
-    # --- what the hub tells ---
+    # --- the hub tells it ---
 
     def offer(self, burst: Burst) -> None:
-        """This has been committed: send it if the client keeps up, else set it aside. Never raises, never waits."""
+        """Send these events if the client keeps up, else set them aside. Never raises, never waits."""
         if self._live and not self._client.out.blocked:
             self._send(burst)
         elif self._aside is not None:
@@ -100,7 +101,7 @@ class Subscription:
     # --- its task ---
 
     async def run(self, last: int, follow: bool) -> None:
-        """Send what is after ``cursor``: on and on, or up to ``last``."""
+        """Send the events after ``cursor``: on and on, or up to ``last``."""
         try:
             with self._scope:
                 await (self._follow() if follow else self._read_until(last))
@@ -127,7 +128,7 @@ class Subscription:
                 await self._news.wait()
 
     async def _catch_up(self) -> None:
-        """Read pages until one was the last and all that has happened since it is set aside."""
+        """Read pages up to the last; the events committed since then are set aside."""
         more = True
         while more or self._aside is None:
             await self._client.out.wait_sent()
@@ -136,7 +137,7 @@ class Subscription:
             more = await self._page()
 
     async def _page(self) -> bool:
-        """Read and send one page; whether there are more."""
+        """Read and send a page; whether there are more."""
         after, kinds = self.cursor, self._kinds.listed
         events, last, more = await self._client.read(
             lambda conn: reads.events(conn, self.session, after, PAGE, kinds, PAGE_BYTES)
@@ -152,7 +153,7 @@ class Subscription:
             self._send(burst)
 
     def _send(self, burst: Burst) -> None:
-        """All of it, less what a page had already: a page may be ahead of the news."""
+        """Send its events, but for those that a page had already: a page may be ahead of the news."""
         if self._number(burst.events[0]) <= self.cursor:
             fresh = [event for event in burst.events if self._number(event) > self.cursor]
             if not fresh:
@@ -175,7 +176,7 @@ class Subscription:
         self._news.tell()
 
     def fail(self, exc: Exception) -> None:
-        """End it with why it cannot go on."""
+        """End it with the reason why it cannot go on."""
         if isinstance(exc, SessionNotFound):
             self.end("session_deleted")
         elif isinstance(exc, RoostError):
@@ -185,7 +186,7 @@ class Subscription:
             self.end("failed", "a mistake in the daemon; its log has more; subscribe again")
 
     def end(self, reason: Reason, message: str = "") -> None:
-        """Say why, and be forgotten."""
+        """Tell the client the reason, and be forgotten."""
         self._client.forget(self)
         end = EventsEnd(subscription=self.id, reason=reason, after=self.cursor, message=message)
         self._put(rpc.notification(EVENTS_END, end.to_wire()))

@@ -34,6 +34,9 @@ def test_the_page_is_not_stale() -> None:
 
 def test_every_method_error_and_kind_of_event_is_there(described: dict[str, Any]) -> None:
     assert [method["name"] for method in described["methods"]] == list(METHODS)
+    assert {m["name"] for m in described["methods"] if m["x-changes"]} == {
+        m for m, row in METHODS.items() if row.changes
+    }
     assert set(described["components"]["errors"]) == set(ERRORS)
     assert set(described["components"]["x-events"]) == set(EVENTS)
 

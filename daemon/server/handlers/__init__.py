@@ -1,4 +1,4 @@
-"""One function per method, under the method's own name, in a file named for its noun.
+"""A function for each method, under the method's own name, in a file named for its noun.
 
 ``session.get`` is ``session_get`` in ``session.py``: ``(client, params) → result``, or a coroutine of it if it waits.
 The references in its params are ids.
@@ -19,7 +19,7 @@ _ROOMS = {room.__name__.rpartition(".")[2]: vars(room) for room in (daemon, engi
 
 def _handler(method: str) -> Handler:
     noun = method.partition(".")[0]
-    # `hello` is the one verb without a noun; it stands with the connection's other methods.
+    # `hello` alone has no noun; it stands with the connection's other methods.
     handler: Handler = _ROOMS["rpc" if method == "hello" else noun][method.replace(".", "_")]
     return handler
 

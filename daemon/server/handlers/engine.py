@@ -1,4 +1,4 @@
-"""``engine.*``: what a session can be run with."""
+"""``engine.*``: the engines that a session can have."""
 
 from ....protocol.model import Engine, EngineKind
 from ....protocol.params import Nothing

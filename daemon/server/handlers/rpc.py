@@ -14,7 +14,7 @@ from ..answer import Packed
 from ..client import Client
 
 IMPORTING = 30.0
-"""Seconds for what is imported when it is first asked for."""
+"""Seconds to import and make the document, when a client first asks for it."""
 _importers = trio.CapacityLimiter(4)
 
 
@@ -54,7 +54,7 @@ def _late() -> bytes:
 
 @cache
 def _openrpc() -> bytes:
-    # Imported, and made, when somebody asks: both take longer than the loop may stand still.
+    # Imported, and made, when a client asks: both take longer than the loop may stand still.
     from ....protocol.openrpc import document
 
     return rpc.pack({"openrpc": document()})

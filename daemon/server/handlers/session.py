@@ -1,4 +1,4 @@
-"""``session.*``: most is the supervisor's work; what is asked for most often is joined from packed records."""
+"""``session.*``: children are the supervisor's work; answers asked for often are joined from packed records."""
 
 from collections.abc import Coroutine
 from typing import Any

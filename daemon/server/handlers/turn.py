@@ -26,7 +26,7 @@ from ..answer import Packed, fitting, packed_list
 from ..client import Client
 
 _FRAME = 1024
-"""Bytes for what is around the records of a result."""
+"""Bytes around the records of a result."""
 
 
 async def turn_send(client: Client, params: TurnSendParams) -> TurnSendResult:
