@@ -13,7 +13,7 @@ Starter = Callable[[Callable[[], Awaitable[object]]], None]
 
 
 class Errands(Generic[T]):
-    """A bounded queue, and the task that empties it, in its order.
+    """A bounded queue and an urgent one, and the task that empties both in their order, the urgent one first.
 
     Args:
         do: is given each, and waited for before the next one.
@@ -25,6 +25,7 @@ class Errands(Generic[T]):
         self._room = room
         self._start: Starter | None = None
         self._closed = False
+        self._urgent: list[T] = []
         self._waiting: tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]] | None = None
 
     async def put(self, errand: T) -> None:
@@ -33,13 +34,25 @@ class Errands(Generic[T]):
         Raises:
             trio.BrokenResourceError: it is closed, and nothing is done any more.
         """
+        await self._queue()[0].send(errand)
+
+    def put_first(self, errand: T) -> None:
+        """Have it done before all that ``put`` brought, also when there is no room.
+
+        Raises:
+            trio.BrokenResourceError: it is closed, and nothing is done any more.
+        """
+        self._queue()
+        self._urgent.append(errand)
+
+    def _queue(self) -> tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]:
         if self._closed:
             raise trio.BrokenResourceError
         if self._waiting is None:
             self._waiting = trio.open_memory_channel[T](self._room)
             if self._start is not None:
                 self._start(self._run)
-        await self._waiting[0].send(errand)
+        return self._waiting
 
     def begin(self, start: Starter) -> None:
         """Do what waits, and what comes, in tasks that ``start`` starts."""
@@ -66,6 +79,8 @@ class Errands(Generic[T]):
         return left
 
     def _next(self) -> T | None:
+        if self._urgent:
+            return self._urgent.pop(0)
         try:
             return None if self._waiting is None else self._waiting[1].receive_nowait()
         except trio.WouldBlock:

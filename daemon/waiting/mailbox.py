@@ -71,7 +71,6 @@ class Mailbox:
         self._of = of
         self._closed = closed
         self._opened: Letter[Any] | None = None
-        self._first: list[Letter[Any]] = []
         self._letters = Errands(self._open, ROOM)
 
     async def ask(self, job: Callable[[], Awaitable[T]], within: float = float("inf")) -> T:
@@ -97,8 +96,11 @@ class Mailbox:
             RoostError: what ``closed`` says.
         """
         letter = Letter(job)
-        self._first.append(letter)
-        return await self._outcome(letter)
+        try:
+            self._letters.put_first(letter)
+        except trio.BrokenResourceError:
+            raise self._closed() from None
+        return await letter.outcome()
 
     async def _outcome(self, letter: Letter[T]) -> T:
         try:
@@ -121,15 +123,9 @@ class Mailbox:
         self._letters.finish()
 
     async def _open(self, letter: Letter[Any]) -> None:
-        while self._first:
-            await self._do(self._first.pop(0))
-        await self._do(letter)
-
-    async def _do(self, letter: Letter[Any]) -> None:
-        self._opened = letter
-        if not letter.settled and self._letters.going:
+        if not letter.settled:
+            self._opened = letter
             await letter.open()
-        if letter.settled:
             self._opened = None
 
     def close(self) -> None:
